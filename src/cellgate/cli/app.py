@@ -1,0 +1,167 @@
+"""The `cellgate` command: the table of verbs, loaded one at a time, and what an error looks like.
+
+A verb is a file in this folder with a function `command`, written as Typer likes it (annotated
+parameters, a docstring that is its help). It is imported only when it is called, so that
+`cellgate --help` costs no import of PyTorch. To add a verb, write its file and add a line to VERBS.
+
+Exit codes:
+    0    done
+    1    a fault of cellgate's own: please report it
+    2    the command, the data or the folder is not usable: the message says what to change
+    3    the training went wrong (a loss that is not a number); nothing broken was saved
+    130  stopped by Ctrl-C
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from cellgate._version import __version__
+from cellgate.errors import CellgateError
+
+OK, FAULT, UNUSABLE, TRAINING_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+@dataclass(frozen=True)
+class Verb:
+    """Where a verb is written, and its one line in `cellgate --help`."""
+
+    module: str
+    summary: str
+    panel: str
+
+
+DATA_PANEL, LAYER_PANEL = "From a table to a prediction", "The LSTM layer"
+
+VERBS: dict[str, Verb] = {
+    "train": Verb("cellgate.cli.train", "Train a model on a table and measure it.", DATA_PANEL),
+    "predict": Verb("cellgate.cli.predict", "Predict with a trained model's folder.", DATA_PANEL),
+    "walkthrough": Verb(
+        "cellgate.cli.walkthrough", "An LSTM computed step by step, before your eyes.", LAYER_PANEL
+    ),
+    "bench": Verb("cellgate.cli.bench", "Time the layer beside torch.nn.LSTM.", LAYER_PANEL),
+    "info": Verb("cellgate.cli.info", "What this installation is and can do.", LAYER_PANEL),
+}
+
+
+class _LazyGroup(TyperGroup):
+    """Lists verbs by their summaries; swaps in the real command when one is called."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        if name in VERBS:
+            command = _load(name)
+        return name, command, rest
+
+
+def _load(name: str) -> Any:
+    """The verb's real command, from its file."""
+    module = importlib.import_module(VERBS[name].module)
+    single = typer.Typer(add_completion=False, rich_markup_mode="rich")
+    single.command(name)(module.command)
+    return typer.main.get_command(single)
+
+
+app = typer.Typer(
+    name="cellgate",
+    cls=_LazyGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"cellgate {__version__}")
+        raise typer.Exit
+
+
+@app.callback(
+    epilog="First steps: [bold]cellgate train airline --horizon 12 --out model[/bold], "
+    "then [bold]cellgate predict model[/bold].",
+)
+def _root(
+    version: bool = typer.Option(
+        False, "--version", callback=_show_version, is_eager=True, help="Show the version."
+    ),
+) -> None:
+    """The LSTM for PyTorch: train one on a table, look inside it, time it."""
+
+
+def _placeholder(verb: Verb) -> Any:
+    def listed_only() -> None:
+        raise AssertionError("a verb is loaded before it is called")
+
+    listed_only.__doc__ = verb.summary
+    return listed_only
+
+
+for _name, _verb in VERBS.items():
+    app.command(_name, rich_help_panel=_verb.panel)(_placeholder(_verb))
+
+
+def report_error(message: str, code: int, as_json: bool) -> None:
+    """One line on stderr; with --json the same as an object on stdout, where the caller reads."""
+    if as_json:
+        print(json.dumps({"error": message, "exit_code": code}))
+    else:
+        print(f"error: {message}", file=sys.stderr)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command and leave with one of the exit codes above; never with a traceback.
+
+    CELLGATE_TRACEBACK=1 lets an unexpected exception through, for a bug report.
+    """
+    arguments = sys.argv[1:] if argv is None else argv
+    as_json = "--json" in arguments
+    try:
+        # A verb may return its exit code; Typer turns Ctrl-C into a returned 130.
+        code = app(arguments, prog_name="cellgate", standalone_mode=False) or OK
+    except BrokenPipeError:
+        # The reader (`| head`) has left: say nothing, and keep Python from saying it at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = OK
+    except Exception as error:
+        code, message = _judge(error)
+        if code == FAULT and os.environ.get("CELLGATE_TRACEBACK"):
+            raise
+        if message:
+            report_error(message, code, as_json)
+    else:
+        if code == INTERRUPTED:
+            report_error("stopped by Ctrl-C", code, as_json)
+    sys.exit(code)
+
+
+def _judge(error: Exception) -> tuple[int, str]:
+    """The exit code and the line for an exception that a verb let out."""
+    if hasattr(error, "format_message"):  # a usage error of Typer's: a wrong option or verb
+        ctx = getattr(error, "ctx", None)
+        command = ctx.command_path if ctx else "cellgate"
+        message = error.format_message()
+        return UNUSABLE, f"{message} See {command} --help." if message else ""
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return UNUSABLE, f"{where}{error.strerror or error}"
+    code = getattr(error, "exit_code", UNUSABLE if isinstance(error, CellgateError) else FAULT)
+    if code == FAULT:
+        return FAULT, (
+            f"{type(error).__name__}: {error} (this is a fault of cellgate's own; "
+            "CELLGATE_TRACEBACK=1 shows where)"
+        )
+    return code, str(error)
+
+
+if __name__ == "__main__":
+    main()
