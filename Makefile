@@ -98,7 +98,7 @@ wheel: setup ## A wheel with the native core, into dist/
 	@ls -l dist/*.whl
 
 test-wheel: wheel ## Install the wheel into a fresh environment without a compiler, check parity there
-	scripts/test_wheel dist
+	PYTHON=$(PYTHON) scripts/test_install wheel dist
 
 clean: ## Remove what builds and tests leave
 	rm -rf build dist $(DEMO) src/cellgate/_native*.so .pytest_cache .ruff_cache .hypothesis .import_linter_cache
