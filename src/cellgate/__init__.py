@@ -1,0 +1,17 @@
+"""cellgate, the LSTM for PyTorch: equal to ``torch.nn.LSTM`` in every number, faster, with every gate in view."""
+
+from cellgate.backends import info, use_backend
+from cellgate.errors import BackendError, CellgateError, DtypeError, InputError, ShapeError
+from cellgate.nn import LSTM, LSTMCell
+
+__all__ = [
+    "LSTM",
+    "BackendError",
+    "CellgateError",
+    "DtypeError",
+    "InputError",
+    "LSTMCell",
+    "ShapeError",
+    "info",
+    "use_backend",
+]

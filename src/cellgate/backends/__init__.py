@@ -1,0 +1,23 @@
+"""How a layer is executed: a frozen description of the problem, one place that chooses, and the backends."""
+
+from .dispatch import Choice, choose, execute, names, requested_backend, use_backend
+from .info import Info, info
+from .problem import Gates, Inputs, Problem, Result, State, join_state, split_state
+
+__all__ = [
+    "Choice",
+    "Gates",
+    "Info",
+    "Inputs",
+    "Problem",
+    "Result",
+    "State",
+    "choose",
+    "execute",
+    "info",
+    "join_state",
+    "requested_backend",
+    "split_state",
+    "names",
+    "use_backend",
+]

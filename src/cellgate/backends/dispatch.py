@@ -1,0 +1,124 @@
+"""The one place that chooses a backend, and says why.
+
+Backends are modules with ``NAME``, ``reason_against(problem) -> str | None`` and ``run(problem, inputs) -> Result``. Their
+order in :data:`BACKENDS` is the order of preference. ``"auto"`` takes the first without a reason against it; a backend
+asked for by name runs or raises :class:`cellgate.errors.BackendError` with the reason.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cellgate.errors import BackendError
+
+from . import aten, reference
+from .problem import Inputs, Problem, Result
+
+__all__ = ["AUTO", "BACKENDS", "Choice", "choose", "execute", "names", "requested_backend", "use_backend"]
+
+AUTO = "auto"
+BACKENDS = {module.NAME: module for module in (aten, reference)}
+
+_requested: contextvars.ContextVar[str] = contextvars.ContextVar("cellgate_backend", default=AUTO)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which backend runs a problem, and why not the others.
+
+    Attributes:
+        name: The backend that runs.
+        requested: What was asked for, "auto" or a name.
+        reasons: For each other backend, why it does not run.
+    """
+
+    name: str
+    requested: str
+    reasons: dict[str, str]
+
+    def __str__(self) -> str:
+        """Return a few lines for a person."""
+        how = "chosen by auto" if self.requested == AUTO else "asked for by name"
+        lines = [f"backend: {self.name} ({how})"]
+        lines += [f"  not {name}: {reason}" for name, reason in self.reasons.items()]
+        return "\n".join(lines)
+
+
+def names() -> tuple[str, ...]:
+    """Return what may be asked for: "auto" and every backend."""
+    return (AUTO, *BACKENDS)
+
+
+def requested_backend() -> str:
+    """Return the name asked for in this context, "auto" unless :func:`use_backend` is active."""
+    return _requested.get()
+
+
+@contextlib.contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Run every cellgate layer inside the ``with`` block on one backend.
+
+    Args:
+        name: "auto", "aten" or "reference" ("cpu" where the native core is built).
+
+    Raises:
+        ValueError: No backend has this name.
+        BackendError: Raised by the layer, if the backend cannot run it.
+
+    >>> import cellgate, torch
+    >>> lstm = cellgate.LSTM(20, 100)
+    >>> with cellgate.use_backend("reference"):
+    ...     output, (h_n, c_n) = lstm(torch.zeros(3, 1, 20))
+    """
+    _check_name(name)
+    token = _requested.set(name)
+    try:
+        yield
+    finally:
+        _requested.reset(token)
+
+
+def _check_name(name: str) -> None:
+    if name != AUTO and name not in BACKENDS:
+        raise ValueError(f"backend: expected one of {', '.join(map(repr, names()))}, got {name!r}")
+
+
+@functools.lru_cache(maxsize=4096)
+def choose(problem: Problem, requested: str = AUTO) -> Choice:
+    """Choose the backend for a problem.
+
+    Args:
+        problem: What is to be computed.
+        requested: "auto" or a backend's name.
+
+    Returns:
+        The choice with its reasons.
+
+    Raises:
+        ValueError: No backend has this name.
+        BackendError: The backend asked for cannot run the problem.
+    """
+    _check_name(requested)
+    reasons = {name: module.reason_against(problem) for name, module in BACKENDS.items()}
+    able = [name for name, reason in reasons.items() if reason is None]
+    if requested == AUTO:
+        chosen = able[0]
+    elif requested in able:
+        chosen = requested
+    else:
+        raise BackendError(f"backend {requested!r} cannot run this: {reasons[requested]}. Able: {', '.join(able)}")
+    others = {
+        name: reason or ("not asked for" if requested != AUTO else f"able, but {chosen!r} is preferred")
+        for name, reason in reasons.items()
+        if name != chosen
+    }
+    return Choice(chosen, requested, others)
+
+
+def execute(problem: Problem, inputs: Inputs, choice: Choice) -> Result:
+    """Run a problem on the backend that was chosen for it."""
+    return BACKENDS[choice.name].run(problem, inputs)

@@ -1,0 +1,161 @@
+"""What a layer is asked to compute: a frozen description, the tensors that go with it, and the result.
+
+A backend executes a whole stack (all layers, both directions) in one call, on time-major data. It decides from the
+:class:`Problem` alone whether it can; the tensors travel in :class:`Inputs`.
+
+Letters: T steps, B batch, I input size, H hidden size, P size of h (the projection, or H), L layers, D directions,
+N total steps of a packed batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from cellgate.equations import LSTMWeights
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Gates", "Inputs", "LSTMWeights", "Problem", "Result", "State", "join_state", "split_state"]
+
+State = Tensor | tuple[Tensor, ...]
+"""h or c of a stack: (L*D, B, size) if all layers have one size (``Problem.uniform``), else L tensors of (D, B, size_l)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Everything a backend may base its decision on.
+
+    Attributes:
+        steps: T. For packed data the longest length.
+        batch: B.
+        input_size: I, features of the first layer's input; may be 0.
+        hidden_sizes: H of each layer.
+        proj_sizes: P of each layer, 0 where the layer has no projection.
+        directions: D, 1 or 2.
+        bias: Whether the cells have their two bias vectors.
+        dtype: Of input, state and weights.
+        device: Device type, "cpu" or "cuda" for example.
+        needs_grad: Autograd will record this call.
+        packed: x and the output are packed data (N, size) with ``Inputs.batch_sizes``; rows are sorted by length.
+        lengths: x is padded and ``Inputs.lengths`` holds the length of each sequence.
+        reset: ``Inputs.reset`` holds a mask.
+        dropout: Probability of dropout between layers if this call trains, else 0.0. ``Inputs.dropout_masks`` then holds a
+            mask for every layer but the last, unless the backend draws them itself.
+        gates: The caller wants all gates and cell states back.
+        transformed: A torch.func transform (vmap, jvp, grad) or forward-mode AD is under way.
+        compiling: Inside torch.compile or torch.export.
+        autocast: Autocast is on for this device.
+        memory: What training keeps for backward: "fast", "lean" or "minimal".
+    """
+
+    steps: int
+    batch: int
+    input_size: int
+    hidden_sizes: tuple[int, ...]
+    proj_sizes: tuple[int, ...]
+    directions: int
+    bias: bool
+    dtype: torch.dtype
+    device: str
+    needs_grad: bool = False
+    packed: bool = False
+    lengths: bool = False
+    reset: bool = False
+    dropout: float = 0.0
+    gates: bool = False
+    transformed: bool = False
+    compiling: bool = False
+    autocast: bool = False
+    memory: str = "fast"
+
+    @property
+    def layers(self) -> int:
+        """L, the number of layers."""
+        return len(self.hidden_sizes)
+
+    @property
+    def output_sizes(self) -> tuple[int, ...]:
+        """Size of h of each layer in one direction: its projection, else its hidden size."""
+        return tuple(p or h for h, p in zip(self.hidden_sizes, self.proj_sizes, strict=True))
+
+    @property
+    def uniform(self) -> bool:
+        """Whether all layers have the same sizes, so that states are stacked as nn.LSTM stacks them."""
+        return len(set(self.hidden_sizes)) == 1 and len(set(self.proj_sizes)) == 1
+
+
+@dataclass(slots=True)
+class Inputs:
+    """The tensors of one call.
+
+    Attributes:
+        x: (T, B, I), any strides; or packed data (N, I).
+        h0: Initial h, or None for zeros.
+        c0: Initial c, or None for zeros. Both are given or neither is.
+        weights: ``weights[layer][direction]``.
+        lengths: (B,) int64 on the CPU, 0 <= length <= T, in any order; or None.
+        batch_sizes: (T,) int64 on the CPU, how many sequences reach each step of packed data; or None.
+        reset: (T, B) bool on x's device: the state is zero before that step; or None. A reset at t separates step t from
+            step t-1 for both directions: read backwards, the state is zero before step t-1.
+        dropout_masks: One for every layer but the last, shaped like that layer's output, already scaled by 1/(1-p); or None.
+    """
+
+    x: Tensor
+    h0: State | None
+    c0: State | None
+    weights: Sequence[Sequence[LSTMWeights]]
+    lengths: Tensor | None = None
+    batch_sizes: Tensor | None = None
+    reset: Tensor | None = None
+    dropout_masks: Sequence[Tensor] | None = None
+
+
+@dataclass(slots=True)
+class Gates:
+    """What one layer's cells did: gates i, f, g, o and cell c of (T, B, D, H), hidden state h of (T, B, D, P).
+
+    Zero past the end of a sequence. Never packed: packed problems give them padded to (T, B), rows in packed order.
+    """
+
+    i: Tensor
+    f: Tensor
+    g: Tensor
+    o: Tensor
+    c: Tensor
+    h: Tensor
+
+
+@dataclass(slots=True)
+class Result:
+    """What a backend returns.
+
+    Attributes:
+        output: (T, B, D*P) of the last layer, zero past the end of a sequence; or packed data (N, D*P).
+        h_n: h after each sequence's own last step (its first step for the backward direction); h0 for length 0.
+        c_n: c likewise.
+        gates: One :class:`Gates` a layer if ``Problem.gates``, else None.
+    """
+
+    output: Tensor
+    h_n: State
+    c_n: State
+    gates: tuple[Gates, ...] | None = None
+
+
+def split_state(state: State, problem: Problem) -> tuple[Tensor, ...]:
+    """Return the state as one tensor of (D, B, size) a layer, whatever its form."""
+    if isinstance(state, tuple):
+        return state
+    return state.unflatten(0, (problem.layers, problem.directions)).unbind(0)
+
+
+def join_state(layers: Sequence[Tensor], problem: Problem) -> State:
+    """Return one (D, B, size) tensor a layer in the form that ``problem.uniform`` calls for."""
+    if not problem.uniform:
+        return tuple(layers)
+    return layers[0] if len(layers) == 1 else torch.cat(tuple(layers))

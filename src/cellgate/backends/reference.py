@@ -1,0 +1,138 @@
+"""The reference backend: a scan over the equations and nothing else.
+
+Every operation is a differentiable PyTorch operation, so it has double backward, ``vmap``, ``jvp``, ``torch.compile``, any
+floating dtype and any device. It is slow, and it is the truth that the other backends are compared with.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from cellgate.equations import LSTMWeights, input_part, step_for
+
+from .problem import Gates, Inputs, Problem, Result, join_state, split_state
+from .ragged import active_mask, padded_inputs, repacked_result
+
+__all__ = ["NAME", "reason_against", "run", "run_cell"]
+
+NAME = "reference"
+
+
+def reason_against(problem: Problem) -> str | None:
+    """Return None: the reference runs everything."""
+    return None
+
+
+def run(problem: Problem, inputs: Inputs) -> Result:
+    """Execute the stack layer by layer, direction by direction, step by step."""
+    if problem.packed:
+        padded, padded_in = padded_inputs(problem, inputs)
+        assert padded_in.lengths is not None
+        return repacked_result(run(padded, padded_in), padded_in.lengths)
+
+    x = inputs.x
+    active = None
+    if inputs.lengths is not None:
+        active = active_mask(inputs.lengths, problem.steps, x.device)
+        # Padding may hold anything, NaN too; as a zero it cannot reach a gradient.
+        x = torch.where(active.unsqueeze(-1), x, 0.0)
+    h0 = _initial(inputs.h0, problem, problem.output_sizes, x)
+    c0 = _initial(inputs.c0, problem, problem.hidden_sizes, x)
+
+    h_n, c_n, gates = [], [], []
+    for layer, directions in enumerate(inputs.weights):
+        if layer > 0 and inputs.dropout_masks is not None:
+            x = x * inputs.dropout_masks[layer - 1]
+        scans = [
+            _scan(x, h0[layer][d], c0[layer][d], weights, active, inputs.reset, backward=d == 1, record=problem.gates)
+            for d, weights in enumerate(directions)
+        ]
+        outputs, h_last, c_last, records = zip(*scans, strict=True)
+        x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
+        h_n.append(torch.stack(h_last))
+        c_n.append(torch.stack(c_last))
+        if problem.gates:
+            gates.append(Gates(*(torch.stack(parts, dim=2) for parts in zip(*records, strict=True))))
+    return Result(x, join_state(h_n, problem), join_state(c_n, problem), tuple(gates) if problem.gates else None)
+
+
+def run_cell(x: Tensor, h: Tensor, c: Tensor, weights: LSTMWeights) -> tuple[Tensor, Tensor]:
+    """Compute one step of one cell: x (B, I), h and c (B, H) to the new h and c."""
+    new = step_for(weights)(input_part(x, weights), h, c, weights)
+    return new.h, new.c
+
+
+def _initial(state, problem: Problem, sizes: tuple[int, ...], x: Tensor) -> tuple[Tensor, ...]:
+    if state is not None:
+        return split_state(state, problem)
+    return tuple(x.new_zeros(problem.directions, problem.batch, size) for size in sizes)
+
+
+def _scan(
+    x: Tensor,
+    h: Tensor,
+    c: Tensor,
+    weights: LSTMWeights,
+    active: Tensor | None,
+    reset: Tensor | None,
+    *,
+    backward: bool,
+    record: bool,
+) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]:
+    """Run one layer in one direction.
+
+    Args:
+        x: (T, B, I).
+        h: h_0, (B, P).
+        c: c_0, (B, H).
+        weights: The cell's parameters.
+        active: (T, B) bool, false past a sequence's end, or None.
+        reset: (T, B) bool, true where an episode begins, or None.
+        backward: Read from the last step to the first.
+        record: Also return i, f, g, o, c and h of every step.
+
+    Returns:
+        Output (T, B, P), last h (B, P), last c (B, H), and the record, six of (T, B, size), or an empty tuple.
+    """
+    step = step_for(weights)
+    steps = x.shape[0]
+    a_x = input_part(x, weights)
+    boundary = _boundaries(active, reset, steps, backward)
+    outputs: list[Tensor] = [h] * steps
+    records: list[tuple[Tensor, ...]] = [()] * steps
+    for t in reversed(range(steps)) if backward else range(steps):
+        if boundary is not None and boundary[t] is not None:
+            keep = ~boundary[t].unsqueeze(-1)
+            before = step(a_x[t], torch.where(keep, h, 0.0), torch.where(keep, c, 0.0), weights)
+        else:
+            before = step(a_x[t], h, c, weights)
+        if active is None:
+            h, c, outputs[t] = before.h, before.c, before.h
+            records[t] = before
+        else:
+            on = active[t].unsqueeze(-1)
+            h, c = torch.where(on, before.h, h), torch.where(on, before.c, c)
+            outputs[t] = torch.where(on, before.h, 0.0)
+            records[t] = tuple(torch.where(on, part, 0.0) for part in before) if record else ()
+    output = torch.stack(outputs) if steps else h.new_empty(0, *h.shape)
+    if not record:
+        return output, h, c, ()
+    if not steps:
+        empty = c.new_empty(0, *c.shape)
+        return output, h, c, (empty, empty, empty, empty, empty, output)
+    return output, h, c, tuple(torch.stack(parts) for parts in zip(*records, strict=True))
+
+
+def _boundaries(
+    active: Tensor | None, reset: Tensor | None, steps: int, backward: bool
+) -> list[Tensor | None] | None:
+    """Return, for each step, the (B,) mask of sequences whose state must be zero before it, or None for none."""
+    if reset is None:
+        return None
+    if not backward:
+        return list(reset.unbind(0))
+    # Read backwards, the state comes from step t+1, across the boundary that reset[t+1] marks. A mark past the end of a
+    # sequence bounds nothing: the state before its last step is the given h_0.
+    crossed = reset if active is None else reset & active
+    return [crossed[t + 1] if t + 1 < steps else None for t in range(steps)]

@@ -1,0 +1,239 @@
+"""From the public call of an LSTM module to a backend and back: layouts, states, lengths, resets; no arithmetic.
+
+The functions take any module with the attributes of ``torch.nn.LSTM``, so that converted, traced and original layers all
+go through one door.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from cellgate.backends import Choice, Gates, Inputs, Problem, State, choose, execute, requested_backend
+from cellgate.backends.aten import draws_dropout_itself
+from cellgate.equations import LSTMWeights
+from cellgate.errors import InputError
+
+from .checks import check_input, check_lengths, check_reset, check_state, check_state_pair
+
+__all__ = ["Prepared", "hidden_sizes", "output_sizes", "prepare", "proj_sizes", "run", "run_recorded", "weights_of"]
+
+
+def hidden_sizes(module: Any) -> tuple[int, ...]:
+    """Return H of every layer."""
+    size = module.hidden_size
+    return (size,) * module.num_layers if isinstance(size, int) else tuple(size)
+
+
+def proj_sizes(module: Any) -> tuple[int, ...]:
+    """Return P of every layer, 0 where there is no projection."""
+    size = module.proj_size
+    return (size,) * module.num_layers if isinstance(size, int) else tuple(size)
+
+
+def output_sizes(module: Any) -> tuple[int, ...]:
+    """Return the size of h of every layer in one direction."""
+    return tuple(p or h for h, p in zip(hidden_sizes(module), proj_sizes(module), strict=True))
+
+
+def weights_of(module: Any) -> list[list[LSTMWeights]]:
+    """Return ``weights[layer][direction]``, read by name at every call, so that whoever replaces one is obeyed."""
+    directions = 2 if module.bidirectional else 1
+    cells = []
+    for names in module._all_weights:
+        tensors = [getattr(module, name) for name in names]
+        w_hr = tensors.pop() if names[-1].startswith("weight_hr") else None
+        b_ih, b_hh = tensors[2:] if len(tensors) == 4 else (None, None)
+        cells.append(LSTMWeights(tensors[0], tensors[1], b_ih, b_hh, w_hr))
+    return [cells[k : k + directions] for k in range(0, len(cells), directions)]
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A checked call: the problem, its tensors, and what is needed to give the result its public form."""
+
+    problem: Problem
+    inputs: Inputs
+    choice: Choice
+    batched: bool
+    packed: PackedSequence | None
+
+
+def prepare(
+    module: Any,
+    input: Tensor | PackedSequence,
+    hx: Any = None,
+    lengths: Any = None,
+    reset: Any = None,
+    *,
+    gates: bool = False,
+    backend: str | None = None,
+) -> Prepared:
+    """Check a call and choose its backend, without computing anything.
+
+    Raises:
+        InputError: An argument is wrong; see ``checks``.
+        BackendError: The backend asked for cannot run it.
+    """
+    weights = weights_of(module)
+    weight = weights[0][0].w_ih
+    packed = input if isinstance(input, PackedSequence) else None
+    data = input.data if isinstance(input, PackedSequence) else input
+    check_input("input", data, module.input_size, weight, batch_first=module.batch_first, packed=packed is not None)
+
+    batched, batch_sizes = True, None
+    if packed is not None:
+        if lengths is not None or reset is not None:
+            which = "lengths" if lengths is not None else "reset"
+            raise InputError(f"{which}: expected None with a PackedSequence, which has lengths of its own: pass padded input")
+        batch_sizes = packed.batch_sizes
+        x, steps, batch = data, len(batch_sizes), int(batch_sizes[0])
+    else:
+        batched = data.dim() == 3
+        x = data.transpose(0, 1) if batched and module.batch_first else data
+        x = x if batched else x.unsqueeze(1)
+        steps, batch = x.shape[0], x.shape[1]
+
+    h0, c0 = _initial_state(module, hx, batch, batched, x)
+    if packed is not None and packed.sorted_indices is not None:
+        h0, c0 = (_select(state, packed.sorted_indices) for state in (h0, c0))
+
+    if lengths is not None:
+        lengths = check_lengths([lengths] if not batched and isinstance(lengths, int) else lengths, batch, steps)
+        if not torch.compiler.is_compiling() and bool((lengths == steps).all()):
+            lengths = None  # nothing is ragged: the plain kernels give the same numbers
+    if reset is not None:
+        transposed = batched and module.batch_first
+        expected = ((batch, steps) if transposed else (steps, batch)) if batched else (steps,)
+        reset = check_reset(reset, expected, "(B, T)" if transposed else "(T, B)" if batched else "(T,)", x)
+        reset = reset.T if transposed else reset if batched else reset.unsqueeze(1)
+
+    dropout = float(module.dropout) if module.training and module.num_layers > 1 else 0.0
+    compiling = torch.compiler.is_compiling()
+    problem = Problem(
+        steps=steps,
+        batch=batch,
+        input_size=module.input_size,
+        hidden_sizes=hidden_sizes(module),
+        proj_sizes=proj_sizes(module),
+        directions=2 if module.bidirectional else 1,
+        bias=module.bias,
+        dtype=x.dtype,
+        device=x.device.type,
+        needs_grad=torch.is_grad_enabled() and _any_requires_grad(x, h0, c0, weights),
+        packed=packed is not None,
+        lengths=lengths is not None,
+        reset=reset is not None,
+        dropout=dropout,
+        gates=gates,
+        transformed=not compiling and _under_transform(),
+        compiling=compiling,
+        autocast=torch.is_autocast_enabled(x.device.type),
+        memory=getattr(module, "memory", "fast"),
+    )
+    choice = choose(problem, backend or requested_backend())
+    inputs = Inputs(x, h0, c0, weights, lengths, batch_sizes, reset)
+    return Prepared(problem, inputs, choice, batched, packed)
+
+
+def run(module: Any, input: Any, hx: Any = None, lengths: Any = None, reset: Any = None) -> Any:
+    """Execute one public call: ``output, (h_n, c_n)``."""
+    return run_recorded(module, input, hx, lengths, reset, gates=False)[0]
+
+
+def run_recorded(
+    module: Any, input: Any, hx: Any = None, lengths: Any = None, reset: Any = None, *, gates: bool = True
+) -> tuple[Any, tuple[Gates, ...] | None, Prepared]:
+    """Execute one public call and return also the gates of every layer, and what was prepared.
+
+    Returns:
+        ``(output, (h_n, c_n))`` in public form; one :class:`Gates` a layer, time-major and, for packed input, in packed
+        order; the prepared call.
+    """
+    call = prepare(module, input, hx, lengths, reset, gates=gates)
+    problem = call.problem
+    if problem.dropout > 0 and not (call.choice.name == "aten" and draws_dropout_itself(problem)):
+        call.inputs.dropout_masks = _dropout_masks(problem, call.inputs.x)
+    result = execute(problem, call.inputs, call.choice)
+    return _public(module, call, result.output, result.h_n, result.c_n), result.gates, call
+
+
+def _public(module: Any, call: Prepared, output: Tensor, h_n: State, c_n: State) -> Any:
+    if call.packed is not None:
+        packed = call.packed
+        if packed.unsorted_indices is not None:
+            h_n, c_n = _select(h_n, packed.unsorted_indices), _select(c_n, packed.unsorted_indices)
+        return PackedSequence(output, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices), (h_n, c_n)
+    if not call.batched:
+        return output.squeeze(1), (_squeeze(h_n), _squeeze(c_n))
+    return output.transpose(0, 1) if module.batch_first else output, (h_n, c_n)
+
+
+def _initial_state(module: Any, hx: Any, batch: int, batched: bool, x: Tensor) -> tuple[State | None, State | None]:
+    """Check hx and return (h0, c0) batched, in the form of ``State``."""
+    if hx is None:
+        return None, None
+    check_state_pair(hx)
+    directions = 2 if module.bidirectional else 1
+    sizes = (output_sizes(module), hidden_sizes(module))
+    uniform = all(len(set(s)) == 1 for s in (hidden_sizes(module), proj_sizes(module)))
+
+    def checked(name: str, state: Any, rows: int, size: int) -> Tensor:
+        expected = (rows, batch, size) if batched else (rows, size)
+        check_state(name, state, expected, x, 1 if batched else -1)
+        return state if batched else state.unsqueeze(1)
+
+    states: list[State] = []
+    for k, (state, layer_sizes) in enumerate(zip(hx, sizes, strict=True)):
+        if uniform and isinstance(state, Tensor):
+            states.append(checked(f"hx[{k}]", state, module.num_layers * directions, layer_sizes[0]))
+            continue
+        if isinstance(state, Tensor) or not isinstance(state, Sequence) or len(state) != module.num_layers:
+            got = f"one tensor {tuple(state.shape)}" if isinstance(state, Tensor) else type(state).__name__
+            form = "a tensor" if uniform else f"{module.num_layers} tensors, one a layer, because the layers differ in size"
+            raise InputError(f"hx[{k}]: expected {form}, got {got}")
+        layers = [checked(f"hx[{k}][{n}]", s, directions, layer_sizes[n]) for n, s in enumerate(state)]
+        states.append(torch.cat(layers) if uniform else tuple(layers))
+    return states[0], states[1]
+
+
+def _select(state: State | None, indices: Tensor) -> Any:
+    if state is None:
+        return None
+    if isinstance(state, Tensor):
+        return state.index_select(1, indices)
+    return tuple(part.index_select(1, indices) for part in state)
+
+
+def _squeeze(state: State) -> State:
+    return state.squeeze(1) if isinstance(state, Tensor) else tuple(part.squeeze(1) for part in state)
+
+
+def _any_requires_grad(x: Tensor, h0: State | None, c0: State | None, weights: list[list[LSTMWeights]]) -> bool:
+    if x.requires_grad or any(w.requires_grad for layer in weights for ws in layer for w in ws if w is not None):
+        return True
+    states = [part for s in (h0, c0) if s is not None for part in ((s,) if isinstance(s, Tensor) else s)]
+    return any(part.requires_grad for part in states)
+
+
+def _under_transform() -> bool:
+    """Whether a torch.func transform or forward-mode AD is active."""
+    return torch._C._functorch.peek_interpreter_stack() is not None or torch.autograd.forward_ad._current_level >= 0
+
+
+def _dropout_masks(problem: Problem, x: Tensor) -> list[Tensor]:
+    """Draw a mask for every layer but the last.
+
+    nn.LSTM draws one Bernoulli number for each output of a layer, in this order and shape, and from the same generator, so
+    the same seed gives the same masks; and they are the same on every backend.
+    """
+    leading = x.shape[:-1]
+    return [
+        torch.dropout(x.new_ones(*leading, problem.directions * size), problem.dropout, True)
+        for size in problem.output_sizes[:-1]
+    ]

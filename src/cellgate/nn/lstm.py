@@ -1,0 +1,215 @@
+"""``cellgate.LSTM``: the contract of ``torch.nn.LSTM``, and what it never had."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from cellgate.backends import Choice
+
+from .call import hidden_sizes, prepare, run
+from .checks import check_constructor, sizes_per_layer
+
+__all__ = ["LSTM"]
+
+_LAYER = re.compile(r"_l(\d+)")
+
+
+class LSTM(nn.RNNBase):
+    r"""A stack of LSTM layers: ``torch.nn.LSTM`` in every number, name and shape, with more to see and to ask for.
+
+    The first ten parameters are those of ``torch.nn.LSTM``, in its order, with its defaults and meaning. Parameter names,
+    shapes, order and, from the same seed, initial values are the same, and a ``state_dict`` loads in both directions.
+
+    It is a subclass of ``torch.nn.RNNBase`` and not of ``torch.nn.LSTM``, because ``torch.compile`` refuses to look into
+    subclasses of ``nn.LSTM``. For libraries that ask ``isinstance(m, nn.LSTM)`` see ``cellgate.convert``.
+
+    Args:
+        input_size: I, features of a step; may be 0.
+        hidden_size: H, units of every layer; or a list, one size a layer, ``[100, 50]`` for two layers.
+        num_layers: L. With a list of sizes it is the list's length and may be left out.
+        bias: Whether the cells have the bias vectors ``b_ih`` and ``b_hh``.
+        batch_first: Input and output are (B, T, ...) instead of (T, B, ...). Never applies to ``hx``, ``h_n``, ``c_n``.
+        dropout: Probability of dropout after every layer but the last, in training.
+        bidirectional: Add a second LSTM to every layer that reads from the last step to the first; outputs are
+            concatenated, forward first.
+        proj_size: P, size of the projected hidden state, 0 for none; or a list, one a layer.
+        device: Of the parameters.
+        dtype: Of the parameters, any floating dtype.
+
+    Raises:
+        TypeError: A size is not an int, or ``bias`` or ``batch_first`` is not a bool.
+        ValueError: A size or probability is out of range, or a list's length contradicts ``num_layers``.
+
+    Example:
+        >>> import torch, cellgate
+        >>> lstm = cellgate.LSTM(20, 100, num_layers=2)
+        >>> output, (h_n, c_n) = lstm(torch.zeros(3, 1, 20))
+        >>> output.shape, h_n.shape, c_n.shape
+        (torch.Size([3, 1, 100]), torch.Size([2, 1, 100]), torch.Size([2, 1, 100]))
+    """
+
+    hidden_size: int | tuple[int, ...]  # pyright: ignore[reportIncompatibleVariableOverride]
+    proj_size: int | tuple[int, ...]  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int | Sequence[int],
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int | Sequence[int] = 0,
+        device: Any = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        # RNNBase.__init__ knows one size for all layers only; its attributes are set here instead.
+        nn.Module.__init__(self)
+        if isinstance(num_layers, int) and num_layers <= 0:
+            raise ValueError(f"num_layers: expected more than 0, got {num_layers}")
+        hidden, proj = sizes_per_layer(hidden_size, proj_size, num_layers)
+        for h, p in zip(hidden, proj, strict=True):
+            check_constructor(input_size, h, p, num_layers, bias, batch_first, dropout)
+        self.mode = "LSTM"
+        self.input_size = input_size
+        self.hidden_size = hidden[0] if len(set(hidden)) == 1 else hidden
+        self.num_layers = len(hidden)
+        self.bias = bias
+        self.batch_first = batch_first
+        self.dropout = float(dropout)
+        self.bidirectional = bidirectional
+        self.proj_size = proj[0] if len(set(proj)) == 1 else proj
+        if dropout > 0 and self.num_layers == 1:
+            warnings.warn(
+                "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects num_layers "
+                f"greater than 1, but got dropout={dropout} and num_layers=1",
+                stacklevel=2,
+            )
+
+        self._flat_weights_names: list[str] = []
+        self._all_weights: list[list[str]] = []
+        layer_input = input_size
+        for layer, (h, p) in enumerate(zip(hidden, proj, strict=True)):
+            shapes = {"weight_ih": (4 * h, layer_input), "weight_hh": (4 * h, p or h)}
+            if bias:
+                shapes |= {"bias_ih": (4 * h,), "bias_hh": (4 * h,)}
+            if p:
+                shapes["weight_hr"] = (p, h)
+            for suffix in ("", "_reverse") if bidirectional else ("",):
+                names = []
+                for kind, shape in shapes.items():
+                    names.append(f"{kind}_l{layer}{suffix}")
+                    self.register_parameter(names[-1], nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
+                self._flat_weights_names += names
+                self._all_weights.append(names)
+            layer_input = (p or h) * (2 if bidirectional else 1)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw all parameters from U(-1/sqrt(H), 1/sqrt(H)), H being the layer's own; one size draws what nn.LSTM draws."""
+        sizes = hidden_sizes(self)
+        for name, parameter in self.named_parameters():
+            found = _LAYER.search(name)
+            bound = sizes[int(found.group(1)) if found else 0] ** -0.5
+            nn.init.uniform_(parameter, -bound, bound)
+
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        input: Tensor | PackedSequence,
+        hx: tuple[Any, Any] | None = None,
+        *,
+        lengths: Sequence[int] | Tensor | None = None,
+        reset: Tensor | None = None,
+    ) -> Any:
+        """Run the stack over a batch of sequences.
+
+        Args:
+            input: (T, B, I), (B, T, I) with ``batch_first``, unbatched (T, I), or a ``PackedSequence``, sorted or not.
+            hx: (h_0, c_0), each (L*D, B, size), unbatched (L*D, size); zeros if left out. For layers of different sizes
+                each is a tuple of L tensors (D, B, size of the layer), the form in which ``h_n`` and ``c_n`` come back.
+            lengths: The length of each sequence of a padded batch, B integers from 0 to T, in any order, on any device.
+                The result is that of the packed batch: ``output`` is zero past a sequence's end, ``h_n`` and ``c_n`` are
+                those of its own last step in both directions (its ``hx`` for length 0).
+            reset: Bools in the layout of the input, (T, B), or (B, T) with ``batch_first``, or (T,): true where an episode
+                begins. The state is zero before that step. A bidirectional net reads each episode on its own: its backward
+                direction does not carry state from an episode to the one before.
+
+        Returns:
+            ``output, (h_n, c_n)``: output is (T, B, D*P) in the input's layout, or a ``PackedSequence``; h_n is (L*D, B, P)
+            and c_n (L*D, B, H), P being H where there is no projection.
+
+        Raises:
+            ShapeError: A size or rank is wrong (a ``ValueError`` and a ``RuntimeError``).
+            DtypeError: Another dtype than the weights', or lengths or reset of the wrong kind.
+            InputError: Wrong device, or a length out of range.
+            BackendError: The backend asked for by name cannot run this.
+        """
+        return run(self, input, hx, lengths, reset)
+
+    def explain_backend(
+        self,
+        input: Tensor | PackedSequence,
+        hx: tuple[Any, Any] | None = None,
+        *,
+        lengths: Sequence[int] | Tensor | None = None,
+        reset: Tensor | None = None,
+    ) -> Choice:
+        """Return which backend would run this call, and why not the others; ``print`` it to read it."""
+        return prepare(self, input, hx, lengths, reset).choice
+
+    def flatten_parameters(self) -> None:
+        """Do nothing: weights need no particular place in memory, so there is nothing to flatten or to warn about."""
+
+    def extra_repr(self) -> str:
+        """Return the constructor's arguments that are not defaults, as nn.LSTM prints them."""
+        hidden = list(self.hidden_size) if isinstance(self.hidden_size, tuple) else self.hidden_size
+        proj = list(self.proj_size) if isinstance(self.proj_size, tuple) else self.proj_size
+        parts = [f"{self.input_size}", f"{hidden}"]
+        if proj != 0:
+            parts.append(f"proj_size={proj}")
+        if self.num_layers != 1:
+            parts.append(f"num_layers={self.num_layers}")
+        if self.bias is not True:
+            parts.append(f"bias={self.bias}")
+        if self.batch_first is not False:
+            parts.append(f"batch_first={self.batch_first}")
+        if self.dropout != 0:
+            parts.append(f"dropout={self.dropout}")
+        if self.bidirectional is not False:
+            parts.append(f"bidirectional={self.bidirectional}")
+        return ", ".join(parts)
+
+    # nn.RNNBase keeps a second list of its weights in step with the first by hooks on assignment, .to() and pickling.
+    # Here weights are read by name at every call, so the list is computed and the hooks are those of nn.Module.
+
+    @property
+    def _flat_weights(self) -> list[Tensor | None]:
+        return [getattr(self, name, None) for name in self._flat_weights_names]
+
+    @_flat_weights.setter
+    def _flat_weights(self, weights: list[Tensor | None]) -> None:
+        # Weight-dropping wrappers assign this list after replacing the attributes it is made of; the attributes count.
+        pass
+
+    __setattr__ = nn.Module.__setattr__
+    _apply = nn.Module._apply
+    _replicate_for_data_parallel = nn.Module._replicate_for_data_parallel
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state to pickle or copy: everything, there are no caches in it."""
+        return self.__dict__.copy()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a pickled or copied module, one saved by an nn.LSTM from before proj_size included."""
+        state = {k: v for k, v in state.items() if k not in ("_flat_weights", "_flat_weight_refs")}
+        nn.Module.__setstate__(self, state)
+        if "proj_size" not in state:
+            self.proj_size = 0
