@@ -1,0 +1,24 @@
+// Compiles every kernel for the instruction set of the including file and gathers them in its table.
+#pragma once
+
+#include "dispatch.h"
+#include "kernels/activations.h"
+#include "vec/vec.h"
+
+namespace cellgate {
+namespace CELLGATE_ISA {
+
+#define CELLGATE_STRING2(x) #x
+#define CELLGATE_STRING(x) CELLGATE_STRING2(x)
+
+const Kernels& table();
+const Kernels& table() {
+  static constexpr Kernels kernels = {
+      CELLGATE_STRING(CELLGATE_ISA), Vec<float>::lanes,  apply_sigmoid<float>, apply_tanh<float>,
+      apply_sigmoid<double>,         apply_tanh<double>,
+  };
+  return kernels;
+}
+
+}  // namespace CELLGATE_ISA
+}  // namespace cellgate

@@ -1,0 +1,186 @@
+#include "threads.h"
+
+#include <atomic>
+#include <chrono>
+#include <climits>
+#include <new>
+#include <system_error>
+#include <thread>
+
+#if defined(__linux__)
+#include <linux/futex.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+#endif
+#if defined(__unix__) || defined(__APPLE__)
+#include <pthread.h>
+#endif
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace cellgate {
+namespace {
+
+void pause_briefly() {
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("isb");
+#endif
+}
+
+// About 20 microseconds on current cores: longer than two members of a team ever drift apart while both run, shorter
+// than a scheduler's time slice by two orders of magnitude.
+constexpr int kSpins = 1500;
+constexpr int kYields = 8;
+
+void sleep_on(Epoch& epoch, uint32_t seen) {
+#if defined(__linux__)
+  // The timeout only bounds what an unforeseen lost wake-up could cost.
+  timespec limit{0, 50'000'000};
+  syscall(SYS_futex, &epoch.value, FUTEX_WAIT_PRIVATE, seen, &limit, nullptr, 0);
+#else
+  (void)epoch;
+  (void)seen;
+  std::this_thread::sleep_for(std::chrono::microseconds(50));
+#endif
+}
+
+void wake_all(Epoch& epoch) {
+#if defined(__linux__)
+  syscall(SYS_futex, &epoch.value, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
+#else
+  (void)epoch;
+#endif
+}
+
+struct alignas(64) Worker {
+  Epoch job;   // published by the caller: a task waits
+  Epoch done;  // published by the worker: it has run
+};
+
+// Never destroyed: workers are detached and die with the process.
+struct Pool {
+  std::atomic<bool> leased{false};
+  int started = 0;  // workers running, touched by the leaseholder only
+  Team::Task task = nullptr;
+  void* arg = nullptr;
+  int size = 0;
+  Worker workers[kMaxTeam - 1];
+};
+
+void work(Pool* pool, int index) {
+  Worker& self = pool->workers[index];
+  for (uint32_t job = self.done.value + 1;; ++job) {
+    wait_for(self.job, job);
+    pool->task(pool->arg, index + 1, pool->size);
+    publish(self.done, job);
+  }
+}
+
+std::atomic<Pool*> the_pool{nullptr};
+
+#if defined(__unix__) || defined(__APPLE__)
+// The child of a fork has none of the parent's threads: forget the pool (its memory is the parent's copy, a few pages).
+void forget_pool_in_child() { the_pool.store(nullptr, std::memory_order_relaxed); }
+#endif
+
+Pool* pool() {
+  Pool* found = the_pool.load(std::memory_order_acquire);
+  if (found) return found;
+#if defined(__unix__) || defined(__APPLE__)
+  static const int registered = pthread_atfork(nullptr, nullptr, forget_pool_in_child);
+  (void)registered;
+#endif
+  Pool* made = new (std::nothrow) Pool;
+  if (made && !the_pool.compare_exchange_strong(found, made, std::memory_order_acq_rel)) {
+    delete made;
+    return found;
+  }
+  return made;
+}
+
+}  // namespace
+
+void publish(Epoch& epoch, uint32_t value) {
+  // Sequentially consistent on both sides: either we see the sleeper, or the sleeper sees the value.
+  __atomic_store_n(&epoch.value, value, __ATOMIC_SEQ_CST);
+  if (__atomic_load_n(&epoch.sleepers, __ATOMIC_SEQ_CST) != 0) wake_all(epoch);
+}
+
+void wait_slowly(Epoch& epoch, uint32_t at_least) {
+  static const bool spin = available_cpus() > 1;
+  if (spin) {
+    for (int i = 0; i < kSpins; ++i) {
+      if (reached(epoch, at_least)) return;
+      pause_briefly();
+    }
+  }
+  for (int i = 0; i < kYields; ++i) {
+    if (reached(epoch, at_least)) return;
+    std::this_thread::yield();
+  }
+  __atomic_fetch_add(&epoch.sleepers, 1, __ATOMIC_SEQ_CST);
+  for (;;) {
+    uint32_t seen = __atomic_load_n(&epoch.value, __ATOMIC_SEQ_CST);
+    if (static_cast<int32_t>(seen - at_least) >= 0) break;
+    sleep_on(epoch, seen);
+  }
+  __atomic_fetch_sub(&epoch.sleepers, 1, __ATOMIC_SEQ_CST);
+}
+
+Team::Team(int wanted) : size_(1), leased_(false) {
+  if (wanted <= 1) return;
+  if (wanted > kMaxTeam) wanted = kMaxTeam;
+  Pool* p = pool();
+  if (!p || p->leased.exchange(true, std::memory_order_acquire)) return;
+  leased_ = true;
+  while (p->started < wanted - 1) {
+    try {
+      std::thread(work, p, p->started).detach();
+    } catch (const std::system_error&) {
+      break;  // the system grants no more threads: work with those there are
+    }
+    ++p->started;
+  }
+  size_ = p->started + 1 < wanted ? p->started + 1 : wanted;
+  if (size_ == 1) {
+    leased_ = false;
+    p->leased.store(false, std::memory_order_release);
+  }
+}
+
+Team::~Team() {
+  if (leased_) pool()->leased.store(false, std::memory_order_release);
+}
+
+void Team::run(Task task, void* arg) {
+  if (size_ == 1) {
+    task(arg, 0, 1);
+    return;
+  }
+  Pool* p = pool();
+  p->task = task;
+  p->arg = arg;
+  p->size = size_;
+  for (int i = 0; i < size_ - 1; ++i) publish(p->workers[i].job, p->workers[i].job.value + 1);
+  task(arg, 0, size_);
+  for (int i = 0; i < size_ - 1; ++i) wait_for(p->workers[i].done, p->workers[i].job.value);
+}
+
+int available_cpus() {
+#if defined(__linux__)
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) {
+    int n = CPU_COUNT(&set);
+    if (n > 0) return n;
+  }
+#endif
+  unsigned n = std::thread::hardware_concurrency();
+  return n > 0 ? static_cast<int>(n) : 1;
+}
+
+}  // namespace cellgate
