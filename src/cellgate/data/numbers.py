@@ -1,0 +1,116 @@
+"""Columns of text read as numbers: thousands separators, decimal commas, signs of missing values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import numpy as np
+
+from cellgate.data.errors import DataError
+
+MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "-", "--", "?", ".", "missing", "nat"})
+_UNITS = "$€£¥% "
+_SPACES = re.compile(r"(?<=\d)[\s\u00a0\u202f'](?=\d{3})")
+_COMMA_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
+_DOT_THOUSANDS = re.compile(r"[+-]?\d{1,3}(\.\d{3})+(,\d*)?")
+
+
+def is_missing(cell: str) -> bool:
+    """Whether a cell says that there is no value."""
+    return cell.lower() in MISSING
+
+
+def _plain(cell: str) -> str:
+    return cell
+
+
+def _comma_thousands(cell: str) -> str:
+    return cell.replace(",", "") if _COMMA_THOUSANDS.fullmatch(cell) else cell
+
+
+def _decimal_comma(cell: str) -> str:
+    if _DOT_THOUSANDS.fullmatch(cell):
+        return cell.replace(".", "").replace(",", ".")
+    return cell.replace(",", ".") if cell.count(",") == 1 and "." not in cell else cell
+
+
+# In the order of trust; the first that reads every cell is taken. "1,234" alone is a thousand.
+_READINGS: tuple[tuple[str, Callable[[str], str]], ...] = (
+    ("", _plain),
+    ("',' read as thousands separator", _comma_thousands),
+    ("',' read as decimal comma", _decimal_comma),
+)
+
+
+def _read_cell(cell: str, reading: Callable[[str], str]) -> float | None:
+    """The number in a cell, NaN where it says missing, None where it is not a number."""
+    if is_missing(cell):
+        return float("nan")
+    try:
+        number = float(reading(_SPACES.sub("", cell.strip(_UNITS))))
+    except ValueError:
+        return None
+    return None if "_" in cell else number  # Python reads 1_000; a table does not mean it
+
+
+def read_numbers(column: np.ndarray) -> tuple[np.ndarray, str, int | None]:
+    """Read a column as numbers.
+
+    Args:
+        column: (rows,) text, or numbers already.
+
+    Returns:
+        (rows,) float64 with NaN where missing; a note on how it was read ("" if plainly); the first
+        row that is not a number, or None.
+    """
+    if column.dtype.kind in "iufb":
+        return column.astype(np.float64), "", None
+    if column.dtype.kind == "M":
+        return np.full(len(column), np.nan), "", 0
+    cells = column.tolist()
+    try:  # the common case, at C speed
+        return np.array(cells, dtype=np.float64), "", None
+    except ValueError:
+        pass
+    best: tuple[int, list[float | None], str] | None = None
+    for note, reading in _READINGS:
+        numbers = [_read_cell(cell, reading) for cell in cells]
+        failures = sum(number is None for number in numbers)
+        if best is None or failures < best[0]:
+            best = (failures, numbers, note)
+        if failures == 0:
+            break
+    assert best is not None
+    failures, numbers, note = best
+    values = np.array([np.nan if number is None else number for number in numbers])
+    return values, note, next((k for k, number in enumerate(numbers) if number is None), None)
+
+
+def looks_numeric(column: np.ndarray) -> bool:
+    """Whether at least nine cells of ten (of the first 300) are numbers or missing, and one is a number."""
+    values, _, first_bad = read_numbers(column[:300])
+    if first_bad is None:
+        return bool(np.isfinite(values).any()) or all(is_missing(str(cell)) for cell in column[:300])
+    bad = sum(_read_cell(cell, _decimal_comma) is None and _read_cell(cell, _comma_thousands) is None
+              for cell in column[:300].tolist()) if column.dtype.kind == "O" else len(values)
+    return bad <= 0.1 * len(values) and bool(np.isfinite(values).any())
+
+
+def require_numbers(column: np.ndarray, name: str, place: Callable[[int], str]) -> tuple[np.ndarray, list[str]]:
+    """Read a column that must hold numbers.
+
+    Returns:
+        (rows,) float64 with NaN where missing, and notes on how it was read.
+
+    Raises:
+        DataError: naming the first cell that is not a finite number.
+    """
+    values, note, bad = read_numbers(column)
+    if bad is not None:
+        raise DataError(f"{place(bad)}: expected a number in {name!r}, got {str(column[bad])!r}; correct or empty it")
+    infinite = np.isinf(values)
+    if infinite.any():
+        row = int(np.argmax(infinite))
+        raise DataError(f"{place(row)}: expected a finite number in {name!r}, got {column[row]!s}; correct or empty it")
+    return values, [f"{name}: {note}"] if note else []
