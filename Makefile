@@ -3,7 +3,7 @@
 # goes straight to work.
 
 PYTHON ?= python3
-JOBS   ?= 2
+JOBS   ?= auto
 DEMO   ?= demo-out
 
 VENV   := .venv
