@@ -34,8 +34,8 @@ def tool(name: str, *arguments: str | Path) -> str:
 def foreign_symbols(listing: str) -> list[str]:
     """The symbols that a file for one instruction set shares with files for others, from `nm -C` of the library.
 
-    If a wide file defines a weak symbol, say an inline function of the standard library, the linker may keep that copy for
-    all callers, and an older CPU meets instructions it does not know.
+    If a wide file defines a weak symbol, say an inline function of the standard library, the linker may keep that copy
+    for all callers, and an older CPU meets instructions it does not know.
     """
     foreign, isa = [], None
     for line in listing.splitlines():

@@ -31,7 +31,8 @@ def show(about: dict[str, Any], console: Console) -> None:
     """Print ``cellgate.info().as_dict()`` for a person.
 
     Args:
-        about: What is installed: versions, machine, threads, then "backends" (name to state) and "details" (name to facts).
+        about: What is installed: versions, machine, threads, then "backends" (name to state) and "details" (name
+            to facts).
         console: Where to print.
     """
     versions = Table.grid(padding=(0, 2))
