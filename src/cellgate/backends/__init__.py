@@ -16,8 +16,8 @@ __all__ = [
     "execute",
     "info",
     "join_state",
+    "names",
     "requested_backend",
     "split_state",
-    "names",
     "use_backend",
 ]

@@ -21,7 +21,7 @@ from cellgate.equations import LSTMWeights
 
 from .episodes import run_by_episodes
 from .problem import Gates, Inputs, Problem, Result, join_state, split_state
-from .ragged import packed_lengths, packed_rows
+from .ragged import packed_lengths, packed_rows, pad_rows
 from .recover import recover_gates
 
 __all__ = ["NAME", "draws_dropout_itself", "reason_against", "run", "run_cell"]
@@ -75,7 +75,8 @@ def _call(problem: Problem, inputs: Inputs) -> Result:
         rows = problem.layers * problem.directions
         h0 = x.new_zeros(rows, problem.batch, problem.output_sizes[0])
         c0 = x.new_zeros(rows, problem.batch, problem.hidden_sizes[0])
-    assert isinstance(h0, Tensor) and isinstance(c0, Tensor)
+    assert isinstance(h0, Tensor)
+    assert isinstance(c0, Tensor)
     flat = [w for layer in inputs.weights for weights in layer for w in weights if w is not None]
     dropout = 0.0 if inputs.dropout_masks is not None else problem.dropout
     # cuDNN refuses a backward pass through a call without `train`, so a call that records a graph says it trains: with
@@ -154,10 +155,6 @@ def _run_lengths(problem: Problem, inputs: Inputs) -> Result:
     def pack(data: Tensor) -> Tensor:
         return data.flatten(0, 1).index_select(0, rows)
 
-    def unpack(data: Tensor) -> Tensor:
-        flat = data.new_zeros(problem.steps * problem.batch, data.shape[-1])
-        return flat.index_copy(0, rows, data).unflatten(0, (problem.steps, problem.batch))
-
     packed = replace(problem, steps=longest, batch=some, packed=True, lengths=False)
     packed_in = replace(
         inputs,
@@ -171,10 +168,11 @@ def _run_lengths(problem: Problem, inputs: Inputs) -> Result:
     result = run(packed, packed_in)
     h_n = [h.index_copy(1, kept, new) for h, new in zip(h0, split_state(result.h_n, problem), strict=True)]
     c_n = [c.index_copy(1, kept, new) for c, new in zip(c0, split_state(result.c_n, problem), strict=True)]
+    output = pad_rows(result.output, rows, problem.steps, problem.batch)
     gates = None
     if result.gates is not None:
         gates = tuple(_spread(g, problem, longest, kept) for g in result.gates)
-    return Result(unpack(result.output), join_state(h_n, problem), join_state(c_n, problem), gates)
+    return Result(output, join_state(h_n, problem), join_state(c_n, problem), gates)
 
 
 def _spread(gates: Gates, problem: Problem, longest: int, kept: Tensor) -> Gates:
@@ -185,27 +183,24 @@ def _spread(gates: Gates, problem: Problem, longest: int, kept: Tensor) -> Gates
         inner = part.new_zeros(longest, problem.batch, *part.shape[2:]).index_copy(1, kept, part)
         return torch.cat([inner, whole[longest:]]) if longest < problem.steps else inner
 
-    return Gates(*(spread(getattr(gates, name)) for name in ("i", "f", "g", "o", "c", "h")))
+    return gates.map(spread)
 
 
 def _no_gates(problem: Problem, layer: int, x: Tensor) -> Gates:
     shape = (problem.steps, problem.batch, problem.directions)
-    parts = [x.new_zeros(*shape, problem.hidden_sizes[layer]) for _ in range(5)]
-    return Gates(*parts, x.new_zeros(*shape, problem.output_sizes[layer]))
+    nothing = x.new_zeros(*shape, problem.hidden_sizes[layer])
+    return Gates(nothing, nothing, nothing, nothing, nothing, x.new_zeros(*shape, problem.output_sizes[layer]))
 
 
 def _layer_gates(problem: Problem, inputs: Inputs, result: Result) -> Gates:
     """Recover the gates of a layer that has just run."""
     weights: list[LSTMWeights] = list(inputs.weights[0])
-    h0, c0 = split_state(inputs.h0, problem)[0], split_state(inputs.c0, problem)[0]  # pyright: ignore[reportArgumentType]
+    assert inputs.h0 is not None
+    assert inputs.c0 is not None
+    h0, c0 = split_state(inputs.h0, problem)[0], split_state(inputs.c0, problem)[0]
     x, h, lengths = inputs.x, result.output, None
     if inputs.batch_sizes is not None:
         lengths = packed_lengths(inputs.batch_sizes)
         rows = packed_rows(lengths, problem.steps).to(x.device)
-
-        def pad(data: Tensor) -> Tensor:
-            flat = data.new_zeros(problem.steps * problem.batch, data.shape[-1])
-            return flat.index_copy(0, rows, data).unflatten(0, (problem.steps, problem.batch))
-
-        x, h = pad(x), pad(h)
+        x, h = (pad_rows(data, rows, problem.steps, problem.batch) for data in (x, h))
     return recover_gates(x, h, h0, c0, weights, lengths)

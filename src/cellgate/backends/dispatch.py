@@ -1,8 +1,8 @@
 """The one place that chooses a backend, and says why.
 
-Backends are modules with ``NAME``, ``reason_against(problem) -> str | None`` and ``run(problem, inputs) -> Result``. Their
-order in :data:`BACKENDS` is the order of preference. ``"auto"`` takes the first without a reason against it; a backend
-asked for by name runs or raises :class:`cellgate.errors.BackendError` with the reason.
+Backends are modules with ``NAME``, ``reason_against(problem) -> str | None`` and ``run(problem, inputs) -> Result``.
+Their order in :data:`BACKENDS` is the order of preference. ``"auto"`` takes the first without a reason against it; a
+backend asked for by name runs or raises :class:`cellgate.errors.BackendError` with the reason.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Resets for kernels that have none: every episode becomes a sequence of its own in one ragged batch.
 
-A reset at step t says that step t and step t-1 belong to different episodes, so a batch of B rows with resets is a ragged
-batch of E >= B episodes. The first episode of a row starts from the row's initial state, all others from zero; the last one
-leaves the row's final state (for the backward direction it is the other way round).
+A reset at step t says that step t and step t-1 belong to different episodes, so a batch of B rows with resets is a
+ragged batch of E >= B episodes. The first episode of a row starts from the row's initial state, all others from zero;
+the last one leaves the row's final state (for the backward direction it is the other way round).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from .problem import Gates, Inputs, Problem, Result, join_state, split_state
+from .problem import Inputs, Problem, Result, join_state, split_state
 
 __all__ = ["run_by_episodes"]
 
@@ -85,6 +85,5 @@ def run_by_episodes(problem: Problem, inputs: Inputs, run: Callable[[Problem, In
 
     gates = None
     if result.gates is not None:
-        names = ("i", "f", "g", "o", "c", "h")
-        gates = tuple(Gates(*(scatter(getattr(g, name)) for name in names)) for g in result.gates)
+        gates = tuple(layer.map(scatter) for layer in result.gates)
     return Result(scatter(result.output), final(result.h_n), final(result.c_n), gates)

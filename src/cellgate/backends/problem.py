@@ -9,7 +9,7 @@ N total steps of a packed batch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import torch
@@ -18,12 +18,12 @@ from torch import Tensor
 from cellgate.equations import LSTMWeights
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = ["Gates", "Inputs", "LSTMWeights", "Problem", "Result", "State", "join_state", "split_state"]
 
 State = Tensor | tuple[Tensor, ...]
-"""h or c of a stack: (L*D, B, size) if all layers have one size (``Problem.uniform``), else L tensors of (D, B, size_l)."""
+"""h or c of a stack: (L*D, B, size) if layers have one size (``Problem.uniform``), else L tensors (D, B, size_l)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,8 @@ class Problem:
         packed: x and the output are packed data (N, size) with ``Inputs.batch_sizes``; rows are sorted by length.
         lengths: x is padded and ``Inputs.lengths`` holds the length of each sequence.
         reset: ``Inputs.reset`` holds a mask.
-        dropout: Probability of dropout between layers if this call trains, else 0.0. ``Inputs.dropout_masks`` then holds a
-            mask for every layer but the last, unless the backend draws them itself.
+        dropout: Probability of dropout between layers if this call trains, else 0.0. ``Inputs.dropout_masks`` then
+            holds a mask for every layer but the last, unless the backend draws them itself.
         gates: The caller wants all gates and cell states back.
         transformed: A torch.func transform (vmap, jvp, grad) or forward-mode AD is under way.
         compiling: Inside torch.compile or torch.export.
@@ -100,9 +100,10 @@ class Inputs:
         weights: ``weights[layer][direction]``.
         lengths: (B,) int64 on the CPU, 0 <= length <= T, in any order; or None.
         batch_sizes: (T,) int64 on the CPU, how many sequences reach each step of packed data; or None.
-        reset: (T, B) bool on x's device: the state is zero before that step; or None. A reset at t separates step t from
-            step t-1 for both directions: read backwards, the state is zero before step t-1.
-        dropout_masks: One for every layer but the last, shaped like that layer's output, already scaled by 1/(1-p); or None.
+        reset: (T, B) bool on x's device: the state is zero before that step; or None. A reset at t separates step t
+            from step t-1 for both directions: read backwards, the state is zero before step t-1.
+        dropout_masks: One for every layer but the last, shaped like that layer's output, already scaled by 1/(1-p);
+            or None.
     """
 
     x: Tensor
@@ -128,6 +129,10 @@ class Gates:
     o: Tensor
     c: Tensor
     h: Tensor
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Gates:
+        """Return the gates with a function applied to each of the six tensors."""
+        return Gates(*(function(getattr(self, field.name)) for field in fields(self)))
 
 
 @dataclass(slots=True)

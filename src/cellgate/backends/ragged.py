@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .problem import Inputs, Problem, Result
 
-__all__ = ["active_mask", "packed_lengths", "packed_rows", "padded_inputs", "repacked_result"]
+__all__ = ["active_mask", "packed_lengths", "packed_rows", "pad_rows", "padded_inputs", "repacked_result"]
 
 
 def packed_lengths(batch_sizes: Tensor) -> Tensor:
@@ -33,6 +33,12 @@ def packed_rows(lengths: Tensor, steps: int) -> Tensor:
     return active_mask(lengths, steps).flatten().nonzero().squeeze(1)
 
 
+def pad_rows(data: Tensor, rows: Tensor, steps: int, batch: int) -> Tensor:
+    """Return (N, size) data as (T, B, size), row n at place ``rows[n]`` of (T*B, size), zeros elsewhere."""
+    flat = data.new_zeros(steps * batch, data.shape[-1])
+    return flat.index_copy(0, rows, data).unflatten(0, (steps, batch))
+
+
 def padded_inputs(problem: Problem, inputs: Inputs) -> tuple[Problem, Inputs]:
     """Return a packed problem as the padded one with lengths that means the same."""
     assert inputs.batch_sizes is not None
@@ -40,8 +46,7 @@ def padded_inputs(problem: Problem, inputs: Inputs) -> tuple[Problem, Inputs]:
     rows = packed_rows(lengths, problem.steps).to(inputs.x.device)
 
     def pad(data: Tensor) -> Tensor:
-        flat = data.new_zeros(problem.steps * problem.batch, data.shape[-1])
-        return flat.index_copy(0, rows, data).unflatten(0, (problem.steps, problem.batch))
+        return pad_rows(data, rows, problem.steps, problem.batch)
 
     masks = None if inputs.dropout_masks is None else [pad(mask) for mask in inputs.dropout_masks]
     return (

@@ -33,7 +33,7 @@ def recover_gates(
     Returns:
         Gates, differentiable with respect to all of these.
     """
-    steps, batch, _ = x.shape
+    steps = x.shape[0]
     active = None if lengths is None else active_mask(lengths, steps, x.device)
     per_direction = []
     for d, (w, h_d) in enumerate(zip(weights, h.chunk(len(weights), dim=-1), strict=True)):

@@ -1,7 +1,8 @@
 """The reference backend: a scan over the equations and nothing else.
 
-Every operation is a differentiable PyTorch operation, so it has double backward, ``vmap``, ``jvp``, ``torch.compile``, any
-floating dtype and any device. It is slow, and it is the truth that the other backends are compared with.
+Every operation is a differentiable PyTorch operation, so it has double backward, ``vmap``, ``jvp``,
+``torch.compile``, any floating dtype and any device. It is slow, and it is the truth that the other backends are
+compared with.
 """
 
 from __future__ import annotations
@@ -102,8 +103,9 @@ def _scan(
     outputs: list[Tensor] = [h] * steps
     records: list[tuple[Tensor, ...]] = [()] * steps
     for t in reversed(range(steps)) if backward else range(steps):
-        if boundary is not None and boundary[t] is not None:
-            keep = ~boundary[t].unsqueeze(-1)
+        cleared = None if boundary is None else boundary[t]
+        if cleared is not None:
+            keep = ~cleared.unsqueeze(-1)
             before = step(a_x[t], torch.where(keep, h, 0.0), torch.where(keep, c, 0.0), weights)
         else:
             before = step(a_x[t], h, c, weights)
@@ -124,9 +126,7 @@ def _scan(
     return output, h, c, tuple(torch.stack(parts) for parts in zip(*records, strict=True))
 
 
-def _boundaries(
-    active: Tensor | None, reset: Tensor | None, steps: int, backward: bool
-) -> list[Tensor | None] | None:
+def _boundaries(active: Tensor | None, reset: Tensor | None, steps: int, backward: bool) -> list[Tensor | None] | None:
     """Return, for each step, the (B,) mask of sequences whose state must be zero before it, or None for none."""
     if reset is None:
         return None

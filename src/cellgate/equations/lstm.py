@@ -13,8 +13,8 @@ Sources, and what differs from each:
 
 * S. Hochreiter, J. Schmidhuber, "Long Short-Term Memory", Neural Computation 9(8), 1997, section 4 (the cell is eq. 9).
   There is no forget gate there (f_t = 1: the constant error carousel), several cells may share one gate, the squashing
-  functions are scaled logistics (g in [-2, 2], h in [-1, 1]), and errors are cut off where they leave a cell. Here every
-  unit has its own gates, both squashing functions are tanh, and the gradient is the full one.
+  functions are scaled logistics (g in [-2, 2], h in [-1, 1]), and errors are cut off where they leave a cell. Here
+  every unit has its own gates, both squashing functions are tanh, and the gradient is the full one.
 * F. A. Gers, J. Schmidhuber, F. Cummins, "Learning to Forget: Continual Prediction with LSTM", Neural Computation
   12(10), 2000, eqs. 2.1 to 2.8: adds the forget gate f_t. There gates see the previous outputs as here; the squashing
   functions are again scaled logistics.
@@ -52,7 +52,7 @@ class LSTMWeights(NamedTuple):
 
 
 class LSTMStep(NamedTuple):
-    """Everything one step computes: gates i, f, g, o and memory cell c of shape (..., H), hidden state h of (..., P or H)."""
+    """Everything one step computes: gates i, f, g, o and memory cell c (..., H), hidden state h (..., P or H)."""
 
     i: Tensor
     f: Tensor

@@ -1,7 +1,7 @@
 """From the public call of an LSTM module to a backend and back: layouts, states, lengths, resets; no arithmetic.
 
-The functions take any module with the attributes of ``torch.nn.LSTM``, so that converted, traced and original layers all
-go through one door.
+The functions take any module with the attributes of ``torch.nn.LSTM``, so that converted, traced and original layers
+all go through one door.
 """
 
 from __future__ import annotations
@@ -90,7 +90,9 @@ def prepare(
     if packed is not None:
         if lengths is not None or reset is not None:
             which = "lengths" if lengths is not None else "reset"
-            raise InputError(f"{which}: expected None with a PackedSequence, which has lengths of its own: pass padded input")
+            raise InputError(
+                f"{which}: expected None with a PackedSequence, which has lengths of its own: pass padded input"
+            )
         batch_sizes = packed.batch_sizes
         x, steps, batch = data, len(batch_sizes), int(batch_sizes[0])
     else:
@@ -195,7 +197,11 @@ def _initial_state(module: Any, hx: Any, batch: int, batched: bool, x: Tensor) -
             continue
         if isinstance(state, Tensor) or not isinstance(state, Sequence) or len(state) != module.num_layers:
             got = f"one tensor {tuple(state.shape)}" if isinstance(state, Tensor) else type(state).__name__
-            form = "a tensor" if uniform else f"{module.num_layers} tensors, one a layer, because the layers differ in size"
+            form = (
+                "a tensor"
+                if uniform
+                else f"{module.num_layers} tensors, one a layer, because the layers differ in size"
+            )
             raise InputError(f"hx[{k}]: expected {form}, got {got}")
         layers = [checked(f"hx[{k}][{n}]", s, directions, layer_sizes[n]) for n, s in enumerate(state)]
         states.append(torch.cat(layers) if uniform else tuple(layers))
@@ -223,14 +229,15 @@ def _any_requires_grad(x: Tensor, h0: State | None, c0: State | None, weights: l
 
 def _under_transform() -> bool:
     """Whether a torch.func transform or forward-mode AD is active."""
-    return torch._C._functorch.peek_interpreter_stack() is not None or torch.autograd.forward_ad._current_level >= 0
+    stack = torch._C._functorch.peek_interpreter_stack()  # pyright: ignore[reportAttributeAccessIssue]
+    return stack is not None or torch.autograd.forward_ad._current_level >= 0
 
 
 def _dropout_masks(problem: Problem, x: Tensor) -> list[Tensor]:
     """Draw a mask for every layer but the last.
 
-    nn.LSTM draws one Bernoulli number for each output of a layer, in this order and shape, and from the same generator, so
-    the same seed gives the same masks; and they are the same on every backend.
+    nn.LSTM draws one Bernoulli number for each output of a layer, in this order and shape, and from the same
+    generator, so the same seed gives the same masks; and they are the same on every backend.
     """
     leading = x.shape[:-1]
     return [

@@ -65,7 +65,9 @@ class LSTMCell(nn.LSTMCell):
         weights = LSTMWeights(self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
         if not isinstance(input, Tensor) or input.dim() not in (1, 2):
             got = tuple(input.shape) if isinstance(input, Tensor) else type(input).__name__
-            raise ShapeError(f"input: expected (B, I) or unbatched (I,), got {got}: a cell takes one step, use cellgate.LSTM")
+            raise ShapeError(
+                f"input: expected (B, I) or unbatched (I,), got {got}: a cell takes one step, use cellgate.LSTM"
+            )
         batched = input.dim() == 2
         x = input if batched else input.unsqueeze(0)
         check_input("input", x, self.input_size, self.weight_ih, batch_first=False, packed=True)

@@ -5,7 +5,6 @@ Nothing below this boundary checks again; backends only assert.
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Sequence
 
 import torch
@@ -74,7 +73,7 @@ def check_constructor(
         TypeError: A size is not an int, or a flag not a bool.
         ValueError: A size or the dropout probability is out of range.
     """
-    if not isinstance(dropout, numbers.Real) or isinstance(dropout, bool) or not 0 <= dropout <= 1:
+    if not isinstance(dropout, int | float) or isinstance(dropout, bool) or not 0 <= dropout <= 1:
         raise ValueError(f"dropout: expected a number in [0, 1], the probability of a zero, got {dropout!r}")
     for name, value in (("bias", bias), ("batch_first", batch_first)):
         if not isinstance(value, bool):
@@ -83,8 +82,10 @@ def check_constructor(
     for name, value in (*sizes, ("num_layers", num_layers)):
         if not isinstance(value, int) or isinstance(value, bool):
             raise TypeError(f"{name}: expected an int, got {type(value).__name__} {value!r}")
-    assert isinstance(input_size, int) and isinstance(hidden_size, int)
-    assert isinstance(proj_size, int) and isinstance(num_layers, int)
+    assert isinstance(input_size, int)
+    assert isinstance(hidden_size, int)
+    assert isinstance(proj_size, int)
+    assert isinstance(num_layers, int)
     if input_size < 0:
         raise ValueError(f"input_size: expected 0 or more, got {input_size}")
     if hidden_size <= 0:
@@ -183,7 +184,9 @@ def check_state(name: str, state: object, expected: tuple[int, ...], input: Tens
     if state.device != input.device:
         raise InputError(f"{name}: expected device {input.device} (the input's), got {state.device}")
     if state.dtype != input.dtype and not torch.is_autocast_enabled(input.device.type):
-        raise DtypeError(f"{name}: expected dtype {input.dtype} (the input's), got {state.dtype}: {name}.to(input.dtype)")
+        raise DtypeError(
+            f"{name}: expected dtype {input.dtype} (the input's), got {state.dtype}: {name}.to(input.dtype)"
+        )
 
 
 def check_lengths(lengths: object, batch: int, steps: int) -> Tensor:

@@ -24,11 +24,12 @@ _LAYER = re.compile(r"_l(\d+)")
 class LSTM(nn.RNNBase):
     r"""A stack of LSTM layers: ``torch.nn.LSTM`` in every number, name and shape, with more to see and to ask for.
 
-    The first ten parameters are those of ``torch.nn.LSTM``, in its order, with its defaults and meaning. Parameter names,
-    shapes, order and, from the same seed, initial values are the same, and a ``state_dict`` loads in both directions.
+    The first ten parameters are those of ``torch.nn.LSTM``, in its order, with its defaults and meaning. Parameter
+    names, shapes, order and, from the same seed, initial values are the same, and a ``state_dict`` loads in both
+    directions.
 
-    It is a subclass of ``torch.nn.RNNBase`` and not of ``torch.nn.LSTM``, because ``torch.compile`` refuses to look into
-    subclasses of ``nn.LSTM``. For libraries that ask ``isinstance(m, nn.LSTM)`` see ``cellgate.convert``.
+    It is a subclass of ``torch.nn.RNNBase`` and not of ``torch.nn.LSTM``, because ``torch.compile`` refuses to look
+    into subclasses of ``nn.LSTM``. For libraries that ask ``isinstance(m, nn.LSTM)`` see ``cellgate.convert``.
 
     Args:
         input_size: I, features of a step; may be 0.
@@ -89,8 +90,8 @@ class LSTM(nn.RNNBase):
         self.proj_size = proj[0] if len(set(proj)) == 1 else proj
         if dropout > 0 and self.num_layers == 1:
             warnings.warn(
-                "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects num_layers "
-                f"greater than 1, but got dropout={dropout} and num_layers=1",
+                "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects "
+                f"num_layers greater than 1, but got dropout={dropout} and num_layers=1",
                 stacklevel=2,
             )
 
@@ -114,7 +115,7 @@ class LSTM(nn.RNNBase):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw all parameters from U(-1/sqrt(H), 1/sqrt(H)), H being the layer's own; one size draws what nn.LSTM draws."""
+        """Draw all parameters from U(-1/sqrt(H), 1/sqrt(H)), H being the layer's own: what nn.LSTM draws."""
         sizes = hidden_sizes(self)
         for name, parameter in self.named_parameters():
             found = _LAYER.search(name)
@@ -136,15 +137,15 @@ class LSTM(nn.RNNBase):
             hx: (h_0, c_0), each (L*D, B, size), unbatched (L*D, size); zeros if left out. For layers of different sizes
                 each is a tuple of L tensors (D, B, size of the layer), the form in which ``h_n`` and ``c_n`` come back.
             lengths: The length of each sequence of a padded batch, B integers from 0 to T, in any order, on any device.
-                The result is that of the packed batch: ``output`` is zero past a sequence's end, ``h_n`` and ``c_n`` are
-                those of its own last step in both directions (its ``hx`` for length 0).
-            reset: Bools in the layout of the input, (T, B), or (B, T) with ``batch_first``, or (T,): true where an episode
-                begins. The state is zero before that step. A bidirectional net reads each episode on its own: its backward
-                direction does not carry state from an episode to the one before.
+                The result is that of the packed batch: ``output`` is zero past a sequence's end, ``h_n`` and ``c_n``
+                are those of its own last step in both directions (its ``hx`` for length 0).
+            reset: Bools in the layout of the input, (T, B), or (B, T) with ``batch_first``, or (T,): true where an
+                episode begins. The state is zero before that step. A bidirectional net reads each episode on its own:
+                its backward direction does not carry state from an episode to the one before.
 
         Returns:
-            ``output, (h_n, c_n)``: output is (T, B, D*P) in the input's layout, or a ``PackedSequence``; h_n is (L*D, B, P)
-            and c_n (L*D, B, H), P being H where there is no projection.
+            ``output, (h_n, c_n)``: output is (T, B, D*P) in the input's layout, or a ``PackedSequence``; h_n is (L*D,
+            B, P) and c_n (L*D, B, H), P being H where there is no projection.
 
         Raises:
             ShapeError: A size or rank is wrong (a ``ValueError`` and a ``RuntimeError``).
@@ -199,9 +200,9 @@ class LSTM(nn.RNNBase):
         # Weight-dropping wrappers assign this list after replacing the attributes it is made of; the attributes count.
         pass
 
-    __setattr__ = nn.Module.__setattr__
-    _apply = nn.Module._apply
-    _replicate_for_data_parallel = nn.Module._replicate_for_data_parallel
+    __setattr__ = nn.Module.__setattr__  # pyright: ignore[reportAssignmentType]
+    _apply = nn.Module._apply  # pyright: ignore[reportAssignmentType]
+    _replicate_for_data_parallel = nn.Module._replicate_for_data_parallel  # pyright: ignore[reportAssignmentType]
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state to pickle or copy: everything, there are no caches in it."""
