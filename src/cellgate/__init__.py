@@ -2,7 +2,7 @@
 
 from cellgate.backends import info, use_backend
 from cellgate.errors import BackendError, CellgateError, DtypeError, InputError, ShapeError
-from cellgate.nn import LSTM, LSTMCell
+from cellgate.nn import LSTM, LSTMCell, SequenceModel
 
 __all__ = [
     "LSTM",
@@ -11,6 +11,7 @@ __all__ = [
     "DtypeError",
     "InputError",
     "LSTMCell",
+    "SequenceModel",
     "ShapeError",
     "info",
     "use_backend",

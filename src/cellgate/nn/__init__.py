@@ -2,5 +2,6 @@
 
 from .cell import LSTMCell
 from .lstm import LSTM
+from .sequence_model import SequenceModel
 
-__all__ = ["LSTM", "LSTMCell"]
+__all__ = ["LSTM", "LSTMCell", "SequenceModel"]
