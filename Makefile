@@ -41,7 +41,7 @@ $(STAMPS)/build-tools: $(STAMPS)/venv $(PACKAGE_FILES)
 # that a changed C++ file costs its own compilation only.
 $(STAMPS)/packages: $(STAMPS)/build-tools $(PACKAGE_FILES)
 	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[test,dev,plot,sklearn,onnx]'
-	@touch $@ $(STAMPS)/native
+	@touch $@
 
 $(STAMPS)/native: $(STAMPS)/packages $(NATIVE_FILES)
 	$(PIP) install --quiet --no-build-isolation --no-deps --editable .
