@@ -1,5 +1,6 @@
 """cellgate, the LSTM for PyTorch: equal to ``torch.nn.LSTM`` in every number, faster, with every gate in view."""
 
+from cellgate._version import __version__
 from cellgate.backends import info, use_backend
 from cellgate.errors import BackendError, CellgateError, DtypeError, InputError, ShapeError
 from cellgate.nn import LSTM, LSTMCell, SequenceModel
@@ -13,6 +14,7 @@ __all__ = [
     "LSTMCell",
     "SequenceModel",
     "ShapeError",
+    "__version__",
     "info",
     "use_backend",
 ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
+
+from cellgate._version import __version__
 
 from .dispatch import BACKENDS
 
@@ -68,7 +69,7 @@ def info() -> Info:
         if hasattr(module, "details"):
             details[name] = module.details()
     return Info(
-        cellgate=importlib.metadata.version("cellgate"),
+        cellgate=__version__,
         torch=torch.__version__,
         python=platform.python_version(),
         machine=platform.machine(),
