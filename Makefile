@@ -21,7 +21,7 @@ NATIVE_FILES  := CMakeLists.txt src/cellgate/_version.py $(shell find native -ty
 CXX_FILES     := $(shell find native tests/native -type f \( -name '*.h' -o -name '*.cpp' \) 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup native demo test lint format pytest bench wheel test-wheel sdist clean distclean
+.PHONY: help setup native demo test lint format pytest bench wheel test-wheel test-source sdist clean distclean
 
 help: ## List the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -99,6 +99,9 @@ wheel: setup ## A wheel with the native core, into dist/
 
 test-wheel: wheel ## Install the wheel into a fresh environment without a compiler, check parity there
 	PYTHON=$(PYTHON) scripts/test_install wheel dist
+
+test-source: ## Install the source where there is no compiler, check that it works and says so
+	PYTHON=$(PYTHON) scripts/test_install source
 
 clean: ## Remove what builds and tests leave
 	rm -rf build dist $(DEMO) src/cellgate/_native*.so .pytest_cache .ruff_cache .hypothesis .import_linter_cache
