@@ -69,13 +69,46 @@ struct Pool {
   Team::Task task = nullptr;
   void* arg = nullptr;
   int size = 0;
+#if defined(__linux__)
+  std::atomic<uint64_t> taken[CPU_SETSIZE / 64] = {};  // CPUs on which members of the present team run
+#endif
   Worker workers[kMaxTeam - 1];
 };
+
+// Puts the calling member on a CPU where no other member of its team runs, if there is one.
+//
+// A scheduler is free to leave a woken thread on the CPU of the thread that woke it. On small virtual machines (seen on
+// two CPUs, Linux 6.18) half of all processes kept both members on one CPU for seconds while the other CPU idled, which
+// halves the speed. Costs a read of the CPU number; two system calls only when members do collide.
+void spread_out(Pool* pool) {
+#if defined(__linux__)
+  const int cpu = sched_getcpu();
+  if (cpu < 0 || cpu >= CPU_SETSIZE) return;
+  const uint64_t bit = uint64_t{1} << (cpu % 64);
+  if (!(pool->taken[cpu / 64].fetch_or(bit, std::memory_order_relaxed) & bit)) return;
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+  cpu_set_t one;
+  for (int other = 0; other < CPU_SETSIZE; ++other) {
+    const uint64_t other_bit = uint64_t{1} << (other % 64);
+    if (!CPU_ISSET(other, &allowed)) continue;
+    if (pool->taken[other / 64].fetch_or(other_bit, std::memory_order_relaxed) & other_bit) continue;
+    CPU_ZERO(&one);
+    CPU_SET(other, &one);
+    // There and free again: the thread is moved, not pinned.
+    if (sched_setaffinity(0, sizeof one, &one) == 0) sched_setaffinity(0, sizeof allowed, &allowed);
+    return;
+  }
+#else
+  (void)pool;
+#endif
+}
 
 void work(Pool* pool, int index) {
   Worker& self = pool->workers[index];
   for (uint32_t job = self.done.value + 1;; ++job) {
     wait_for(self.job, job);
+    spread_out(pool);
     pool->task(pool->arg, index + 1, pool->size);
     publish(self.done, job);
   }
@@ -166,6 +199,10 @@ void Team::run(Task task, void* arg) {
   p->task = task;
   p->arg = arg;
   p->size = size_;
+#if defined(__linux__)
+  for (auto& word : p->taken) word.store(0, std::memory_order_relaxed);
+#endif
+  spread_out(p);
   for (int i = 0; i < size_ - 1; ++i) publish(p->workers[i].job, p->workers[i].job.value + 1);
   task(arg, 0, size_);
   for (int i = 0; i < size_ - 1; ++i) wait_for(p->workers[i].done, p->workers[i].job.value);
