@@ -59,9 +59,10 @@ native: setup
 # ---------------------------------------------------------------- use
 
 demo: setup ## Train on the bundled airline passengers, forecast, and walk through an LSTM
-	$(BIN)/cellgate train airline --horizon 12 --out $(DEMO)
+	$(BIN)/cellgate train airline --horizon 12 --out $(DEMO) --force
 	$(BIN)/cellgate predict $(DEMO)
 	$(BIN)/cellgate walkthrough
+	@echo; for f in $(DEMO)/*.svg $(DEMO)/*.html; do [ ! -e "$$f" ] || echo "The forecast, drawn: $$f"; done
 
 # ---------------------------------------------------------------- checks
 
