@@ -2,11 +2,16 @@
 // neither PyTorch nor NumPy; there is no arithmetic here, and no checking of shapes: backends/cpu.py does that.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
 #include <stdexcept>
 
+#include "bindings.h"
 #include "dispatch.h"
+#include "memory.h"
+#include "peak.h"
+#include "stack.h"
 #include "threads.h"
 
 namespace nb = nanobind;
@@ -38,6 +43,93 @@ std::vector<std::string> isas(bool runnable) {
   return names;
 }
 
+// ---- the stack -----------------------------------------------------------------------------------------------------
+
+// Addresses from a Python tuple of integers; the count is the caller's contract, checked here because a short tuple would
+// be read past its end.
+struct Addresses {
+  const void* small[32];
+  std::vector<const void*> large;
+  const void** data = nullptr;
+
+  Addresses(nb::handle tuple, size_t expected, const char* name) {
+    if (tuple.is_none()) return;
+    PyObject* t = tuple.ptr();
+    if (!PyTuple_Check(t) || static_cast<size_t>(PyTuple_GET_SIZE(t)) != expected)
+      throw std::invalid_argument(std::string(name) + ": expected a tuple of " + std::to_string(expected) + " addresses");
+    data = small;
+    if (expected > 32) {
+      large.resize(expected);
+      data = large.data();
+    }
+    for (size_t j = 0; j < expected; ++j) {
+      void* p = PyLong_AsVoidPtr(PyTuple_GET_ITEM(t, static_cast<Py_ssize_t>(j)));
+      if (!p && PyErr_Occurred()) throw nb::python_error();
+      data[j] = p;
+    }
+  }
+};
+
+cellgate::StackShape make_stack(int scalar, int directions, bool bias,
+                                const std::vector<std::tuple<int64_t, int64_t, int64_t>>& layers) {
+  cellgate::StackShape shape;
+  shape.scalar = static_cast<cellgate::Scalar>(scalar);
+  shape.directions = directions;
+  shape.bias = bias;
+  for (auto [input, hidden, projection] : layers)
+    shape.layers.push_back({input, hidden, projection > 0 ? projection : hidden, projection > 0});
+  return shape;
+}
+
+size_t weight_count(const cellgate::StackShape& shape) {
+  size_t count = 0;
+  for (int l = 0; l < static_cast<int>(shape.layers.size()); ++l)
+    count += static_cast<size_t>(shape.weights_of(l) * shape.directions);
+  return count;
+}
+
+void stack_forward(const cellgate::StackShape& shape, int64_t steps, int64_t batch, uintptr_t x, int64_t x_step,
+                   int64_t x_row, uintptr_t y, int64_t y_step, int64_t y_row, nb::handle weights, nb::handle h0,
+                   nb::handle c0, nb::handle h_n, nb::handle c_n, int threads, uintptr_t lengths, uintptr_t reset,
+                   int64_t rows, uintptr_t batch_sizes, nb::handle masks, uintptr_t saved, int keep, int64_t every,
+                   bool weights_change, nb::handle packed) {
+  const size_t layers = shape.layers.size();
+  Addresses w(weights, weight_count(shape), "weights"), h(h0, layers, "h0"), c(c0, layers, "c0"), hn(h_n, layers, "h_n"),
+      cn(c_n, layers, "c_n"), m(masks, layers - 1, "masks"),
+      p(packed, layers * static_cast<size_t>(shape.directions), "packed");
+  cellgate::StackForward call;
+  call.steps = steps;
+  call.batch = batch;
+  call.rows = rows;
+  call.batch_sizes = pointer<const int64_t>(batch_sizes);
+  call.lengths = pointer<const int64_t>(lengths);
+  call.reset = pointer<const uint8_t>(reset);
+  call.x = pointer<const void>(x);
+  call.x_step = x_step;
+  call.x_row = x_row;
+  call.y = pointer<void>(y);
+  call.y_step = y_step;
+  call.y_row = y_row;
+  call.weights = w.data;
+  call.h0 = h.data;
+  call.c0 = c.data;
+  call.h_n = const_cast<void**>(hn.data);
+  call.c_n = const_cast<void**>(cn.data);
+  call.masks = m.data;
+  call.packed = p.data;
+  call.saved = pointer<void>(saved);
+  call.keep = static_cast<cellgate::Keep>(keep);
+  call.every = every;
+  call.weights_change = weights_change;
+  call.threads = threads;
+  bool done;
+  {
+    nb::gil_scoped_release released;
+    done = cellgate::forward(shape, call);
+  }
+  if (!done) throw std::bad_alloc();
+}
+
 }  // namespace
 
 NB_MODULE(_native, m) {
@@ -45,10 +137,45 @@ NB_MODULE(_native, m) {
   m.def("isa", [] { return std::string(cellgate::kernels().name); }, "Name of the instruction set in use.");
   m.def("isas", &isas, "runnable"_a = true,
         "Names of the instruction sets in this build, best first; by default only those this CPU has.");
+  m.def("measure_fma_peak", &cellgate::measure_fma_peak, "threads"_a = 1, "is_double"_a = false, "seconds"_a = 0.1,
+        nb::call_guard<nb::gil_scoped_release>(), "Floating-point operations a second on registers alone.");
+  m.def("measure_read_bandwidth", &cellgate::measure_read_bandwidth, "bytes"_a, "threads"_a = 1, "seconds"_a = 0.1,
+        nb::call_guard<nb::gil_scoped_release>(),
+        "Bytes a second read in order, each thread from its own share of `bytes` again and again.");
+  m.def("measure_activation_rate", &cellgate::measure_activation_rate, "threads"_a = 1, "seconds"_a = 0.1,
+        nb::call_guard<nb::gil_scoped_release>(), "Logistic functions of float32 a second.");
   m.def(
       "force_isa", [](const std::string& name) { cellgate::force_kernels(name.c_str()); }, "name"_a,
       "Use the named instruction set from now on (for tests). Raises RuntimeError when it cannot run.");
   m.def("available_cpus", &cellgate::available_cpus, "CPUs this process may run on.");
   m.def("apply", &apply, "function"_a, "x"_a, "y"_a, "n"_a, "is_double"_a,
         "y[j] = sigmoid or tanh of x[j] for n scalars at the addresses x and y (for tests).");
+
+  nb::class_<cellgate::StackShape>(m, "Stack", "Shapes of a stack of layers.")
+      .def("__init__",
+           [](cellgate::StackShape* self, int scalar, int directions, bool bias,
+              const std::vector<std::tuple<int64_t, int64_t, int64_t>>& layers) {
+             new (self) cellgate::StackShape(make_stack(scalar, directions, bias, layers));
+           },
+           "scalar"_a, "directions"_a, "bias"_a, "layers"_a,
+           "scalar: 0 float32, 1 float64. layers: (input, hidden, projection or 0) of each.")
+      .def("forward", &stack_forward, "steps"_a, "batch"_a, "x"_a, "x_step"_a, "x_row"_a, "y"_a, "y_step"_a, "y_row"_a,
+           "weights"_a, "h0"_a.none(), "c0"_a.none(), "h_n"_a, "c_n"_a, "threads"_a, "lengths"_a = 0, "reset"_a = 0,
+           "rows"_a = 0, "batch_sizes"_a = 0, "masks"_a.none() = nb::none(), "saved"_a = 0, "keep"_a = 0, "every"_a = 1,
+           "weights_change"_a = false, "packed"_a.none() = nb::none(),
+           "Run the stack; the arguments are those of native/stack.h, arrays by address, groups of them as tuples.")
+      .def("saved_size",
+           [](const cellgate::StackShape& self, int64_t steps, int64_t batch, int64_t rows, int keep, int64_t every,
+              bool dropout) {
+             return cellgate::saved_size(self, steps, batch, rows, static_cast<cellgate::Keep>(keep), every, dropout);
+           }, "steps"_a, "batch"_a, "rows"_a, "keep"_a, "every"_a, "dropout"_a,
+           "Scalars of the block that a training forward fills (native/saved.h).");
+  cellgate::python::bind_backward(m.attr("Stack"));
+  m.def("cache_statistics",
+        [] {
+          cellgate::PackStatistics s = cellgate::pack_statistics();
+          return std::make_tuple(s.entries, s.bytes, s.hits, s.misses);
+        },
+        "Entries, bytes, hits and misses of the cache of packed weights.");
+  m.def("clear_cache", &cellgate::pack_clear, "Forget all packed weights.");
 }

@@ -4,8 +4,17 @@
 #include <cstdint>
 
 #include "lstm.h"
+#include "lstm_backward.h"
 
 namespace cellgate {
+
+// What measures the limits of the machine (peak.h).
+struct PeakKernels {
+  int lanes_f32, lanes_f64, chains;
+  float (*fma_f32)(int64_t rounds);  // 2 * rounds * chains * lanes operations
+  double (*fma_f64)(int64_t rounds);
+  float (*read_in_order)(const float* p, int64_t n);  // n a multiple of 8 * lanes_f32
+};
 
 // What a file in native/isa/ exports. Every function is safe to call from several threads at once.
 struct Kernels {
@@ -16,6 +25,13 @@ struct Kernels {
   void (*tanh_f32)(const float* x, float* y, int64_t n);
   void (*sigmoid_f64)(const double* x, double* y, int64_t n);
   void (*tanh_f64)(const double* x, double* y, int64_t n);
+  // Runs a stack forward; false when memory is out.
+  bool (*forward_f32)(const ForwardCall<float>& call);
+  bool (*forward_f64)(const ForwardCall<double>& call);
+  // The backward pass of a stack; false when memory is out.
+  bool (*backward_f32)(const BackwardCall<float>& call);
+  bool (*backward_f64)(const BackwardCall<double>& call);
+  PeakKernels peak;
 };
 
 // The kernels in use. The first call chooses: what CELLGATE_CPU_ISA names, else the best this CPU can run. Throws

@@ -11,13 +11,15 @@
 
 namespace cellgate {
 
-// A (T, B, n) array read or written at p[t * step + b * row + j].
+// A (T, B, n) array read or written at p[t * step + b * row + j]; or, when `first` is not null, packed data of N rows,
+// where step t begins at row first[t]: p[(first[t] + b) * row + j].
 template <class S>
 struct Sequence {
   S* p = nullptr;
   int64_t step = 0;
   int64_t row = 0;
-  S* at(int64_t t, int64_t b) const { return p + t * step + b * row; }
+  const int64_t* first = nullptr;  // (T)
+  S* at(int64_t t, int64_t b) const { return first ? p + (first[t] + b) * row : p + t * step + b * row; }
   explicit operator bool() const { return p != nullptr; }
 };
 
@@ -42,9 +44,11 @@ struct ForwardDirection {
   // Steps past a row's length are not written.
   Sequence<S> gate[4];
   Sequence<S> cell;
-  int64_t cell_every = 1;  // K: cell.at(t / K) receives c only of steps t with t % K == K - 1 (checkpoints)
+  // K > 1 keeps checkpoints: cell.at(t / K) receives c of the steps with t % K == K - 1 (backward in time t % K == 0) only.
+  int64_t cell_every = 1;
   Sequence<S> raw;
   bool backward_in_time = false;
+  const S* packed = nullptr;  // this direction's weights packed before (stream objects), or null
 };
 
 // One layer, one or two directions that read the same input.
@@ -54,6 +58,9 @@ struct ForwardLayer {
   int64_t hidden_size = 0;      // H
   int64_t projection_size = 0;  // P, equal to H without a projection
   Sequence<const S> input;      // (T, B, I)
+  // Dropout: before the layer runs, dropped = input * mask is written, and read in the place of input. Null: none.
+  Sequence<const S> mask;  // (T, B, I)
+  Sequence<S> dropped;     // out (T, B, I)
   int directions = 1;
   ForwardDirection<S> direction[2];
 };
@@ -65,11 +72,14 @@ struct ForwardCall {
   int64_t batch = 0;  // B
   int layers = 0;
   const ForwardLayer<S>* layer = nullptr;
-  const int64_t* lengths = nullptr;  // (B) each in [0, T], or null: all T. Output past a length is written zero.
-  const uint8_t* reset =
-      nullptr;      // (T, B) or null; true: the state is zero before that step. In the backward direction
-                    // too the state does not cross from step t to step t - 1 when reset[t] is true.
-  int threads = 1;  // at most this many
+  // (B) each in [0, T], or null: all T. Output past a length is written zero, except in packed data, which has no such
+  // rows (there lengths must not increase with b).
+  const int64_t* lengths = nullptr;
+  // (T, B) or null; true: the state is zero before that step. In the backward direction too the state does not cross from
+  // step t to step t - 1 when reset[t] is true.
+  const uint8_t* reset = nullptr;
+  bool weights_change = false;  // true in training: weights are packed for this call only, without the cache
+  int threads = 1;              // at most this many
 };
 
 }  // namespace cellgate

@@ -3,6 +3,9 @@
 
 #include "dispatch.h"
 #include "kernels/activations.h"
+#include "kernels/backward.h"
+#include "kernels/forward.h"
+#include "kernels/peak.h"
 #include "vec/vec.h"
 
 namespace cellgate {
@@ -14,8 +17,17 @@ namespace CELLGATE_ISA {
 const Kernels& table();
 const Kernels& table() {
   static constexpr Kernels kernels = {
-      CELLGATE_STRING(CELLGATE_ISA), Vec<float>::lanes,  apply_sigmoid<float>, apply_tanh<float>,
-      apply_sigmoid<double>,         apply_tanh<double>,
+      CELLGATE_STRING(CELLGATE_ISA),
+      Vec<float>::lanes,
+      apply_sigmoid<float>,
+      apply_tanh<float>,
+      apply_sigmoid<double>,
+      apply_tanh<double>,
+      forward<float>,
+      forward<double>,
+      backward<float>,
+      backward<double>,
+      {Vec<float>::lanes, Vec<double>::lanes, kChains, fma_chain<float>, fma_chain<double>, read_in_order},
   };
   return kernels;
 }

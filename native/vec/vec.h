@@ -51,6 +51,19 @@ template <class A>
 constexpr A larger(A a, A b) {
   return a < b ? b : a;
 }
+// A number as a type, to pass template arguments through lambdas.
+template <int N>
+struct Constant {
+  static constexpr int value = N;
+};
+// body(Constant<n>{}, args...) for n known only at run time, 1 <= n <= MAX.
+template <int MAX, class Body, class... Args>
+CELLGATE_INLINE void call_with_size(int64_t n, const Body& body, Args... args) {
+  if constexpr (MAX > 1) {
+    if (n < MAX) return call_with_size<MAX - 1>(n, body, args...);
+  }
+  body(Constant<MAX>{}, args...);
+}
 constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 CELLGATE_END

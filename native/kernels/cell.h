@@ -1,0 +1,48 @@
+// The LSTM cell: from the sums before activation to c and h, for R rows and one block of hidden units.
+#pragma once
+
+#include "kernels/activations.h"
+#include "vec/vec.h"
+
+CELLGATE_BEGIN
+// Where the rows of a step find and leave their things; each entry points at unit 0 of a row.
+template <class S>
+struct Rows {
+  const S** x;   // input of the layer
+  const S** h;   // h of the step before
+  const S** c;   // c of the step before
+  S** c_out;     // c of this step; may equal c
+  S** h_out;     // h of this step (with a projection: the hidden vector before it)
+  S** y_out;     // with a projection: h of this step, else unused
+  S** gate[4];   // gate[0] null: gates are not kept
+  S** cell_out;  // null: cell states are not kept
+};
+
+// pre is [R][4][lanes], i f g o before activation; u the first unit, n <= lanes how many of them exist. j: the first row.
+template <class S>
+CELLGATE_INLINE void cells(const S* pre, int R, const Rows<S>& rows, int64_t j, int64_t u, int64_t n) {
+  using V = Vec<S>;
+  constexpr int L = V::lanes;
+  for (int r = 0; r < R; ++r, pre += 4 * L) {
+    V i = sigmoid(V::load(pre)), f = sigmoid(V::load(pre + L));
+    V g = tanh(V::load(pre + 2 * L)), o = sigmoid(V::load(pre + 3 * L));
+    const S* c_in = rows.c[j + r] + u;
+    V c = fma(f, n == L ? V::load(c_in) : V::load_n(c_in, n), i * g);
+    V h = o * tanh(c);
+    if (n == L) {
+      c.store(rows.c_out[j + r] + u);
+      h.store(rows.h_out[j + r] + u);
+    } else {
+      c.store_n(rows.c_out[j + r] + u, n);
+      h.store_n(rows.h_out[j + r] + u, n);
+    }
+    if (rows.gate[0]) {
+      i.store_n(rows.gate[0][j + r] + u, n);
+      f.store_n(rows.gate[1][j + r] + u, n);
+      g.store_n(rows.gate[2][j + r] + u, n);
+      o.store_n(rows.gate[3][j + r] + u, n);
+    }
+    if (rows.cell_out && rows.cell_out[j + r]) c.store_n(rows.cell_out[j + r] + u, n);
+  }
+}
+CELLGATE_END

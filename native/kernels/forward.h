@@ -1,0 +1,629 @@
+// The forward pass of a stack: what each member of the team does.
+//
+// A member owns some batch rows and some blocks of hidden units for the whole call. For each step it multiplies the rows of
+// x and h with its panels of weights, a tile of rows at a time, and turns the sums into c and h while they are in cache.
+// h is read back from the output itself, so h0, resets and lengths are a matter of which addresses the rows have.
+#pragma once
+
+#include "kernels/cell.h"
+#include "kernels/hash.h"
+#include "kernels/pack.h"
+#include "kernels/plan.h"
+#include "kernels/tile.h"
+
+CELLGATE_BEGIN
+// What a tile of rows needs for one block of units.
+template <class S>
+struct TileJob {
+  const Rows<S>* rows;
+  int64_t j;        // first row
+  int64_t I, P, H;
+  const S* ih;      // panel [I][4][lanes], or (unpacked) the whole w_ih; null: the input product is in `sums`
+  const S* hh;
+  const S* start;   // what the sums start from: [4][lanes] of biases, or [R][4][lanes] of sums
+  int64_t start_row;  // distance from row to row in start: 0 for biases
+  int64_t u, n;     // first unit, units that exist
+};
+
+template <int R, class S>
+void run_tile(const TileJob<S>& job) {
+  using V = Vec<S>;
+  constexpr int L = V::lanes;
+  V acc[R][4];
+  for (int r = 0; r < R; ++r)
+    for (int g = 0; g < 4; ++g) acc[r][g] = V::load(job.start + r * job.start_row + g * L);
+  if (job.ih) accumulate<R>(acc, job.rows->x + job.j, job.I, job.ih);
+  accumulate<R>(acc, job.rows->h + job.j, job.P, job.hh);
+  alignas(64) S pre[R * 4 * L];
+  for (int r = 0; r < R; ++r)
+    for (int g = 0; g < 4; ++g) acc[r][g].store(pre + (r * 4 + g) * L);
+  cells(pre, R, *job.rows, job.j, job.u, job.n);
+}
+
+// The same with weights in PyTorch's layout.
+template <int R, class S>
+void run_unpacked(const TileJob<S>& job) {
+  using V = Vec<S>;
+  constexpr int L = V::lanes;
+  // Units at a time, for sixteen accumulators or nearly.
+  constexpr int U = smaller(R == 1 ? 4 : R == 2 ? 2 : 1, L);
+  alignas(64) S pre[R * 4 * L];
+  for (int r = 0; r < R; ++r)
+    for (int g = 0; g < 4; ++g) V::load(job.start + g * L).store(pre + (r * 4 + g) * L);
+  auto group = [&](auto count, int64_t i) {
+    constexpr int N = decltype(count)::value;
+    V acc[R * N * 4];
+    for (int a = 0; a < R * N * 4; ++a) acc[a] = V::zero();
+    if (job.ih) accumulate_rows<R, N>(acc, job.rows->x + job.j, job.I, job.ih, job.H, job.u + i);
+    accumulate_rows<R, N>(acc, job.rows->h + job.j, job.P, job.hh, job.H, job.u + i);
+    S dot[R * N * 4];
+    reduce_rows<R * N * 4>(acc, dot);
+    for (int r = 0; r < R; ++r)
+      for (int k = 0; k < N; ++k)
+        for (int g = 0; g < 4; ++g) pre[(r * 4 + g) * L + i + k] += dot[(r * N + k) * 4 + g];
+  };
+  int64_t i = 0;
+  for (; i + U <= job.n; i += U) group(Constant<U>{}, i);
+  for (; i < job.n; ++i) group(Constant<1>{}, i);
+  cells(pre, R, *job.rows, job.j, job.u, job.n);
+}
+
+// R rows of h_out against one plain panel of w_hr, into y_out.
+template <int R, class S>
+void run_projection(const Rows<S>& rows, int64_t j, int64_t H, const S* panel, int64_t p, int64_t n) {
+  using V = Vec<S>;
+  constexpr int L = V::lanes;
+  V acc[R][4];
+  for (int r = 0; r < R; ++r)
+    for (int g = 0; g < 4; ++g) acc[r][g] = V::zero();
+  accumulate<R>(acc, const_cast<const S* const*>(rows.h_out) + j, H, panel);
+  for (int r = 0; r < R; ++r)
+    for (int g = 0; g < 4; ++g) {
+      int64_t m = larger<int64_t>(0, smaller<int64_t>(L, n - g * L));
+      acc[r][g].store_n(rows.y_out[j + r] + p + g * L, m);
+    }
+}
+
+// R rows of input against one gate panel, into sums [R][4][lanes].
+template <int R, class S>
+void run_input(const S* const* x, int64_t I, const S* panel, const S* bias, S* sums) {
+  using V = Vec<S>;
+  constexpr int L = V::lanes;
+  V acc[R][4];
+  for (int r = 0; r < R; ++r)
+    for (int g = 0; g < 4; ++g) acc[r][g] = V::load(bias + g * L);
+  accumulate<R>(acc, x, I, panel);
+  for (int r = 0; r < R; ++r)
+    for (int g = 0; g < 4; ++g) acc[r][g].store(sums + (r * 4 + g) * L);
+}
+
+// Calls body(Constant<R>{}, j) over tiles of nearly equal size, at most MAX rows each.
+template <int MAX, class Body>
+CELLGATE_INLINE void over_tiles(int64_t n, const Body& body) {
+  int64_t tiles = ceil_div(n, MAX);
+  if (tiles == 0) return;
+  int64_t base = n / tiles, longer = n % tiles;
+  int64_t j = 0;
+  for (int64_t k = 0; k < tiles; ++k) {
+    int64_t size = base + (k < longer ? 1 : 0);
+    call_with_size<MAX>(size, body, j);
+    j += size;
+  }
+}
+
+template <class S>
+class ForwardMember {
+ public:
+  ForwardMember(Plan<S>& plan, int member)
+      : plan_(plan), call_(*plan.call), own_(plan.member[member]), member_(member) {
+    int within = member % (plan.grid.rows * plan.grid.units);
+    direction_ = member / (plan.grid.rows * plan.grid.units);
+    group_ = within / plan.grid.units;
+    share_ = within % plan.grid.units;
+    peers_ = member - share_;
+  }
+
+  void run() {
+    Meeting all{plan_.arrived, plan_.grid.size()};
+    uint32_t round = 0;
+    if (!prepare_weights(all, round)) return;
+    take_rows();
+    bool alone = plan_.grid.units == 1 && plan_.grid.directions == 1;
+    for (int l = 0; l < call_.layers; ++l) {
+      const ForwardLayer<S>& layer = call_.layer[l];
+      if (l > 0 && !alone) all.meet(member_, ++round);
+      if (layer.mask) {
+        drop(layer);
+        if (!alone) all.meet(member_, ++round);
+      }
+      for (int d = direction_; d < layer.directions; d += plan_.grid.directions)
+        run_direction(layer, layer.direction[d], plan_.layer[l], plan_.layer[l].direction[d]);
+    }
+  }
+
+ private:
+  // ---- weights -----------------------------------------------------------------------------------------------------
+  bool prepare_weights(Meeting& all, uint32_t& round) {
+    if (plan_.pieces > 0) {
+      int64_t piece = 0;
+      for (int l = 0; l < call_.layers; ++l)
+        for (int d = 0; d < call_.layer[l].directions; ++d) hash_direction(l, d, piece);
+      all.meet(member_, ++round);
+      if (member_ == 0) look_up();
+    }
+    if (plan_.pieces > 0) all.meet(member_, ++round);
+    if (plan_.out_of_memory) return false;
+    bool packed = false;
+    int64_t turn = 0;
+    for (int l = 0; l < call_.layers; ++l)
+      for (int d = 0; d < call_.layer[l].directions; ++d) packed |= pack_direction(l, d, turn);
+    if (packed) {
+      all.meet(member_, ++round);
+      if (member_ == 0) keep();
+    }
+    return true;
+  }
+
+  struct Piece {
+    const S* data;
+    int64_t count;
+  };
+
+  // The arrays of one direction's weights.
+  static int parts(const ForwardLayer<S>& layer, const ForwardDirection<S>& way, Piece (&part)[3]) {
+    int64_t rows = 4 * layer.hidden_size;
+    part[0] = {way.w_ih, rows * layer.input_size};
+    part[1] = {way.w_hh, rows * layer.projection_size};
+    part[2] = {way.w_hr, layer.projection_size * layer.hidden_size};
+    return way.w_hr ? 3 : 2;
+  }
+
+  void hash_direction(int l, int d, int64_t& piece) {
+    if (plan_.layer[l].direction[d].pieces == 0) return;
+    Piece part[3];
+    int count = parts(call_.layer[l], call_.layer[l].direction[d], part);
+    constexpr int64_t step = kPiece / static_cast<int64_t>(sizeof(S));
+    for (int p = 0; p < count; ++p) {
+      for (int64_t at = 0; at < part[p].count; at += step, ++piece) {
+        if (piece % plan_.grid.size() != member_) continue;
+        int64_t n = smaller(step, part[p].count - at);
+        plan_.digests[piece] = hash_bytes(part[p].data + at, n * static_cast<int64_t>(sizeof(S)), static_cast<uint64_t>(piece));
+      }
+    }
+  }
+
+  void look_up() {
+    int64_t piece = 0;
+    for (int l = 0; l < call_.layers; ++l) {
+      const ForwardLayer<S>& layer = call_.layer[l];
+      for (int d = 0; d < layer.directions; ++d) {
+        DirectionPlan<S>& way = plan_.layer[l].direction[d];
+        if (way.pieces == 0) continue;
+        Digest whole{0, 0};
+        for (int64_t end = piece + way.pieces; piece < end; ++piece) {
+          absorb(whole, plan_.digests[piece].a);
+          absorb(whole, plan_.digests[piece].b);
+        }
+        bool projected = layer.direction[d].w_hr != nullptr;
+        way.key.digest[0] = whole.a;
+        way.key.digest[1] = whole.b;
+        way.key.shape[0] = layer.input_size;
+        way.key.shape[1] = layer.hidden_size;
+        way.key.shape[2] = layer.projection_size;
+        way.key.shape[3] = projected;
+        way.key.packer = reinterpret_cast<const void*>(&pack_gate_panel<S>);
+        way.key.kind = 0;
+        way.pack = pack_find(way.key);
+        if (!way.pack) {
+          way.pack = pack_make(static_cast<size_t>(packed_size(layer, projected)) * sizeof(S));
+          if (!way.pack) {
+            plan_.out_of_memory = true;
+            return;
+          }
+          way.fresh = static_cast<S*>(pack_data(way.pack));
+        }
+        set_panels(layer, way, static_cast<const S*>(pack_data(way.pack)));
+      }
+    }
+  }
+
+ public:
+  static void set_panels(const ForwardLayer<S>& layer, DirectionPlan<S>& way, const S* packed) {
+    constexpr int64_t L = Vec<S>::lanes;
+    way.ih = packed;
+    way.hh = way.ih + blocks_of<S>(layer.hidden_size) * layer.input_size * 4 * L;
+    way.hr = way.hh + blocks_of<S>(layer.hidden_size) * layer.projection_size * 4 * L;
+  }
+
+ private:
+  bool pack_direction(int l, int d, int64_t& turn) {
+    constexpr int64_t L = Vec<S>::lanes;
+    const ForwardLayer<S>& layer = call_.layer[l];
+    const ForwardDirection<S>& from = layer.direction[d];
+    DirectionPlan<S>& to = plan_.layer[l].direction[d];
+    if (!to.fresh) return false;
+    int64_t H = layer.hidden_size, I = layer.input_size, P = layer.projection_size;
+    for (int64_t block = 0; block < blocks_of<S>(H); ++block, ++turn) {
+      if (turn % plan_.grid.size() != member_) continue;
+      pack_gate_panel(from.w_ih, H, I, block, const_cast<S*>(to.ih) + block * I * 4 * L);
+      pack_gate_panel(from.w_hh, H, P, block, const_cast<S*>(to.hh) + block * P * 4 * L);
+    }
+    if (from.w_hr) {
+      for (int64_t block = 0; block < ceil_div(P, 4 * L); ++block, ++turn) {
+        if (turn % plan_.grid.size() != member_) continue;
+        pack_plain_panel(from.w_hr, P, H, block, const_cast<S*>(to.hr) + block * H * 4 * L);
+      }
+    }
+    return true;
+  }
+
+  void keep() {
+    for (int l = 0; l < call_.layers; ++l)
+      for (int d = 0; d < call_.layer[l].directions; ++d) {
+        DirectionPlan<S>& way = plan_.layer[l].direction[d];
+        if (way.fresh && way.pack) pack_insert(way.key, way.pack);
+      }
+  }
+
+  // ---- rows --------------------------------------------------------------------------------------------------------
+  // Equal lengths: a stretch of rows. Else the rows sorted by length are dealt to and fro, so that all groups have as much
+  // to do, and each has its longest first.
+  void take_rows() {
+    int64_t groups = plan_.grid.rows, B = call_.batch;
+    count_ = 0;
+    if (!call_.lengths) {
+      int64_t begin = B * group_ / groups, end = B * (group_ + 1) / groups;
+      for (int64_t b = begin; b < end; ++b) own_.row[count_++] = b;
+      return;
+    }
+    for (int64_t k = 0; k * groups < B; ++k) {
+      int64_t at = k * groups + (k & 1 ? groups - 1 - group_ : group_);
+      if (at < B) own_.row[count_++] = plan_.order[at];
+    }
+  }
+
+  int64_t length(int64_t b) const { return call_.lengths ? call_.lengths[b] : call_.steps; }
+
+  // How many of this member's rows (a prefix of them) take part in step t, knowing how many did in the step before.
+  int64_t active(int64_t t, int64_t before, bool backward) const {
+    if (!call_.lengths) return count_;
+    int64_t n = before;
+    if (backward) {
+      while (n < count_ && call_.lengths[own_.row[n]] > t) ++n;
+    } else {
+      while (n > 0 && call_.lengths[own_.row[n - 1]] <= t) --n;
+    }
+    return n;
+  }
+
+  void drop(const ForwardLayer<S>& layer) {
+    using V = Vec<S>;
+    int64_t I = layer.input_size;
+    // Members that share rows (other units, other directions) share this work by steps.
+    int64_t share = share_ + direction_ * plan_.grid.units, shares = plan_.grid.units * plan_.grid.directions;
+    for (int64_t t = share; t < call_.steps; t += shares) {
+      for (int64_t j = 0; j < count_; ++j) {
+        int64_t b = own_.row[j];
+        if (t >= length(b)) continue;
+        const S *x = layer.input.at(t, b), *m = layer.mask.at(t, b);
+        S* y = layer.dropped.at(t, b);
+        for (int64_t k = 0; k < I; k += V::lanes) {
+          int64_t n = smaller<int64_t>(V::lanes, I - k);
+          (V::load_n(x + k, n) * V::load_n(m + k, n)).store_n(y + k, n);
+        }
+      }
+    }
+  }
+
+  // ---- steps -------------------------------------------------------------------------------------------------------
+  void run_direction(const ForwardLayer<S>& layer, const ForwardDirection<S>& way, const LayerPlan<S>& how,
+                     const DirectionPlan<S>& weights) {
+    const int64_t T = call_.steps, I = layer.input_size, H = layer.hidden_size, P = layer.projection_size;
+    const bool backward = way.backward_in_time, projected = way.w_hr != nullptr;
+    const int units = plan_.grid.units;
+    const int64_t blocks = blocks_of<S>(H);
+    const int64_t block0 = blocks * share_ / units, block1 = blocks * (share_ + 1) / units;
+    input_ = layer.mask ? as_const(layer.dropped) : layer.input;
+    fill_bias(way, H, block0, block1);
+
+    const uint32_t done = ticks_;
+    int64_t n = backward && call_.lengths ? 0 : count_;
+    int64_t chunk_begin = 0, chunk_end = 0;
+    for (int64_t s = 0; s < T; ++s) {
+      const int64_t t = backward ? T - 1 - s : s;
+      const int64_t before = n;
+      n = active(t, before, backward);
+      if (how.hoisted && s >= chunk_end) {
+        chunk_begin = s;
+        chunk_end = smaller(T, s + how.chunk);
+        input_products(layer, weights, chunk_begin, chunk_end, before, backward, block0, block1);
+      }
+      if (n > 0) aim(way, t, n, H, P, backward, how.hoisted);
+      if (units > 1) wait_peers(done + static_cast<uint32_t>(projected ? 2 * s : s));
+      const int64_t chunk_rows = how.hoisted ? own_.chunk_at[chunk_end - chunk_begin] : 0;
+      const int64_t chunk_row = how.hoisted ? own_.chunk_at[s - chunk_begin] : 0;
+      Rows<S> rows{own_.x, own_.h, own_.c, own_.c_out, own_.h_out, own_.y_out, {}, nullptr};
+      if (way.gate[0])
+        for (int g = 0; g < 4; ++g) rows.gate[g] = own_.gate[g];
+      if (way.cell) rows.cell_out = own_.cell_out;
+      for (int64_t block = block0; block < block1; ++block)
+        run_block(rows, how, way, weights, I, P, H, n, block, block - block0, chunk_rows, chunk_row);
+      if (projected) {
+        if (units > 1) {
+          publish(plan_.progress[member_], done + static_cast<uint32_t>(2 * s + 1));
+          wait_peers(done + static_cast<uint32_t>(2 * s + 1));
+        }
+        project(rows, how, way, weights, P, H, n);
+      }
+      if (units > 1) publish(plan_.progress[member_], done + static_cast<uint32_t>(projected ? 2 * s + 2 : s + 1));
+    }
+    ticks_ = done + static_cast<uint32_t>(projected ? 2 * T : T);
+    finish(layer, way, block0, block1);
+  }
+
+  static Sequence<const S> as_const(const Sequence<S>& s) { return {s.p, s.step, s.row, s.first}; }
+
+  void wait_peers(uint32_t tick) {
+    for (int m = 0; m < plan_.grid.units; ++m)
+      if (m != share_) wait_for(plan_.progress[peers_ + m], tick);
+  }
+
+  void fill_bias(const ForwardDirection<S>& way, int64_t H, int64_t block0, int64_t block1) {
+    using V = Vec<S>;
+    constexpr int64_t L = V::lanes;
+    S* to = own_.bias;
+    for (int64_t block = block0; block < block1; ++block) {
+      int64_t u = block * L, n = smaller<int64_t>(L, H - u);
+      for (int g = 0; g < 4; ++g, to += L) {
+        V b = V::zero();
+        if (way.b_ih) b = V::load_n(way.b_ih + g * H + u, n) + V::load_n(way.b_hh + g * H + u, n);
+        b.store(to);
+      }
+    }
+  }
+
+  // Sets the addresses of the first n rows for step t.
+  void aim(const ForwardDirection<S>& way, int64_t t, int64_t n, int64_t H, int64_t P, bool backward, bool hoisted) {
+    const int64_t stride = plan_.max_hidden;
+    const uint8_t* cut = nullptr;
+    if (call_.reset) {
+      int64_t at = backward ? t + 1 : t;
+      if (at < call_.steps) cut = call_.reset + at * call_.batch;
+    }
+    const bool ragged_start = backward && call_.lengths;
+    const bool start = !ragged_start && (backward ? t == call_.steps - 1 : t == 0);
+    const int64_t previous = backward ? t + 1 : t - 1;
+    S* cells = plan_.cells[direction_];
+    for (int64_t j = 0; j < n; ++j) {
+      const int64_t b = own_.row[j];
+      if (!hoisted) own_.x[j] = input_.at(t, b);
+      own_.c_out[j] = cells + b * stride;
+      own_.y_out[j] = way.output.at(t, b);
+      own_.h_out[j] = way.output.at(t, b);
+      const bool first = start || (ragged_start && t == call_.lengths[b] - 1);
+      if (first) {
+        own_.h[j] = way.h0 ? way.h0 + b * P : plan_.zeros;
+        own_.c[j] = way.c0 ? way.c0 + b * H : plan_.zeros;
+      } else {
+        own_.h[j] = way.output.at(previous, b);
+        own_.c[j] = own_.c_out[j];
+      }
+      if (cut && cut[b] && !(backward && first)) own_.h[j] = own_.c[j] = plan_.zeros;
+    }
+    if (way.w_hr)
+      for (int64_t j = 0; j < n; ++j)
+        own_.h_out[j] = way.raw ? way.raw.at(t, own_.row[j]) : plan_.raw[direction_] + own_.row[j] * stride;
+    if (way.gate[0])
+      for (int g = 0; g < 4; ++g)
+        for (int64_t j = 0; j < n; ++j) own_.gate[g][j] = way.gate[g].at(t, own_.row[j]);
+    if (way.cell) {
+      const int64_t K = way.cell_every;
+      const bool kept = t % K == (backward ? 0 : K - 1);
+      for (int64_t j = 0; j < n; ++j) own_.cell_out[j] = kept ? way.cell.at(t / K, own_.row[j]) : nullptr;
+    }
+  }
+
+  void run_block(const Rows<S>& rows, const LayerPlan<S>& how, const ForwardDirection<S>& way,
+                 const DirectionPlan<S>& weights, int64_t I, int64_t P, int64_t H, int64_t n, int64_t block, int64_t own_block,
+                 int64_t chunk_rows, int64_t chunk_row) {
+    constexpr int64_t L = Vec<S>::lanes;
+    TileJob<S> job{&rows, 0, I, P, H, nullptr, nullptr, own_.bias + own_block * 4 * L, 0, block * L,
+                   smaller<int64_t>(L, H - block * L)};
+    if (how.packed) {
+      job.hh = weights.hh + block * P * 4 * L;
+      if (how.hoisted) {
+        job.start = own_.sums + (own_block * chunk_rows + chunk_row) * 4 * L;
+        job.start_row = 4 * L;
+      } else if (I > 0) {
+        job.ih = weights.ih + block * I * 4 * L;
+      }
+      over_tiles<Vec<S>::tile_rows>(n, [&](auto R, int64_t j) {
+        TileJob<S> one = job;
+        one.j = j;
+        one.start += j * job.start_row;
+        run_tile<decltype(R)::value>(one);
+      });
+    } else {
+      job.ih = I > 0 ? way.w_ih : nullptr;
+      job.hh = way.w_hh;
+      over_tiles<4>(n, [&](auto R, int64_t j) {
+        TileJob<S> one = job;
+        one.j = j;
+        run_unpacked<decltype(R)::value>(one);
+      });
+    }
+  }
+
+  void project(const Rows<S>& rows, const LayerPlan<S>& how, const ForwardDirection<S>& way,
+               const DirectionPlan<S>& weights, int64_t P, int64_t H, int64_t n) {
+    constexpr int64_t L = Vec<S>::lanes;
+    int64_t blocks = ceil_div(P, 4 * L);
+    int64_t begin = blocks * share_ / plan_.grid.units, end = blocks * (share_ + 1) / plan_.grid.units;
+    if (how.packed) {
+      for (int64_t block = begin; block < end; ++block) {
+        int64_t p = block * 4 * L;
+        over_tiles<Vec<S>::tile_rows>(n, [&](auto R, int64_t j) {
+          run_projection<decltype(R)::value>(rows, j, H, weights.hr + block * H * 4 * L, p, smaller<int64_t>(4 * L, P - p));
+        });
+      }
+      return;
+    }
+    using V = Vec<S>;
+    for (int64_t p = begin * 4 * L; p < smaller(P, end * 4 * L); ++p) {
+      const S* w = way.w_hr + p * H;
+      for (int64_t j = 0; j < n; ++j) {
+        V sum_of = V::zero();
+        int64_t k = 0;
+        for (; k + L <= H; k += L) sum_of = fma(V::load(rows.h_out[j] + k), V::load(w + k), sum_of);
+        if (k < H) sum_of = fma(V::load_n(rows.h_out[j] + k, H - k), V::load_n(w + k, H - k), sum_of);
+        rows.y_out[j][p] = sum(sum_of);
+      }
+    }
+  }
+
+  // The input product, with the biases, of all active rows of steps [begin, end) in the order of processing.
+  void input_products(const ForwardLayer<S>& layer, const DirectionPlan<S>& weights, int64_t begin, int64_t end,
+                      int64_t before, bool backward, int64_t block0, int64_t block1) {
+    constexpr int64_t L = Vec<S>::lanes;
+    const int64_t I = layer.input_size;
+    int64_t rows = 0, n = before;
+    for (int64_t s = begin; s < end; ++s) {
+      int64_t t = backward ? call_.steps - 1 - s : s;
+      n = active(t, n, backward);
+      own_.chunk_at[s - begin] = rows;
+      for (int64_t j = 0; j < n; ++j) own_.chunk_x[rows++] = input_.at(t, own_.row[j]);
+    }
+    own_.chunk_at[end - begin] = rows;
+    for (int64_t block = block0; block < block1; ++block) {
+      const S* panel = weights.ih + block * I * 4 * L;
+      const S* bias = own_.bias + (block - block0) * 4 * L;
+      S* sums = own_.sums + (block - block0) * rows * 4 * L;
+      over_tiles<Vec<S>::tile_rows>(rows, [&](auto R, int64_t j) {
+        run_input<decltype(R)::value>(own_.chunk_x + j, I, panel, bias, sums + j * 4 * L);
+      });
+    }
+  }
+
+  // Final states, and zeros past the lengths, for this member's rows and units.
+  void finish(const ForwardLayer<S>& layer, const ForwardDirection<S>& way, int64_t block0, int64_t block1) {
+    constexpr int64_t L = Vec<S>::lanes;
+    const int64_t H = layer.hidden_size, P = layer.projection_size;
+    const int64_t u0 = block0 * L, u1 = smaller(H, block1 * L);
+    int64_t p0 = u0, p1 = u1;
+    if (way.w_hr) {
+      int64_t blocks = ceil_div(P, 4 * L);
+      p0 = blocks * share_ / plan_.grid.units * 4 * L;
+      p1 = smaller(P, blocks * (share_ + 1) / plan_.grid.units * 4 * L);
+    }
+    for (int64_t j = 0; j < count_; ++j) {
+      const int64_t b = own_.row[j], len = length(b);
+      const S* h = len > 0 ? way.output.at(way.backward_in_time ? 0 : len - 1, b) : way.h0 ? way.h0 + b * P : plan_.zeros;
+      const S* c = len > 0 ? plan_.cells[direction_] + b * plan_.max_hidden : way.c0 ? way.c0 + b * H : plan_.zeros;
+      copy(h, way.h_n + b * P, p0, p1);
+      copy(c, way.c_n + b * H, u0, u1);
+      if (!way.output.first)
+        for (int64_t t = len; t < call_.steps; ++t) {
+          S* y = way.output.at(t, b);
+          for (int64_t k = p0; k < p1; ++k) y[k] = S(0);
+        }
+    }
+  }
+
+  static void copy(const S* from, S* to, int64_t begin, int64_t end) {
+    for (int64_t k = begin; k < end; ++k) to[k] = from[k];
+  }
+
+  Plan<S>& plan_;
+  const ForwardCall<S>& call_;
+  MemberScratch<S>& own_;
+  const int member_;
+  int direction_, group_, share_, peers_;
+  int64_t count_ = 0;
+  uint32_t ticks_ = 0;
+  Sequence<const S> input_;
+};
+
+template <class S>
+void run_forward_member(void* plan, int member, int) {
+  ForwardMember<S>(*static_cast<Plan<S>*>(plan), member).run();
+}
+
+// Runs the call. Returns false when memory is out; nothing is promised of the outputs then.
+template <class S>
+bool forward(const ForwardCall<S>& call) {
+  if (call.batch == 0 || call.layers == 0) return true;
+  Grid grid = call.threads > 1 ? choose_grid(call, call.threads) : Grid{};
+  Team team(grid.size());
+  if (team.size() < grid.size()) grid = choose_grid(call, team.size());
+  Plan<S> plan;
+  plan.call = &call;
+  plan.grid = grid;
+  plan.max_rows = ceil_div(call.batch, grid.rows);
+  size_t fresh = 0;  // scalars of weights packed for this call only
+  for (int l = 0; l < call.layers; ++l) {
+    const ForwardLayer<S>& layer = call.layer[l];
+    plan.max_hidden = larger(plan.max_hidden, round_up(larger(layer.hidden_size, layer.projection_size), 16));
+  }
+  // The plan of the layers lies in the scratch block, whose size depends on it: go through the layers twice.
+  auto plan_layers = [&](LayerPlan<S>* to, S* packed_at) {
+    plan.pieces = 0;
+    for (int l = 0; l < call.layers; ++l) {
+      const ForwardLayer<S>& layer = call.layer[l];
+      LayerPlan<S> how;
+      bool given = layer.direction[0].packed != nullptr;
+      how.packed = given || !reads_unpacked(call, grid);
+      how.hoisted = how.packed && hoists(call, layer, grid);
+      if (how.hoisted) {
+        // A chunk's sums stay in about half of the second-level cache.
+        int64_t columns = ceil_div(blocks_of<S>(layer.hidden_size), grid.units) * 4 * Vec<S>::lanes;
+        int64_t fit = 400000 / (columns * static_cast<int64_t>(sizeof(S)) * plan.max_rows);
+        how.chunk = smaller(call.steps, larger<int64_t>(fit, ceil_div(4 * Vec<S>::tile_rows, plan.max_rows)));
+        plan.sums_size = larger(plan.sums_size, how.chunk * plan.max_rows * columns);
+        plan.chunk_rows = larger(plan.chunk_rows, how.chunk * plan.max_rows);
+        plan.max_chunk = larger(plan.max_chunk, how.chunk);
+      }
+      for (int d = 0; d < layer.directions; ++d) {
+        DirectionPlan<S>& way = how.direction[d];
+        if (!how.packed) continue;
+        int64_t size = packed_size(layer, layer.direction[d].w_hr != nullptr);
+        if (given) {
+          ForwardMember<S>::set_panels(layer, way, layer.direction[d].packed);
+        } else if (call.weights_change) {
+          if (!to) fresh += static_cast<size_t>(round_up(size, 64 / static_cast<int64_t>(sizeof(S))));
+          if (to) {
+            way.fresh = packed_at;
+            ForwardMember<S>::set_panels(layer, way, packed_at);
+            packed_at += round_up(size, 64 / static_cast<int64_t>(sizeof(S)));
+          }
+        } else {
+          constexpr int64_t step = kPiece / static_cast<int64_t>(sizeof(S));
+          int64_t rows = 4 * layer.hidden_size;
+          way.pieces = ceil_div(rows * layer.input_size, step) + ceil_div(rows * layer.projection_size, step);
+          if (layer.direction[d].w_hr) way.pieces += ceil_div(layer.projection_size * layer.hidden_size, step);
+          plan.pieces += way.pieces;
+        }
+      }
+      if (to) to[l] = how;
+    }
+  };
+  plan_layers(nullptr, nullptr);
+  Bump count{nullptr};
+  lay_out(plan, count);
+  count.take<S>(static_cast<int64_t>(fresh));
+  char* block = static_cast<char*>(scratch(Use::kernel, count.used + 64));
+  if (!block) return false;
+  Bump bump{block};
+  lay_out(plan, bump);
+  plan_layers(plan.layer, bump.take<S>(static_cast<int64_t>(fresh)));
+  for (int m = 0; m < grid.size(); ++m) plan.arrived[m] = plan.progress[m] = Epoch{};
+  for (int64_t k = 0; k < plan.max_hidden; ++k) plan.zeros[k] = S(0);
+  if (call.lengths) sort_by_length(call.lengths, call.batch, plan.order);
+
+  team.run(run_forward_member<S>, &plan);
+
+  for (int l = 0; l < call.layers; ++l)
+    for (int d = 0; d < call.layer[l].directions; ++d) pack_release(plan.layer[l].direction[d].pack);
+  scratch_done(Use::kernel);
+  return !plan.out_of_memory;
+}
+CELLGATE_END

@@ -1,0 +1,92 @@
+// The inner products: R rows of input against one panel of weights, accumulated in R x 4 vectors.
+#pragma once
+
+#include "vec/vec.h"
+
+CELLGATE_BEGIN
+// Independent chains of accumulators, so that few rows still hide the latency of the multiply-adds.
+template <int R>
+constexpr int chains() {
+  return R == 1 ? 4 : R == 2 ? 2 : 1;
+}
+
+// acc[r][j] += sum over k of row[r][k] * panel[k][j]; panel is [K][4][lanes].
+template <int R, class S>
+CELLGATE_INLINE void accumulate(Vec<S> (&acc)[R][4], const S* const* row, int64_t K, const S* panel) {
+  using V = Vec<S>;
+  constexpr int L = V::lanes;
+  constexpr int C = chains<R>();
+  const S* a[R];
+  for (int r = 0; r < R; ++r) a[r] = row[r];
+  if constexpr (C == 1) {
+    for (int64_t k = 0; k < K; ++k, panel += 4 * L) {
+      V w[4];
+      for (int j = 0; j < 4; ++j) w[j] = V::load(panel + j * L);
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) {
+        V x = V::set1(a[r][k]);
+        for (int j = 0; j < 4; ++j) acc[r][j] = fma(x, w[j], acc[r][j]);
+      }
+    }
+  } else {
+    V part[C][R][4];
+    for (int c = 0; c < C; ++c)
+      for (int r = 0; r < R; ++r)
+        for (int j = 0; j < 4; ++j) part[c][r][j] = c ? V::zero() : acc[r][j];
+    int64_t k = 0;
+    for (; k + C <= K; k += C, panel += 4 * L * C) {
+#pragma GCC unroll 8
+      for (int c = 0; c < C; ++c) {
+#pragma GCC unroll 8
+        for (int r = 0; r < R; ++r) {
+          V x = V::set1(a[r][k + c]);
+          for (int j = 0; j < 4; ++j) part[c][r][j] = fma(x, V::load(panel + (c * 4 + j) * L), part[c][r][j]);
+        }
+      }
+    }
+    for (; k < K; ++k, panel += 4 * L) {
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) {
+        V x = V::set1(a[r][k]);
+        for (int j = 0; j < 4; ++j) part[0][r][j] = fma(x, V::load(panel + j * L), part[0][r][j]);
+      }
+    }
+    for (int r = 0; r < R; ++r) {
+      for (int j = 0; j < 4; ++j) {
+        V s = part[0][r][j];
+        for (int c = 1; c < C; ++c) s = s + part[c][r][j];
+        acc[r][j] = s;
+      }
+    }
+  }
+}
+
+// The same against weights as PyTorch keeps them, w (4H, K) row-major, without packing: for units u .. u + U - 1,
+// acc[(r * U + i) * 4 + g] += row[r][k] * w[g * H + u + i][k], to be summed over lanes by the caller.
+template <int R, int U, class S>
+CELLGATE_INLINE void accumulate_rows(Vec<S> (&acc)[R * U * 4], const S* const* row, int64_t K, const S* w, int64_t H,
+                                     int64_t u) {
+  using V = Vec<S>;
+  constexpr int L = V::lanes;
+  const S* base[4];
+  for (int g = 0; g < 4; ++g) base[g] = w + (g * H + u) * K;
+  auto step = [&](int64_t k, auto load) __attribute__((always_inline)) {
+    V x[R];
+    for (int r = 0; r < R; ++r) x[r] = load(row[r] + k);
+#pragma GCC unroll 4
+    for (int i = 0; i < U; ++i) {
+#pragma GCC unroll 4
+      for (int g = 0; g < 4; ++g) {
+        V v = load(base[g] + i * K + k);
+        for (int r = 0; r < R; ++r) acc[(r * U + i) * 4 + g] = fma(x[r], v, acc[(r * U + i) * 4 + g]);
+      }
+    }
+  };
+  int64_t k = 0;
+  for (; k + L <= K; k += L) step(k, [](const S* p) __attribute__((always_inline)) { return V::load(p); });
+  if (k < K) {
+    int64_t n = K - k;
+    step(k, [n](const S* p) __attribute__((always_inline)) { return V::load_n(p, n); });
+  }
+}
+CELLGATE_END
