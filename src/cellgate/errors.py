@@ -20,7 +20,7 @@ class ShapeError(InputError):
 
 
 class DtypeError(InputError, TypeError):
-    """A tensor has a dtype that does not go with the weights or with the role of the argument."""
+    """A tensor has a dtype, or an argument a type, that does not go with the weights or with the argument's role."""
 
 
 class BackendError(CellgateError, RuntimeError):

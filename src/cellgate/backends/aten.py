@@ -19,6 +19,7 @@ from torch._VF import lstm_cell as torch_lstm_cell  # pyright: ignore[reportAttr
 
 from cellgate.equations import LSTMWeights
 
+from . import reference
 from .episodes import run_by_episodes
 from .problem import Gates, Inputs, Problem, Result, join_state, split_state
 from .ragged import packed_lengths, packed_rows, pad_rows
@@ -139,11 +140,9 @@ def _run_lengths(problem: Problem, inputs: Inputs) -> Result:
     some = int((lengths > 0).sum())
     h0 = split_state(inputs.h0, problem) if inputs.h0 is not None else _zeros(problem, x, problem.output_sizes)
     c0 = split_state(inputs.c0, problem) if inputs.c0 is not None else _zeros(problem, x, problem.hidden_sizes)
-    width = problem.directions * problem.output_sizes[-1]
     if some == 0:
-        gates = tuple(_no_gates(problem, layer, x) for layer in range(problem.layers)) if problem.gates else None
-        output = x.new_zeros(problem.steps, problem.batch, width)
-        return Result(output, join_state(h0, problem), join_state(c0, problem), gates)
+        # Nothing to compute, but backward must find its way to the weights all the same.
+        return reference.run(problem, inputs)
 
     order_dev = order.to(device)
     kept, lengths = order_dev[:some], lengths[:some]
@@ -184,12 +183,6 @@ def _spread(gates: Gates, problem: Problem, longest: int, kept: Tensor) -> Gates
         return torch.cat([inner, whole[longest:]]) if longest < problem.steps else inner
 
     return gates.map(spread)
-
-
-def _no_gates(problem: Problem, layer: int, x: Tensor) -> Gates:
-    shape = (problem.steps, problem.batch, problem.directions)
-    nothing = x.new_zeros(*shape, problem.hidden_sizes[layer])
-    return Gates(nothing, nothing, nothing, nothing, nothing, x.new_zeros(*shape, problem.output_sizes[layer]))
 
 
 def _layer_gates(problem: Problem, inputs: Inputs, result: Result) -> Gates:

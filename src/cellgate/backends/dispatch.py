@@ -13,7 +13,7 @@ import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cellgate.errors import BackendError
+from cellgate.errors import BackendError, InputError
 
 from . import aten, reference
 from .problem import Inputs, Problem, Result
@@ -84,7 +84,7 @@ def use_backend(name: str) -> Iterator[None]:
 
 def _check_name(name: str) -> None:
     if name != AUTO and name not in BACKENDS:
-        raise ValueError(f"backend: expected one of {', '.join(map(repr, names()))}, got {name!r}")
+        raise InputError(f"backend: expected one of {', '.join(map(repr, names()))}, got {name!r}")
 
 
 @functools.lru_cache(maxsize=4096)

@@ -11,9 +11,19 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from cellgate.errors import InputError
+
 from .problem import Inputs, Problem, Result
 
-__all__ = ["active_mask", "packed_lengths", "packed_rows", "pad_rows", "padded_inputs", "repacked_result"]
+__all__ = [
+    "active_mask",
+    "check_range",
+    "packed_lengths",
+    "packed_rows",
+    "pad_rows",
+    "padded_inputs",
+    "repacked_result",
+]
 
 
 def packed_lengths(batch_sizes: Tensor) -> Tensor:
@@ -21,6 +31,18 @@ def packed_lengths(batch_sizes: Tensor) -> Tensor:
     batch = int(batch_sizes[0]) if len(batch_sizes) else 0
     # Sequence b reaches every step with batch_sizes[t] > b; batch_sizes falls, so counting is enough.
     return (batch_sizes.unsqueeze(1) > torch.arange(batch)).sum(0)
+
+
+def check_range(lengths: Tensor, steps: int) -> None:
+    """Check that every length lies within the steps of the input.
+
+    Raises:
+        InputError: A length below 0 or above T.
+    """
+    wrong = ((lengths < 0) | (lengths > steps)).nonzero()
+    if len(wrong):
+        b = int(wrong[0])
+        raise InputError(f"lengths[{b}]: expected 0 to {steps} (the steps of the input), got {int(lengths[b])}")
 
 
 def active_mask(lengths: Tensor, steps: int, device: torch.device | None = None) -> Tensor:

@@ -117,12 +117,13 @@ def _scan(
             h, c = torch.where(on, before.h, h), torch.where(on, before.c, c)
             outputs[t] = torch.where(on, before.h, 0.0)
             records[t] = tuple(torch.where(on, part, 0.0) for part in before) if record else ()
-    output = torch.stack(outputs) if steps else h.new_empty(0, *h.shape)
+    if not steps:
+        # The equations over no steps: nothing but shapes, and a graph that backward can walk.
+        none = step(a_x, h.expand(0, *h.shape), c.expand(0, *c.shape), weights)
+        return none.h, h, c, none if record else ()
+    output = torch.stack(outputs)
     if not record:
         return output, h, c, ()
-    if not steps:
-        empty = c.new_empty(0, *c.shape)
-        return output, h, c, (empty, empty, empty, empty, empty, output)
     return output, h, c, tuple(torch.stack(parts) for parts in zip(*records, strict=True))
 
 

@@ -6,22 +6,54 @@ all go through one door.
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses import FakeTensor
 from torch.nn.utils.rnn import PackedSequence
 
-from cellgate.backends import Choice, Gates, Inputs, Problem, State, choose, execute, requested_backend
+from cellgate.backends import (
+    CAPTURED,
+    Choice,
+    Gates,
+    Inputs,
+    Problem,
+    State,
+    choose,
+    execute,
+    requested_backend,
+    run_captured,
+)
 from cellgate.backends.aten import draws_dropout_itself
 from cellgate.equations import LSTMWeights
 from cellgate.errors import InputError
 
-from .checks import check_input, check_lengths, check_reset, check_state, check_state_pair
+from .checks import (
+    autocast_on,
+    check_input,
+    check_lengths,
+    check_packed,
+    check_reset,
+    check_state,
+    check_state_pair,
+    check_weights,
+)
 
-__all__ = ["Prepared", "hidden_sizes", "output_sizes", "prepare", "proj_sizes", "run", "run_recorded", "weights_of"]
+__all__ = [
+    "Prepared",
+    "hidden_sizes",
+    "output_sizes",
+    "prepare",
+    "proj_sizes",
+    "run",
+    "run_recorded",
+    "under_transform",
+    "weights_of",
+]
 
 
 def hidden_sizes(module: Any) -> tuple[int, ...]:
@@ -84,7 +116,12 @@ def prepare(
     weight = weights[0][0].w_ih
     packed = input if isinstance(input, PackedSequence) else None
     data = input.data if isinstance(input, PackedSequence) else input
+    check_weights(
+        module._all_weights, weights, module.input_size, hidden_sizes(module), proj_sizes(module), module.bias
+    )
     check_input("input", data, module.input_size, weight, batch_first=module.batch_first, packed=packed is not None)
+    compiling, transformed = torch.compiler.is_compiling(), under_transform()
+    capturing = compiling or data.device.type == "meta" or isinstance(data, FakeTensor)
 
     batched, batch_sizes = True, None
     if packed is not None:
@@ -94,6 +131,8 @@ def prepare(
                 f"{which}: expected None with a PackedSequence, which has lengths of its own: pass padded input"
             )
         batch_sizes = packed.batch_sizes
+        if not capturing:
+            check_packed(data.shape[0], batch_sizes)
         x, steps, batch = data, len(batch_sizes), int(batch_sizes[0])
     else:
         batched = data.dim() == 3
@@ -106,8 +145,9 @@ def prepare(
         h0, c0 = (_select(state, packed.sorted_indices) for state in (h0, c0))
 
     if lengths is not None:
-        lengths = check_lengths([lengths] if not batched and isinstance(lengths, int) else lengths, batch, steps)
-        if not torch.compiler.is_compiling() and bool((lengths == steps).all()):
+        known = not capturing and not transformed
+        lengths = check_lengths(lengths if batched else _one_length(lengths), batch, steps, values=known)
+        if known and bool((lengths == steps).all()):
             lengths = None  # nothing is ragged: the plain kernels give the same numbers
     if reset is not None:
         transposed = batched and module.batch_first
@@ -116,7 +156,6 @@ def prepare(
         reset = reset.T if transposed else reset if batched else reset.unsqueeze(1)
 
     dropout = float(module.dropout) if module.training and module.num_layers > 1 else 0.0
-    compiling = torch.compiler.is_compiling()
     problem = Problem(
         steps=steps,
         batch=batch,
@@ -133,12 +172,18 @@ def prepare(
         reset=reset is not None,
         dropout=dropout,
         gates=gates,
-        transformed=not compiling and _under_transform(),
+        transformed=transformed,
         compiling=compiling,
-        autocast=torch.is_autocast_enabled(x.device.type),
+        autocast=autocast_on(x.device),
         memory=getattr(module, "memory", "fast"),
     )
-    choice = choose(problem, backend or requested_backend())
+    if compiling:
+        # Dynamo can neither look up what use_backend asks for nor use a cache; what runs is chosen when the graph runs.
+        choice = Choice("reference" if gates or transformed else CAPTURED, "auto", {})
+    elif capturing and not gates and not transformed:
+        choice = Choice(CAPTURED, "auto", {})
+    else:
+        choice = choose(problem, backend or requested_backend())
     inputs = Inputs(x, h0, c0, weights, lengths, batch_sizes, reset)
     return Prepared(problem, inputs, choice, batched, packed)
 
@@ -161,7 +206,8 @@ def run_recorded(
     problem = call.problem
     if problem.dropout > 0 and not (call.choice.name == "aten" and draws_dropout_itself(problem)):
         call.inputs.dropout_masks = _dropout_masks(problem, call.inputs.x)
-    result = execute(problem, call.inputs, call.choice)
+    captured = call.choice.name == CAPTURED
+    result = run_captured(problem, call.inputs) if captured else execute(problem, call.inputs, call.choice)
     return _public(module, call, result.output, result.h_n, result.c_n), result.gates, call
 
 
@@ -208,6 +254,13 @@ def _initial_state(module: Any, hx: Any, batch: int, batched: bool, x: Tensor) -
     return states[0], states[1]
 
 
+def _one_length(lengths: Any) -> Any:
+    """Return the length of an unbatched sequence, any kind of integer, as the list of a batch of one."""
+    if isinstance(lengths, Tensor):
+        return lengths.reshape(1) if lengths.dim() == 0 else lengths
+    return [lengths] if isinstance(lengths, numbers.Integral) else lengths
+
+
 def _select(state: State | None, indices: Tensor) -> Any:
     if state is None:
         return None
@@ -227,10 +280,12 @@ def _any_requires_grad(x: Tensor, h0: State | None, c0: State | None, weights: l
     return any(part.requires_grad for part in states)
 
 
-def _under_transform() -> bool:
+def under_transform() -> bool:
     """Whether a torch.func transform or forward-mode AD is active."""
-    stack = torch._C._functorch.peek_interpreter_stack()  # pyright: ignore[reportAttributeAccessIssue]
-    return stack is not None or torch.autograd.forward_ad._current_level >= 0
+    functorch = torch._C._functorch  # pyright: ignore[reportAttributeAccessIssue]
+    # Dynamo wraps what this returns, so that None is no longer None there; but it knows the type.
+    transform = isinstance(functorch.peek_interpreter_stack(), functorch.CInterpreter)
+    return transform or torch.autograd.forward_ad._current_level >= 0
 
 
 def _dropout_masks(problem: Problem, x: Tensor) -> list[Tensor]:

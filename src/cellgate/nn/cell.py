@@ -11,7 +11,8 @@ from cellgate.backends import aten, reference, requested_backend
 from cellgate.equations import LSTMWeights
 from cellgate.errors import BackendError, ShapeError
 
-from .checks import check_constructor, check_input, check_state, check_state_pair
+from .call import under_transform
+from .checks import check_constructor, check_input, check_state, check_state_pair, check_weights
 
 __all__ = ["LSTMCell"]
 
@@ -45,7 +46,7 @@ class LSTMCell(nn.LSTMCell):
         device: Any = None,
         dtype: torch.dtype | None = None,
     ) -> None:
-        check_constructor(input_size, hidden_size, 0, 1, bias, False, 0.0)
+        check_constructor(input_size, hidden_size, 0, bias, False, 0.0)
         super().__init__(input_size, hidden_size, bias=bias, device=device, dtype=dtype)
 
     def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
@@ -68,6 +69,8 @@ class LSTMCell(nn.LSTMCell):
             raise ShapeError(
                 f"input: expected (B, I) or unbatched (I,), got {got}: a cell takes one step, use cellgate.LSTM"
             )
+        names = ["weight_ih", "weight_hh", *(["bias_ih", "bias_hh"] if self.bias else [])]
+        check_weights([names], [[weights]], self.input_size, (self.hidden_size,), (0,), self.bias)
         batched = input.dim() == 2
         x = input if batched else input.unsqueeze(0)
         check_input("input", x, self.input_size, self.weight_ih, batch_first=False, packed=True)
@@ -79,6 +82,10 @@ class LSTMCell(nn.LSTMCell):
             for k in (0, 1):
                 check_state(f"hx[{k}]", hx[k], expected, x, 0 if batched else -1)
             h, c = hx if batched else (hx[0].unsqueeze(0), hx[1].unsqueeze(0))
+        if torch.compiler.is_compiling() or under_transform():
+            # The equations: a compiler fuses them, and torch.func and forward-mode AD have rules for them.
+            h, c = reference.run_cell(x, h, c, weights)
+            return (h, c) if batched else (h.squeeze(0), c.squeeze(0))
         backend = {"auto": aten, "aten": aten, "reference": reference}.get(requested_backend())
         if backend is None:
             raise BackendError(f"backend {requested_backend()!r} has no single cell: use cellgate.LSTM and its step()")

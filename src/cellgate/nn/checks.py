@@ -5,24 +5,55 @@ Nothing below this boundary checks again; backends only assert.
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
+from cellgate.backends.ragged import check_range
+from cellgate.equations import LSTMWeights
 from cellgate.errors import DtypeError, InputError, ShapeError
 
 __all__ = [
+    "autocast_on",
     "check_constructor",
     "check_input",
     "check_lengths",
+    "check_num_layers",
+    "check_packed",
     "check_reset",
     "check_state",
     "check_state_pair",
+    "check_weights",
     "sizes_per_layer",
 ]
 
-_INTEGER = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+_INTEGER = frozenset(
+    getattr(torch, f"{sign}int{bits}")
+    for sign in ("", "u")
+    for bits in (8, 16, 32, 64)
+    if hasattr(torch, f"{sign}int{bits}")
+)
+
+
+def autocast_on(device: torch.device) -> bool:
+    """Whether autocast is on for a device; there is none for the meta device, and asking about it is an error."""
+    return torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type)
+
+
+def check_num_layers(num_layers: object) -> None:
+    """Check the number of layers, before lists of sizes are made from it.
+
+    Raises:
+        TypeError: Not an int.
+        ValueError: Not positive.
+    """
+    if not isinstance(num_layers, int) or isinstance(num_layers, bool):
+        raise DtypeError(f"num_layers: expected an int, got {type(num_layers).__name__} {num_layers!r}")
+    if num_layers <= 0:
+        raise InputError(f"num_layers: expected more than 0, got {num_layers}")
 
 
 def sizes_per_layer(
@@ -40,15 +71,15 @@ def sizes_per_layer(
     }
     for name, value in lists.items():
         if not value:
-            raise ValueError(f"{name}: expected at least one layer, got an empty list")
+            raise InputError(f"{name}: expected at least one layer, got an empty list")
         if num_layers not in (1, len(value)):
-            raise ValueError(
+            raise InputError(
                 f"{name}: expected {num_layers} sizes because num_layers={num_layers}, got {len(value)}: "
                 "leave num_layers out, the list says how many layers there are"
             )
     counts = {len(value) for value in lists.values()}
     if len(counts) > 1:
-        raise ValueError(
+        raise InputError(
             f"hidden_size and proj_size: expected lists of one length, got {len(lists['hidden_size'])} and "
             f"{len(lists['proj_size'])}"
         )
@@ -62,7 +93,6 @@ def check_constructor(
     input_size: object,
     hidden_size: object,
     proj_size: object,
-    num_layers: object,
     bias: object,
     batch_first: object,
     dropout: object,
@@ -73,29 +103,26 @@ def check_constructor(
         TypeError: A size is not an int, or a flag not a bool.
         ValueError: A size or the dropout probability is out of range.
     """
-    if not isinstance(dropout, int | float) or isinstance(dropout, bool) or not 0 <= dropout <= 1:
-        raise ValueError(f"dropout: expected a number in [0, 1], the probability of a zero, got {dropout!r}")
+    if not isinstance(dropout, numbers.Real) or isinstance(dropout, bool) or not 0 <= float(dropout) <= 1:
+        raise InputError(f"dropout: expected a number in [0, 1], the probability of a zero, got {dropout!r}")
     for name, value in (("bias", bias), ("batch_first", batch_first)):
         if not isinstance(value, bool):
-            raise TypeError(f"{name}: expected a bool, got {type(value).__name__} {value!r}")
+            raise DtypeError(f"{name}: expected a bool, got {type(value).__name__} {value!r}")
     sizes = (("input_size", input_size), ("hidden_size", hidden_size), ("proj_size", proj_size))
-    for name, value in (*sizes, ("num_layers", num_layers)):
+    for name, value in sizes:
         if not isinstance(value, int) or isinstance(value, bool):
-            raise TypeError(f"{name}: expected an int, got {type(value).__name__} {value!r}")
+            raise DtypeError(f"{name}: expected an int, got {type(value).__name__} {value!r}")
     assert isinstance(input_size, int)
     assert isinstance(hidden_size, int)
     assert isinstance(proj_size, int)
-    assert isinstance(num_layers, int)
     if input_size < 0:
-        raise ValueError(f"input_size: expected 0 or more, got {input_size}")
+        raise InputError(f"input_size: expected 0 or more, got {input_size}")
     if hidden_size <= 0:
-        raise ValueError(f"hidden_size: expected more than 0, got {hidden_size}")
-    if num_layers <= 0:
-        raise ValueError(f"num_layers: expected more than 0, got {num_layers}")
+        raise InputError(f"hidden_size: expected more than 0, got {hidden_size}")
     if proj_size < 0:
-        raise ValueError(f"proj_size: expected 0 (no projection) or more, got {proj_size}")
+        raise InputError(f"proj_size: expected 0 (no projection) or more, got {proj_size}")
     if proj_size >= hidden_size:
-        raise ValueError(f"proj_size: expected less than hidden_size={hidden_size}, got {proj_size}")
+        raise InputError(f"proj_size: expected less than hidden_size={hidden_size}, got {proj_size}")
 
 
 def _shape(tensor: Tensor) -> str:
@@ -106,13 +133,12 @@ def check_input(name: str, input: Tensor, input_size: int, weight: Tensor, *, ba
     """Check rank, feature size, dtype and device of the input.
 
     Raises:
-        TypeError: Not a tensor.
+        DtypeError: Not a tensor, or of another dtype than the weights, outside autocast.
         ShapeError: Wrong rank or feature size.
-        DtypeError: Another dtype than the weights, outside autocast.
         InputError: Another device than the weights.
     """
     if not isinstance(input, Tensor):
-        raise TypeError(f"{name}: expected a Tensor or a PackedSequence, got {type(input).__name__}")
+        raise DtypeError(f"{name}: expected a Tensor or a PackedSequence, got {type(input).__name__}")
     if packed:
         ranks, layout = (2,), "(N, I) packed data"
     else:
@@ -132,10 +158,66 @@ def check_input(name: str, input: Tensor, input_size: int, weight: Tensor, *, ba
             f"{name}: expected device {weight.device} (where the weights are), got {input.device}: "
             f"input.to({str(weight.device)!r}), or move the model"
         )
-    if input.dtype != weight.dtype and not torch.is_autocast_enabled(input.device.type):
+    if input.dtype != weight.dtype and not autocast_on(input.device):
         raise DtypeError(
             f"{name}: expected dtype {weight.dtype} (that of the weights), got {input.dtype}: "
             f"input.to({weight.dtype}), or model.to({input.dtype})"
+        )
+
+
+def check_weights(
+    names: Sequence[Sequence[str]],
+    weights: Sequence[Sequence[LSTMWeights]],
+    input_size: int,
+    hidden_sizes: Sequence[int],
+    proj_sizes: Sequence[int],
+    bias: bool,
+) -> None:
+    """Check that the parameters still are what the sizes say: anybody may have replaced one.
+
+    Kernels read weights by address. PyTorch's own oneDNN path accepts a W_hh of the wrong shape and computes with
+    whatever lies behind it in memory.
+
+    Raises:
+        ShapeError: A weight is missing, no tensor, or of the wrong shape.
+        DtypeError: Of another dtype than the first weight.
+        InputError: On another device than the first weight.
+    """
+    first = weights[0][0].w_ih
+    if not isinstance(first, Tensor):
+        raise DtypeError(f"{names[0][0]}: expected a Tensor, got {type(first).__name__}")
+    cell_names = iter(names)
+    for directions, h, p in zip(weights, hidden_sizes, proj_sizes, strict=True):
+        expected = [(4 * h, input_size), (4 * h, p or h), *[(4 * h,)] * (2 if bias else 0), *[(p, h)] * (1 if p else 0)]
+        for cell in directions:
+            tensors = [*cell[:2], *(cell[2:4] if bias else ()), *(cell[4:] if p else ())]
+            for name, weight, shape in zip(next(cell_names), tensors, expected, strict=True):
+                if not isinstance(weight, Tensor):
+                    raise DtypeError(f"{name}: expected a Tensor of {shape}, got {type(weight).__name__}")
+                if weight.shape != shape:
+                    raise ShapeError(
+                        f"{name}: expected {shape} by the sizes of the layer, got {_shape(weight)}: "
+                        "for other sizes make another layer"
+                    )
+                if weight.dtype != first.dtype:
+                    raise DtypeError(f"{name}: expected dtype {first.dtype} like {names[0][0]}, got {weight.dtype}")
+                if weight.device != first.device:
+                    raise InputError(f"{name}: expected device {first.device} like {names[0][0]}, got {weight.device}")
+        input_size = (p or h) * len(directions)
+
+
+def check_packed(rows: int, batch_sizes: Tensor) -> None:
+    """Check that packed data has the rows its batch sizes speak of: a PackedSequence may be put together by hand.
+
+    Raises:
+        ShapeError: Batch sizes that rise, are not positive, or do not add up to the rows of data.
+    """
+    sizes = batch_sizes.tolist()
+    falling = all(a >= b for a, b in pairwise(sizes))
+    if not sizes or not falling or sizes[-1] <= 0 or sum(sizes) != rows:
+        raise ShapeError(
+            f"input: expected a PackedSequence whose batch_sizes fall, are positive and add up to its {rows} rows, got "
+            f"{sizes}: make it with torch.nn.utils.rnn.pack_padded_sequence or pack_sequence"
         )
 
 
@@ -183,14 +265,14 @@ def check_state(name: str, state: object, expected: tuple[int, ...], input: Tens
         raise ShapeError(f"{name}: expected {expected}, got {_shape(state)}{fix}")
     if state.device != input.device:
         raise InputError(f"{name}: expected device {input.device} (the input's), got {state.device}")
-    if state.dtype != input.dtype and not torch.is_autocast_enabled(input.device.type):
+    if state.dtype != input.dtype and not autocast_on(input.device):
         raise DtypeError(
             f"{name}: expected dtype {input.dtype} (the input's), got {state.dtype}: {name}.to(input.dtype)"
         )
 
 
-def check_lengths(lengths: object, batch: int, steps: int) -> Tensor:
-    """Return lengths as (B,) int64 on the CPU.
+def check_lengths(lengths: object, batch: int, steps: int, *, values: bool) -> Tensor:
+    """Return lengths as (B,) int64 on the CPU; ``values`` says whether their values can be looked at.
 
     Raises:
         ShapeError: Not one length for each sequence.
@@ -199,20 +281,17 @@ def check_lengths(lengths: object, batch: int, steps: int) -> Tensor:
     """
     try:
         tensor = torch.as_tensor(lengths)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise DtypeError(f"lengths: expected a list or tensor of {batch} integers, got {lengths!r}") from error
-    if tensor.numel() == 0 and batch == 0:
+    if tuple(tensor.shape) != (batch,):
+        raise ShapeError(f"lengths: expected ({batch},), one length a sequence, got {_shape(tensor)}")
+    if tensor.numel() == 0:
         return torch.zeros(0, dtype=torch.int64)
     if tensor.dtype not in _INTEGER:
         raise DtypeError(f"lengths: expected integers, got {tensor.dtype}: a length counts steps, use lengths.long()")
-    if tuple(tensor.shape) != (batch,):
-        raise ShapeError(f"lengths: expected ({batch},), one length a sequence, got {_shape(tensor)}")
     tensor = tensor.detach().to("cpu", torch.int64)
-    if not torch.compiler.is_compiling():
-        wrong = ((tensor < 0) | (tensor > steps)).nonzero()
-        if len(wrong):
-            b = int(wrong[0])
-            raise InputError(f"lengths[{b}]: expected 0 to {steps} (the steps of the input), got {int(tensor[b])}")
+    if values:
+        check_range(tensor, steps)
     return tensor
 
 
@@ -224,7 +303,10 @@ def check_reset(reset: object, expected: tuple[int, ...], layout: str, input: Te
         DtypeError: Not bool.
     """
     if not isinstance(reset, Tensor):
-        reset = torch.as_tensor(reset)
+        try:
+            reset = torch.as_tensor(reset)
+        except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+            raise DtypeError(f"reset: expected a bool tensor of {expected}, got {reset!r}") from error
     if reset.dtype != torch.bool:
         raise DtypeError(f"reset: expected dtype torch.bool, got {reset.dtype}: use reset.bool()")
     if tuple(reset.shape) != expected:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from collections.abc import Sequence
@@ -13,12 +14,17 @@ from torch.nn.utils.rnn import PackedSequence
 
 from cellgate.backends import Choice
 
-from .call import hidden_sizes, prepare, run
-from .checks import check_constructor, sizes_per_layer
+from .call import hidden_sizes, prepare, run, run_recorded
+from .checks import check_constructor, check_num_layers, sizes_per_layer
+from .gates import LayerGates, layer_gates
 
 __all__ = ["LSTM"]
 
 _LAYER = re.compile(r"_l(\d+)")
+
+
+def _without_weight_lists(state: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in state.items() if key not in ("_flat_weights", "_flat_weight_refs")}
 
 
 class LSTM(nn.RNNBase):
@@ -74,11 +80,10 @@ class LSTM(nn.RNNBase):
     ) -> None:
         # RNNBase.__init__ knows one size for all layers only; its attributes are set here instead.
         nn.Module.__init__(self)
-        if isinstance(num_layers, int) and num_layers <= 0:
-            raise ValueError(f"num_layers: expected more than 0, got {num_layers}")
+        check_num_layers(num_layers)
         hidden, proj = sizes_per_layer(hidden_size, proj_size, num_layers)
         for h, p in zip(hidden, proj, strict=True):
-            check_constructor(input_size, h, p, num_layers, bias, batch_first, dropout)
+            check_constructor(input_size, h, p, bias, batch_first, dropout)
         self.mode = "LSTM"
         self.input_size = input_size
         self.hidden_size = hidden[0] if len(set(hidden)) == 1 else hidden
@@ -119,7 +124,8 @@ class LSTM(nn.RNNBase):
         sizes = hidden_sizes(self)
         for name, parameter in self.named_parameters():
             found = _LAYER.search(name)
-            bound = sizes[int(found.group(1)) if found else 0] ** -0.5
+            # Not H ** -0.5, which differs from it in the last bit for one H in three.
+            bound = 1.0 / math.sqrt(sizes[int(found.group(1)) if found else 0])
             nn.init.uniform_(parameter, -bound, bound)
 
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -154,6 +160,40 @@ class LSTM(nn.RNNBase):
             BackendError: The backend asked for by name cannot run this.
         """
         return run(self, input, hx, lengths, reset)
+
+    def gates(
+        self,
+        input: Tensor | PackedSequence,
+        hx: tuple[Any, Any] | None = None,
+        *,
+        lengths: Sequence[int] | Tensor | None = None,
+        reset: Tensor | None = None,
+    ) -> tuple[Any, Any, tuple[LayerGates, ...]]:
+        """Run the stack as :meth:`forward` does and return the gates of every step too, as differentiable tensors.
+
+        Args:
+            input: As in :meth:`forward`, and so are ``hx``, ``lengths`` and ``reset``.
+            hx: (h_0, c_0) or None.
+            lengths: The length of each sequence, or None.
+            reset: Where episodes begin, or None.
+
+        Returns:
+            ``output, (h_n, c_n), gates``: the first two as from :meth:`forward`; gates has a :class:`LayerGates` for
+            each layer, with i, f, g, o, c of (T, B, H) and h of (T, B, P) in the input's layout, the layer's second
+            direction in its attribute ``backward``.
+
+        Raises:
+            InputError, BackendError: As :meth:`forward`.
+
+        Example:
+            >>> import torch, cellgate
+            >>> output, (h_n, c_n), gates = cellgate.LSTM(20, 100, num_layers=2).gates(torch.zeros(3, 1, 20))
+            >>> gates[1].f.shape
+            torch.Size([3, 1, 100])
+        """
+        (output, state), recorded, call = run_recorded(self, input, hx, lengths, reset)
+        assert recorded is not None
+        return output, state, tuple(layer_gates(self, call, layer) for layer in recorded)
 
     def explain_backend(
         self,
@@ -205,12 +245,12 @@ class LSTM(nn.RNNBase):
     _replicate_for_data_parallel = nn.Module._replicate_for_data_parallel  # pyright: ignore[reportAssignmentType]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state to pickle or copy: everything, there are no caches in it."""
-        return self.__dict__.copy()
+        """Return the state to pickle or copy; an nn.LSTM that became one of these leaves its weight lists behind."""
+        return _without_weight_lists(self.__dict__)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore a pickled or copied module, one saved by an nn.LSTM from before proj_size included."""
-        state = {k: v for k, v in state.items() if k not in ("_flat_weights", "_flat_weight_refs")}
+        state = _without_weight_lists(state)
         nn.Module.__setstate__(self, state)
         if "proj_size" not in state:
             self.proj_size = 0
