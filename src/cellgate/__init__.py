@@ -3,18 +3,26 @@
 from cellgate._version import __version__
 from cellgate.backends import info, use_backend
 from cellgate.errors import BackendError, CellgateError, DtypeError, InputError, ShapeError
-from cellgate.nn import LSTM, LSTMCell, SequenceModel
+from cellgate.estimators import Forecaster, load
+from cellgate.nn import LSTM, LSTMCell, SequenceModel, convert, explain_conversion, revert
+from cellgate.trace import trace
 
 __all__ = [
     "LSTM",
     "BackendError",
     "CellgateError",
     "DtypeError",
+    "Forecaster",
     "InputError",
     "LSTMCell",
     "SequenceModel",
     "ShapeError",
     "__version__",
+    "convert",
+    "explain_conversion",
     "info",
+    "load",
+    "revert",
+    "trace",
     "use_backend",
 ]
