@@ -1,0 +1,49 @@
+// What the files of the Python module share.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace cellgate::python {
+
+namespace nb = nanobind;
+
+template <class T>
+T* pointer(uintptr_t address) {
+  return reinterpret_cast<T*>(address);
+}
+
+// Addresses from a Python tuple of integers; the count is the caller's contract, checked here because a short tuple would
+// be read past its end. None gives a null table.
+struct Addresses {
+  const void* small[32];
+  std::vector<const void*> large;
+  const void** data = nullptr;
+
+  Addresses(nb::handle tuple, size_t expected, const char* name) {
+    if (tuple.is_none()) return;
+    PyObject* t = tuple.ptr();
+    if (!PyTuple_Check(t) || static_cast<size_t>(PyTuple_Size(t)) != expected)
+      throw std::invalid_argument(std::string(name) + ": expected a tuple of " + std::to_string(expected) + " addresses");
+    data = small;
+    if (expected > 32) {
+      large.resize(expected);
+      data = large.data();
+    }
+    for (size_t j = 0; j < expected; ++j) {
+      void* p = PyLong_AsVoidPtr(PyTuple_GetItem(t, static_cast<Py_ssize_t>(j)));
+      if (!p && PyErr_Occurred()) throw nb::python_error();
+      data[j] = p;
+    }
+  }
+  void** out() const { return const_cast<void**>(data); }
+};
+
+// Defined in bindings_backward.cpp: adds Stack.backward.
+void bind_backward(nb::handle stack_class);
+
+}  // namespace cellgate::python

@@ -1,0 +1,189 @@
+// How the backward pass of one direction of one layer is laid out: which rows there are at each step and who has them,
+// how many steps make a chunk, and where in the scratch block everything lies.
+//
+// Steps are taken in the order opposite to forward's, in chunks. The gate gradients of a chunk stay in cache until the
+// large products (weights, input) have used them; they never go to memory as a whole. Only rows that are active at a step
+// take part: ragged batches cost what they hold.
+#pragma once
+
+#include "kernels/gate_gradients.h"
+#include "kernels/gemm.h"
+#include "lstm_backward.h"
+#include "memory.h"
+#include "threads.h"
+
+CELLGATE_BEGIN
+// Bump allocation, twice: once without memory to learn the size, once with.
+struct Arena {
+  char* base;
+  size_t used = 0;
+  explicit Arena(void* block) : base(static_cast<char*>(block)) {}
+  template <class A>
+  A* take(int64_t count) {
+    constexpr size_t line = 64;
+    used = (used + line - 1) / line * line;
+    A* p = base ? reinterpret_cast<A*>(base + used) : nullptr;
+    used += static_cast<size_t>(count) * sizeof(A);
+    return p;
+  }
+  // For arrays that vector instructions may read a little past the end.
+  template <class A>
+  A* take_padded(int64_t count) {
+    return take<A>(count + 32);
+  }
+};
+
+// Which batch rows each member of the team has, and how many of them are active at step t. A member's rows are sorted by
+// falling length, so that the active ones come first. One share if the team splits hidden units instead.
+struct RowShares {
+  int shares;
+  int64_t batch, steps;
+  const int64_t* lengths;  // of the batch, or null
+  int64_t* row;            // (B) batch row of each place; share s has places [begin(s), begin(s + 1))
+
+  int64_t begin(int share) const { return share * batch / shares; }
+  int64_t length(int64_t place) const { return lengths ? lengths[row[place]] : steps; }
+  int64_t active(int share, int64_t t) const {
+    int64_t low = begin(share), high = begin(share + 1), first = low;
+    if (!lengths) return high - low;
+    while (low < high) {
+      int64_t middle = (low + high) / 2;
+      if (length(middle) > t) low = middle + 1;
+      else high = middle;
+    }
+    return low - first;
+  }
+  // Deals the rows, longest first, so that every share gets its part of long and short ones.
+  void deal(int64_t* sorted) {
+    if (lengths) {
+      sort_by_length(lengths, batch, sorted);
+    } else {
+      for (int64_t b = 0; b < batch; ++b) sorted[b] = b;
+    }
+    if (shares == 1 || !lengths) {
+      for (int64_t b = 0; b < batch; ++b) row[b] = sorted[b];
+      return;
+    }
+    int64_t next = 0;
+    for (int64_t round = 0; next < batch; ++round)
+      for (int s = 0; s < shares; ++s)
+        if (begin(s) + round < begin(s + 1)) row[begin(s) + round] = sorted[next++];
+  }
+};
+
+// What one chunk holds: pointers to its rows, `count` of them, step after step and share after share.
+template <class S>
+struct ChunkRows {
+  const S** x;      // input of the layer
+  const S** h;      // h of the step before, a row of zeros where there is none
+  S** da;           // gate gradients (4H); when gates are recomputed, the gates first
+  S** dx;           // or unused
+  S* da_block;      // where da's rows lie
+  S* left;          // [x | h | 1], packed for the weight gradients
+  S** dh_row;       // with a projection: complete dh (P) of each row
+  S* dh;
+  S* left_hr;       // the same, packed for the gradient of the projection
+  S* raw;           // with a projection: o * tanh(c) (H) of each row
+  S* cell;          // with cell checkpoints: c (H) of each row
+};
+
+constexpr int64_t kChunkBytes = int64_t{2} << 20;  // of gate gradients
+constexpr int64_t kChunkRowsLeast = 512;
+
+// One direction of one layer: sizes, scratch, and the plan.
+template <class S>
+struct BackwardJob {
+  const BackwardCall<S>* call;
+  const BackwardLayer<S>* layer;
+  const BackwardDirection<S>* way;
+  int64_t T, B, I, H, P;
+  int members;
+  bool split_units;   // members share hidden units instead of batch rows, and meet at every step
+  bool want_weights, want_dx, recompute, projected, checkpoints;
+  int64_t chunk_steps, chunk_rows;
+  int64_t stride;     // of a row of gate gradients: never a power of two, which would crowd few cache sets
+  int64_t left_columns;
+
+  RowShares shares;
+  Epoch* arrived;
+  int64_t* sorted;
+  S* zeros;           // a row of zeros
+  S *packed_hh, *packed_ih, *packed_hr, *packed_ih_t, *packed_hh_t;
+  S* dc;              // (B, H) by place
+  S* sums;            // [x | h | 1]^T da: (I + P + 1, stride)
+  CellRow<S>* cells;  // (members, B): the rows of the step under way
+  ChunkRows<S> chunk[2];
+
+  void lay_out(const BackwardCall<S>& c, const BackwardLayer<S>& l, const BackwardDirection<S>& w, int team) {
+    call = &c, layer = &l, way = &w;
+    T = c.steps, B = c.batch, I = l.input_size, H = l.hidden_size, P = l.projection_size;
+    members = team;
+    want_weights = w.dw_ih || w.dw_hh || w.db_ih || w.db_hh;
+    want_dx = static_cast<bool>(l.dx);
+    recompute = !w.gate[0];
+    projected = w.w_hr != nullptr;
+    checkpoints = w.cell_every > 1;
+    // Few rows against weights that overflow a core's own cache: better that each core keeps its part of the weights.
+    const int64_t weights = 4 * H * P * static_cast<int64_t>(sizeof(S));
+    split_units = team > 1 && weights > (int64_t{3} << 19) && B < 16 * team && panel_count<S>(H) >= team;
+    stride = round_up(4 * H, Vec<S>::lanes);
+    if ((stride * sizeof(S)) % 512 == 0) stride += larger<int64_t>(Vec<S>::lanes, 64 / sizeof(S));
+    left_columns = I + P + 1;
+    int64_t rows = larger(kChunkRowsLeast, kChunkBytes / (stride * static_cast<int64_t>(sizeof(S))));
+    chunk_steps = larger<int64_t>(1, rows / larger<int64_t>(1, B));
+    if (checkpoints) chunk_steps = round_up(chunk_steps, w.cell_every);
+    chunk_steps = smaller(chunk_steps, larger<int64_t>(1, T + (checkpoints ? w.cell_every : 0)));
+    chunk_rows = chunk_steps * B;
+  }
+
+  void place(Arena& arena) {
+    arrived = arena.take<Epoch>(members);
+    sorted = arena.take<int64_t>(B);
+    shares = {split_units ? 1 : members, B, T, call->lengths, arena.take<int64_t>(B)};
+    zeros = arena.take_padded<S>(larger(larger(I, P), H));
+    packed_hh = arena.take<S>(packed_size<S>(4 * H, P));
+    packed_ih = want_dx ? arena.take<S>(packed_size<S>(4 * H, I)) : nullptr;
+    packed_hr = projected ? arena.take<S>(packed_size<S>(P, H)) : nullptr;
+    packed_ih_t = recompute ? arena.take<S>(packed_size<S>(I, 4 * H)) : nullptr;
+    packed_hh_t = recompute ? arena.take<S>(packed_size<S>(P, 4 * H)) : nullptr;
+    dc = arena.take<S>(B * H);
+    sums = want_weights ? arena.take<S>(left_columns * stride) : nullptr;
+    cells = arena.take<CellRow<S>>(members * B);
+    for (ChunkRows<S>& rows : chunk) {
+      rows.x = arena.take<const S*>(chunk_rows);
+      rows.h = arena.take<const S*>(chunk_rows);
+      rows.da = arena.take<S*>(chunk_rows);
+      rows.dx = arena.take<S*>(chunk_rows);
+      rows.da_block = arena.take<S>(chunk_rows * stride);
+      rows.left = want_weights ? arena.take_padded<S>(chunk_rows * left_columns) : nullptr;
+      rows.dh_row = projected ? arena.take<S*>(chunk_rows) : nullptr;
+      rows.dh = projected ? arena.take_padded<S>(chunk_rows * P) : nullptr;
+      rows.left_hr = projected ? arena.take_padded<S>(chunk_rows * P) : nullptr;
+      rows.raw = projected ? arena.take_padded<S>(chunk_rows * H) : nullptr;
+      rows.cell = checkpoints ? arena.take<S>(chunk_rows * H) : nullptr;
+    }
+  }
+
+  void prepare() {
+    for (int m = 0; m < members; ++m) arrived[m] = Epoch();
+    const int64_t n = larger(larger(I, P), H);
+    for (int64_t j = 0; j < n; ++j) zeros[j] = S(0);
+    shares.deal(sorted);
+  }
+
+  // The steps in backward's order: q = 0 is the last that forward took.
+  int64_t step(int64_t q) const { return way->backward_in_time ? q : T - 1 - q; }
+  // Whether the state does not pass between step t and the step that forward took before it.
+  bool is_cut(int64_t t, int64_t place) const {
+    if (!call->reset) return false;
+    int64_t b = shares.row[place];
+    if (!way->backward_in_time) return call->reset[t * B + b];
+    return t + 1 < shares.length(place) && call->reset[(t + 1) * B + b];
+  }
+  // The step before t in forward's order, or -1: the initial state.
+  int64_t before(int64_t t, int64_t place) const {
+    if (!way->backward_in_time) return t - 1;
+    return t + 1 < shares.length(place) ? t + 1 : -1;
+  }
+};
+CELLGATE_END

@@ -1,0 +1,194 @@
+// Large matrix products over the vector type: packing, and loops around the register tile.
+//
+// Two products cover everything a backward pass needs beside its recurrence:
+//   rows_product     C[m][n] (+)= sum over k of A[m][k] B[k][n]      dx = dG W_ih, gates = x W^T: rows wherever they lie
+//   sum_product      C[m][n]  += sum over r of A[r][m] B[r][n]       dW^T = x^T dG: a sum over time and batch
+// Rows are given as arrays of pointers, so padded, packed, strided and shifted sequences (h of the step before) need no
+// copies and no cases of their own.
+//
+// A packed right operand is cut into panels of four vectors: panel j holds columns [j * width, ...) as [k][width]; the
+// last panel has only as many vectors as it needs, its missing columns are zero. One panel of kDepth rows stays in the
+// second-level cache while all rows of the left operand pass by.
+#pragma once
+
+#include "kernels/gemm_tile.h"
+
+CELLGATE_BEGIN
+constexpr int64_t kDepth = 1024;  // k at a time: a panel of 256 KB in float
+
+// Scalars of a packed right operand of `depth` x `columns`.
+template <class S>
+constexpr int64_t packed_size(int64_t depth, int64_t columns) {
+  return depth * round_up(columns, Vec<S>::lanes);
+}
+
+// Panel j of a packed right operand.
+template <class S>
+struct Panel {
+  const S* b;
+  int64_t first;  // its first column
+  int vectors;
+  int64_t last;  // columns of its last vector that exist
+  int64_t stride;  // from row to row
+  bool whole;  // reading the last vector whole is allowed
+  Panel(const S* packed, int64_t depth, int64_t columns, int64_t j) : first(j * panel_width<S>()) {
+    constexpr int64_t L = Vec<S>::lanes;
+    int64_t width = smaller(columns - first, panel_width<S>());
+    b = packed + depth * first;
+    vectors = static_cast<int>(ceil_div(width, L));
+    last = width - (vectors - 1) * L;
+    stride = vectors * L;
+    whole = true;
+  }
+};
+// A panel of a row-major matrix as it lies. padded: its rows may be read up to a multiple of the lanes.
+template <class S>
+Panel<S> panel_in_place(const S* matrix, int64_t stride, int64_t columns, int64_t j, bool padded) {
+  Panel<S> panel(matrix, 1, columns, j);
+  panel.stride = stride;
+  panel.whole = padded || panel.last == Vec<S>::lanes;
+  return panel;
+}
+template <class S>
+constexpr int64_t panel_count(int64_t columns) {
+  return ceil_div(columns, panel_width<S>());
+}
+
+// Packs panels [first, last) of a row-major (depth, columns) matrix, rows `stride` apart.
+template <class S>
+void pack_panels(const S* source, int64_t stride, int64_t depth, int64_t columns, S* packed, int64_t first, int64_t last) {
+  using V = Vec<S>;
+  constexpr int64_t L = V::lanes;
+  for (int64_t j = first; j < last; ++j) {
+    Panel<S> panel(packed, depth, columns, j);
+    S* to = packed + depth * panel.first;
+    for (int64_t k = 0; k < depth; ++k, to += panel.stride) {
+      const S* from = source + k * stride + panel.first;
+      for (int64_t v = 0; v + 1 < panel.vectors; ++v) V::load(from + v * L).store(to + v * L);
+      int64_t v = panel.vectors - 1;
+      V::load_n(from + v * L, panel.last).store(to + v * L);
+    }
+  }
+}
+
+// The same for the transpose of a row-major (columns, depth) matrix: packed(k, n) = source[n * stride + k].
+template <class S>
+void pack_panels_transposed(const S* source, int64_t stride, int64_t depth, int64_t columns, S* packed, int64_t first,
+                            int64_t last) {
+  using V = Vec<S>;
+  constexpr int64_t L = V::lanes;
+  for (int64_t j = first; j < last; ++j) {
+    Panel<S> panel(packed, depth, columns, j);
+    S* to = packed + depth * panel.first;
+    for (int64_t v = 0; v < panel.vectors; ++v) {
+      int64_t n0 = panel.first + v * L;
+      int64_t have = smaller(L, columns - n0);
+      for (int64_t k = 0; k < depth; k += L) {
+        int64_t deep = smaller(L, depth - k);
+        V block[L];
+        for (int64_t n = 0; n < L; ++n)
+          block[n] = n < have ? V::load_n(source + (n0 + n) * stride + k, deep) : V::zero();
+        transpose(block);
+        for (int64_t d = 0; d < deep; ++d) block[d].store(to + (k + d) * panel.stride + v * L);
+      }
+    }
+  }
+}
+
+// C[m][n] (+)= sum over k < depth of A[m][k] B[k][n] for rows [0, rows) and panels [first, last) of the packed B.
+//
+//   a      rows pointers, each to depth scalars
+//   b      packed (depth, columns)
+//   c      rows pointers, each to columns scalars; may not overlap a
+template <class S>
+void rows_product(const S* const* a, int64_t rows, int64_t depth, const S* b, int64_t columns, int64_t first, int64_t last,
+                  S* const* c, bool add) {
+  if (rows == 0) return;
+  Cuts cuts(rows, Vec<S>::tile_rows);
+  for (int64_t j = first; j < last; ++j) {
+    Panel<S> panel(b, depth, columns, j);
+    for (int64_t k = 0; k == 0 || k < depth; k += kDepth) {
+      int64_t deep = smaller(kDepth, depth - k);
+      for (int64_t part = 0; part < cuts.parts; ++part) {
+        int64_t m = cuts.begin(part);
+        auto run = GemmTiles<S, false, true>::get(static_cast<int>(cuts.begin(part + 1) - m), panel.vectors);
+        run({a + m, k}, panel.b + k * panel.stride, panel.stride, deep, {c + m, panel.first, panel.last, add || k > 0});
+      }
+    }
+  }
+}
+
+// Left operand of sum_product, packed: tile i of tile_rows columns (the last one of what remains) as [r][its columns],
+// beginning at i * tile_rows * count. Several sources lie side by side in it. This packs the rows [r0, r1) of one source.
+//
+//   rows     count pointers, each to `columns` scalars
+//   column0  where this source's columns begin among the `all` columns
+template <class S>
+void pack_left(const S* const* rows, int64_t r0, int64_t r1, int64_t count, int64_t columns, S* packed, int64_t column0,
+               int64_t all) {
+  using V = Vec<S>;
+  constexpr int64_t R = V::tile_rows;
+  // Some tiles at a time: the rows are then read in long pieces, and the tiles written stay in the first-level cache.
+  constexpr int64_t group = 8;
+  struct Piece {
+    S* to;
+    int64_t from, n, width;
+  };
+  for (int64_t m = 0; m < columns;) {
+    Piece piece[group];
+    int64_t pieces = 0;
+    for (; pieces < group && m < columns; ++pieces) {
+      int64_t at = column0 + m, tile = at / R * R;
+      int64_t width = smaller(R, all - tile);
+      int64_t n = smaller(tile + width - at, columns - m);
+      piece[pieces] = {packed + tile * count + (at - tile) + r0 * width, m, n, width};
+      m += n;
+    }
+    for (int64_t r = r0; r < r1; ++r) {
+      for (int64_t i = 0; i < pieces; ++i) {
+        Piece& p = piece[i];
+        const S* from = rows[r] + p.from;
+        if constexpr (V::lanes >= R) {
+          V::load_n(from, p.n).store_n(p.to, p.n);
+        } else {
+          for (int64_t e = 0; e < p.n; ++e) p.to[e] = from[e];
+        }
+        p.to += p.width;
+      }
+    }
+  }
+}
+
+// C[m][n] (+)= sum over r < count of A(r, m) B(r, n), A packed by pack_left with `columns` columns in all, B one panel.
+//
+//   c      `columns` rows of `stride` scalars, of which those of the panel are touched
+template <class S>
+void sum_product(const S* left, int64_t columns, int64_t count, const Panel<S>& panel, S* c, int64_t stride, bool add) {
+  constexpr int64_t R = Vec<S>::tile_rows;
+  for (int64_t m = 0; m < columns; m += R) {
+    int have = static_cast<int>(smaller(R, columns - m));
+    S* rows[R];
+    for (int r = 0; r < have; ++r) rows[r] = c + (m + r) * stride;
+    auto run = panel.whole ? GemmTiles<S, true, true>::get(have, panel.vectors) : GemmTiles<S, true, false>::get(have, panel.vectors);
+    run({left + m * count}, panel.b, panel.stride, count, {rows, panel.first, panel.last, add});
+  }
+}
+
+// to[n * to_stride + m] = from[m * from_stride + n] for m < rows, n in [n0, n1).
+template <class S>
+void copy_transposed(const S* from, int64_t from_stride, int64_t rows, int64_t n0, int64_t n1, S* to, int64_t to_stride) {
+  using V = Vec<S>;
+  constexpr int64_t L = V::lanes;
+  for (int64_t n = n0; n < n1; n += L) {
+    int64_t wide = smaller(L, n1 - n);
+    for (int64_t m = 0; m < rows; m += L) {
+      int64_t deep = smaller(L, rows - m);
+      V block[L];
+      for (int64_t k = 0; k < L; ++k)
+        block[k] = k < deep ? V::load_n(from + (m + k) * from_stride + n, wide) : V::zero();
+      transpose(block);
+      for (int64_t k = 0; k < wide; ++k) block[k].store_n(to + (n + k) * to_stride + m, deep);
+    }
+  }
+}
+CELLGATE_END
