@@ -44,9 +44,7 @@ DATA_PANEL, LAYER_PANEL = "From a table to a prediction", "The LSTM layer"
 VERBS: dict[str, Verb] = {
     "train": Verb("cellgate.cli.train", "Train a model on a table and measure it.", DATA_PANEL),
     "predict": Verb("cellgate.cli.predict", "Predict with a trained model's folder.", DATA_PANEL),
-    "walkthrough": Verb(
-        "cellgate.cli.walkthrough", "An LSTM computed step by step, before your eyes.", LAYER_PANEL
-    ),
+    "walkthrough": Verb("cellgate.cli.walkthrough", "An LSTM computed step by step, before your eyes.", LAYER_PANEL),
     "bench": Verb("cellgate.cli.bench", "Time the layer beside torch.nn.LSTM.", LAYER_PANEL),
     "info": Verb("cellgate.cli.info", "What this installation is and can do.", LAYER_PANEL),
 }
@@ -91,9 +89,7 @@ def _show_version(wanted: bool) -> None:
     "then [bold]cellgate predict model[/bold].",
 )
 def _root(
-    version: bool = typer.Option(
-        False, "--version", callback=_show_version, is_eager=True, help="Show the version."
-    ),
+    version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version."),
 ) -> None:
     """The LSTM for PyTorch: train one on a table, look inside it, time it."""
 
@@ -146,10 +142,11 @@ def main(argv: list[str] | None = None) -> None:
 
 def _judge(error: Exception) -> tuple[int, str]:
     """The exit code and the line for an exception that a verb let out."""
-    if hasattr(error, "format_message"):  # a usage error of Typer's: a wrong option or verb
+    told = getattr(error, "format_message", None)
+    if told is not None:  # a usage error of Typer's: a wrong option or verb
         ctx = getattr(error, "ctx", None)
         command = ctx.command_path if ctx else "cellgate"
-        message = error.format_message()
+        message = told()
         return UNUSABLE, f"{message} See {command} --help." if message else ""
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
@@ -157,8 +154,7 @@ def _judge(error: Exception) -> tuple[int, str]:
     code = getattr(error, "exit_code", UNUSABLE if isinstance(error, CellgateError) else FAULT)
     if code == FAULT:
         return FAULT, (
-            f"{type(error).__name__}: {error} (this is a fault of cellgate's own; "
-            "CELLGATE_TRACEBACK=1 shows where)"
+            f"{type(error).__name__}: {error} (this is a fault of cellgate's own; CELLGATE_TRACEBACK=1 shows where)"
         )
     return code, str(error)
 

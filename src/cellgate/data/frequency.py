@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -82,8 +83,8 @@ class Frequency:
             return 3600 // self.step  # a few minutes: the hour
         return _DAY // self.step if _DAY % self.step == 0 else 1
 
-    def grid(self, start: np.datetime64 | int, first: int, count: int) -> np.ndarray:
-        """The stamps of steps first, ..., first + count - 1, where step 0 stands at start.
+    def grid(self, start: Any, first: int, count: int) -> np.ndarray:
+        """The stamps of steps first, ..., first + count - 1, where step 0 stands at start (datetime64, or int).
 
         Returns:
             (count,) datetime64[us], or int64 for numbered steps.
@@ -99,7 +100,7 @@ class Frequency:
             return np.busday_offset(day, steps * self.step, roll="forward").astype("datetime64[us]") + (start - day)
         return _add_months(start, steps * self.step, self.month_end)
 
-    def positions(self, times: np.ndarray, start: np.datetime64 | int) -> tuple[np.ndarray, np.ndarray]:
+    def positions(self, times: np.ndarray, start: Any) -> tuple[np.ndarray, np.ndarray]:
         """The step each stamp stands on.
 
         Returns:

@@ -92,8 +92,14 @@ def looks_numeric(column: np.ndarray) -> bool:
     values, _, first_bad = read_numbers(column[:300])
     if first_bad is None:
         return bool(np.isfinite(values).any()) or all(is_missing(str(cell)) for cell in column[:300])
-    bad = sum(_read_cell(cell, _decimal_comma) is None and _read_cell(cell, _comma_thousands) is None
-              for cell in column[:300].tolist()) if column.dtype.kind == "O" else len(values)
+    bad = (
+        sum(
+            _read_cell(cell, _decimal_comma) is None and _read_cell(cell, _comma_thousands) is None
+            for cell in column[:300].tolist()
+        )
+        if column.dtype.kind == "O"
+        else len(values)
+    )
     return bad <= 0.1 * len(values) and bool(np.isfinite(values).any())
 
 

@@ -130,9 +130,7 @@ def read_panel(data: Any, roles: Roles | None = None) -> Panel:
     for label in ("time", "target", "id"):
         name = getattr(roles, label)
         if name is not None and name not in table.columns:
-            raise DataError(
-                f"--{label} {name}: expected a column of {table.source}, which has {_names(table.columns)}"
-            )
+            raise DataError(f"--{label} {name}: expected a column of {table.source}, which has {_names(table.columns)}")
     if _is_wide_by_rows(table, roles):
         return _from_rows(table, roles)
     columns = dict(table.columns)
@@ -182,7 +180,10 @@ def _find_id(columns: dict[str, np.ndarray], roles: Roles) -> str | None:
     texts = [
         name
         for name, column in columns.items()
-        if column.dtype.kind == "O" and name != roles.target and not looks_numeric(column) and not looks_like_time(column)
+        if column.dtype.kind == "O"
+        and name != roles.target
+        and not looks_numeric(column)
+        and not looks_like_time(column)
     ]
     repeated = [name for name in texts if 1 < len(set(columns[name].tolist())) <= len(columns[name]) // 2]
     return repeated[0] if len(repeated) == 1 else None
@@ -228,7 +229,9 @@ def _from_long(table: Table, roles: Roles) -> Panel:
         names, groups = ["y" if roles.target is None else roles.target], [np.arange(table.rows)]
     if roles.time is None:
         notes.append("no time column: the rows are taken in their order")
-        readings: list[np.ndarray] = [np.concatenate([np.arange(len(g)) for g in groups])[np.argsort(np.concatenate(groups))]]
+        readings: list[np.ndarray] = [
+            np.concatenate([np.arange(len(g)) for g in groups])[np.argsort(np.concatenate(groups))]
+        ]
     else:
         readings, told = read_times(table.columns[roles.time], roles.time, table.place, roles.time_format)
         notes += told
@@ -264,7 +267,9 @@ def _from_wide(table: Table, columns: dict[str, np.ndarray], time: str | None, r
         readings = [np.tile(reading, len(names)) for reading in times]
         notes += told
     stacked = Table(
-        table.source, {"y": np.empty(rows * len(names))}, None if table.lines is None else np.tile(table.lines, len(names))
+        table.source,
+        {"y": np.empty(rows * len(names))},
+        None if table.lines is None else np.tile(table.lines, len(names)),
     )
     groups = [np.arange(k * rows, (k + 1) * rows) for k in range(len(names))]
     used = replace(roles, time=time, target=_names(names), wide=True)
@@ -344,7 +349,7 @@ def _on_grid(
         unsorted += int((np.diff(times[rows].astype(np.int64)) < 0).any())
         twice = np.flatnonzero(np.diff(times[order].astype(np.int64)) == 0)
         if len(twice):
-            _refuse_duplicate(table, roles, name, order[twice[0]], order[twice[0] + 1], times)
+            _refuse_duplicate(table, roles, name, int(order[twice[0]]), int(order[twice[0] + 1]), times)
         ordered.append(order)
     if unsorted:
         notes.append("rows were not in the order of time: sorted")
@@ -353,7 +358,7 @@ def _on_grid(
     for name, rows in zip(names, ordered, strict=True):
         if not len(rows):
             raise DataError(f"{table.source}: expected values in series {name!r}, got none; remove it")
-        start = times[rows[0]]
+        start: Any = times[rows[0]]
         if frequency.unit == COUNT:
             start = int(start)
         steps, exact = frequency.positions(times[rows], start)
@@ -416,7 +421,11 @@ def _common_season(grids: list[np.ndarray], notes: list[str]) -> int:
 
 def _refuse_duplicate(table: Table, roles: Roles, name: str, first: int, second: int, times: np.ndarray) -> None:
     series = f" in series {name!r}" if roles.id else ""
-    remedy = "remove one" if roles.id or roles.wide else "remove one, or name the column that tells the series apart with --id"
+    remedy = (
+        "remove one"
+        if roles.id or roles.wide
+        else "remove one, or name the column that tells the series apart with --id"
+    )
     raise DataError(
         f"{table.place(second)}: expected each time once{series}, got {show_time(times[second])} again "
         f"(first at {table.place(first).rsplit(', ', 1)[-1]}); {remedy}"
@@ -429,5 +438,3 @@ def _refuse_irregular(table: Table, frequency: Frequency, times: np.ndarray, row
         f"{table.place(rows[bad])}: expected {frequency} steps, got {show_time(times[rows[bad]])} after {before}; "
         "correct the time stamp, put the data on a regular grid, or give --freq"
     )
-
-

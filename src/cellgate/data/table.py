@@ -150,7 +150,9 @@ def _decode(raw: bytes, source: str) -> tuple[str, list[str]]:
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         return raw.decode("utf-16"), []
     if b"\x00" in raw[:4096]:
-        raise DataError(f"{source}: expected a text table, got binary data; save it as CSV, or name it .parquet or .arrow")
+        raise DataError(
+            f"{source}: expected a text table, got binary data; save it as CSV, or name it .parquet or .arrow"
+        )
     try:
         return raw.decode("utf-8-sig"), []
     except UnicodeDecodeError:
@@ -206,7 +208,8 @@ def _read_arrow(path: Path, suffix: str) -> Table:
             frame = polars.read_parquet(path) if parquet else polars.read_ipc(path)
         else:
             raise DataError(
-                f"{path.name}: expected pyarrow or polars to read {suffix}, found neither; pip install pyarrow, or use CSV"
+                f"{path.name}: expected pyarrow or polars to read {suffix}, found neither; "
+                "pip install pyarrow, or use CSV"
             )
     except DataError:
         raise
@@ -247,9 +250,7 @@ def _from_frame(frame: Any, source: str, notes: tuple[str, ...]) -> Table:
 
 def _from_array(array: np.ndarray) -> Table:
     if array.ndim not in (1, 2) or array.size == 0 or array.dtype.kind not in "iufb":
-        raise DataError(
-            f"data: expected numbers of shape (T,) or (T, n), got {array.dtype} of shape {array.shape}"
-        )
+        raise DataError(f"data: expected numbers of shape (T,) or (T, n), got {array.dtype} of shape {array.shape}")
     if array.ndim == 1:
         return Table("the array", {"y": array})
     return Table("the array", {f"series{k}": array[:, k] for k in range(array.shape[1])})

@@ -30,7 +30,7 @@ _FORMATS = (*(date + clock for date in _DATES for clock in _CLOCKS), "%Y%m%dT%H%
 
 
 def _parser(form: str) -> Callable[[str], datetime]:
-    return lambda cell: datetime.strptime(cell, form)  # noqa: DTZ007 (zones are handled by the ISO reader)
+    return lambda cell: datetime.strptime(cell, form)
 
 
 def _iso(cell: str) -> datetime:
@@ -101,9 +101,7 @@ def looks_like_time(column: np.ndarray) -> bool:
     names: set[str] = set()
     for cell in cells[:20]:
         names.update(_candidates([cell]))
-    return any(
-        sum(_reads(_READERS[name], cell) for cell in cells) >= 0.9 * len(cells) for name in names
-    )
+    return any(sum(_reads(_READERS[name], cell) for cell in cells) >= 0.9 * len(cells) for name in names)
 
 
 def is_counter(column: np.ndarray) -> bool:
@@ -223,7 +221,7 @@ def _read_integers(cells: list[str], name: str, place: Callable[[int], str]) -> 
 def _candidates_by(form: str, cells: list[str]) -> bool:
     try:
         for cell in cells:
-            datetime.strptime(cell, form)  # noqa: DTZ007
+            datetime.strptime(cell, form)
     except ValueError:
         return False
     return True

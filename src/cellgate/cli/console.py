@@ -1,0 +1,82 @@
+"""What the verbs print: aligned plain lines on stdout, progress on stderr and only on a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from cellgate.data.files import json_bytes
+
+
+def say(line: str = "") -> None:
+    """One line for the reader."""
+    print(line, flush=True)
+
+
+def say_pairs(pairs: Sequence[tuple[str, str]]) -> None:
+    """Labels and texts in two columns; a repeated label is written once."""
+    width = max(len(label) for label, _ in pairs)
+    previous = ""
+    for label, text in pairs:
+        say(f"{'' if label == previous else label:<{width}}  {text}")
+        previous = label
+
+
+def say_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table: the first column to the left, numbers to the right."""
+    widths = [max(len(row[k]) for row in (head, *rows)) for k in range(len(head))]
+    for row in (head, *rows):
+        cells = [
+            f"{row[0]:<{widths[0]}}",
+            *(f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True)),
+        ]
+        say("  ".join(cells).rstrip())
+
+
+def say_json(values: dict[str, Any]) -> None:
+    """One JSON object, for programs."""
+    sys.stdout.write(json.dumps(json.loads(json_bytes(values)), ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def training_progress(quiet: bool) -> Iterator[Callable[[Any], None] | None]:
+    """A watcher for the training loop that draws a bar, or None where nobody looks.
+
+    The bar shows the pass, the best validation loss so far, the rate, and the time left if no stop comes early.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("training"),
+        BarColumn(bar_width=24),
+        TextColumn("epoch {task.completed:.0f}/{task.total:.0f}  loss {task.fields[loss]:.4f}"),
+        TextColumn("validation {task.fields[validation]:.4f} (best {task.fields[best]:.4f})"),
+        TextColumn("{task.fields[rate]:,.0f}/s"),
+        TimeElapsedColumn(),
+        TextColumn("left at most"),
+        TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("training", total=None, visible=False, loss=0.0, validation=0.0, best=0.0, rate=0.0)
+
+        def watch(progress: Any) -> None:
+            bar.update(
+                task,
+                total=progress.max_epochs,
+                completed=progress.epoch,
+                loss=progress.loss,
+                validation=progress.validation,
+                best=progress.best,
+                rate=progress.examples_per_second,
+                visible=True,
+            )
+
+        yield watch

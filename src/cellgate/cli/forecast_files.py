@@ -1,0 +1,121 @@
+"""forecast.csv, holdout.csv and forecast.svg of a training."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cellgate.data import Panel
+from cellgate.data.files import write_atomic
+from cellgate.data.panel import show_time
+from cellgate.estimators.forecaster import Forecast
+from cellgate.report.forecast_svg import Drawing, Segment, forecast_svg
+from cellgate.tasks.baselines import seasonal_naive
+
+_DRAWN_SERIES = 4
+_DRAWN_HORIZONS = 10  # how much of the past is drawn, in horizons, where it is long
+
+
+def csv_text(columns: dict[str, np.ndarray]) -> str:
+    """Columns as CSV: times as short as they can be said, numbers with ten digits, missing ones empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for row in zip(*columns.values(), strict=True):
+        writer.writerow([_cell(value) for value in row])
+    return text.getvalue()
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float | np.floating):
+        return "" if np.isnan(value) else f"{value:.10g}"
+    return show_time(value) if isinstance(value, np.datetime64) else str(value)
+
+
+def write_forecast_files(
+    out: Path, panel: Panel, coming: Forecast, backcast: Forecast | None, rest: Panel | None, metrics: dict[str, Any]
+) -> list[str]:
+    """Write the files beside the model.
+
+    Args:
+        out: the folder.
+        panel: the whole history.
+        coming: the forecast that follows it.
+        backcast: the forecast for the held-out steps, made without them; or None.
+        rest: those steps; or None.
+        metrics: the scores, for the picture.
+
+    Returns:
+        The names of the files.
+    """
+    write_atomic(out / "forecast.csv", csv_text(coming.columns()).encode())
+    names = ["forecast.csv"]
+    if backcast is not None and rest is not None:
+        write_atomic(out / "holdout.csv", csv_text(_holdout_columns(backcast, rest)).encode())
+        names.append("holdout.csv")
+    write_atomic(out / "forecast.svg", _picture(panel, coming, backcast, rest, metrics).encode())
+    return [*names, "forecast.svg"]
+
+
+def _holdout_columns(backcast: Forecast, rest: Panel) -> dict[str, np.ndarray]:
+    """The forecast's columns for the steps that were held out, with what happened and the baseline beside them."""
+    horizon = backcast.values.shape[1]
+    steps = [min(len(values), horizon) for values in rest.values]
+    keep = np.concatenate([np.arange(horizon) < count for count in steps])
+    columns = {name: values[keep] for name, values in backcast.columns().items()}
+    actual = np.concatenate([values[:count] for values, count in zip(rest.values, steps, strict=True)])
+    naive = np.concatenate(
+        [
+            seasonal_naive(history, backcast.panel.season, n)
+            for history, n in zip(backcast.panel.values, steps, strict=True)
+        ]
+    )
+    return {
+        "unique_id": columns.pop("unique_id"),
+        "ds": columns.pop("ds"),
+        "y": actual,
+        **columns,
+        "seasonal_naive": naive,
+    }
+
+
+def _picture(
+    panel: Panel, coming: Forecast, backcast: Forecast | None, rest: Panel | None, metrics: dict[str, Any]
+) -> str:
+    horizon, level = coming.values.shape[1], coming.levels[0]
+    low, high = coming.interval(level)
+    drawings = []
+    for k in range(min(len(panel), _DRAWN_SERIES)):
+        length = len(panel.values[k])
+        begin = max(0, length - max(_DRAWN_HORIZONS * horizon, 4 * panel.season))
+        times = panel.frequency.grid(panel.starts[k], begin, length - begin + horizon)
+        segments = [Segment(length - begin, coming.median[k], low[k], high[k])]
+        held = 0
+        if backcast is not None and rest is not None:
+            held = len(rest.values[k])
+            shown = min(held, horizon)
+            back_low, back_high = backcast.interval(level)
+            naive = seasonal_naive(backcast.panel.values[k], backcast.panel.season, shown)
+            segments.insert(
+                0,
+                Segment(
+                    length - held - begin,
+                    backcast.median[k, :shown],
+                    back_low[k, :shown],
+                    back_high[k, :shown],
+                    naive,
+                ),
+            )
+        note = ""
+        if metrics and len(panel) == 1:
+            ours, naive = (metrics[name]["MASE"] for name in ("cellgate", "seasonal naive"))
+            note = f"held-out MASE {ours:.2f}, seasonal naive {naive:.2f}"
+        drawings.append(Drawing(panel.ids[k], note, times, panel.values[k][begin:], segments, held))
+    title = f"The next {horizon} steps of {panel.source}"
+    if len(panel) > _DRAWN_SERIES:
+        title += f" (the first {_DRAWN_SERIES} of {len(panel)} series)"
+    return forecast_svg(title, drawings, f"{level:g} % interval")

@@ -1,0 +1,200 @@
+"""`cellgate train`: from a table to a measured model and a forecast, in one folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cellgate.cli.app import INTERRUPTED
+from cellgate.cli.console import say, say_json, say_pairs, say_table, training_progress
+from cellgate.cli.forecast_files import write_forecast_files
+from cellgate.data import DataError, Panel
+from cellgate.errors import InputError
+from cellgate.estimators import Forecaster
+from cellgate.estimators.forecaster import BASELINE
+
+_COLUMNS, _MODEL, _RUN = "What the table means", "The model and its training", "The run"
+_SCORES = ("MASE", "sMAPE", "MAE")
+
+
+def command(
+    data: Annotated[
+        str, typer.Argument(help="A CSV, TSV, Parquet or Arrow file, or the name of bundled data: airline.")
+    ],
+    out: Annotated[Path, typer.Option(help="The folder to write; nothing is written outside it.")],
+    horizon: Annotated[int, typer.Option(min=1, help="Steps to predict.")] = 12,
+    holdout: Annotated[
+        int | None, typer.Option(min=0, help="Last steps kept out to measure on; the horizon if not given, 0 for none.")
+    ] = None,
+    time: Annotated[str | None, typer.Option(help="The time column.", rich_help_panel=_COLUMNS)] = None,
+    target: Annotated[str | None, typer.Option(help="The column to predict.", rich_help_panel=_COLUMNS)] = None,
+    id: Annotated[
+        str | None, typer.Option(help="The column that tells several series apart.", rich_help_panel=_COLUMNS)
+    ] = None,
+    wide: Annotated[
+        bool, typer.Option("--wide", help="Every number column is a series.", rich_help_panel=_COLUMNS)
+    ] = False,
+    freq: Annotated[
+        str | None, typer.Option(help="The frequency: h, 30min, D, B, W, MS, Q, Y, ...", rich_help_panel=_COLUMNS)
+    ] = None,
+    season: Annotated[
+        int | None, typer.Option(min=1, help="Steps in a cycle; 1 for none.", rich_help_panel=_COLUMNS)
+    ] = None,
+    time_format: Annotated[
+        str | None, typer.Option(help="How times are written, as in strptime: '%d.%m.%Y'.", rich_help_panel=_COLUMNS)
+    ] = None,
+    level: Annotated[
+        list[float] | None, typer.Option(help="Intervals to give, in percent; may be repeated.", rich_help_panel=_MODEL)
+    ] = None,
+    hidden_size: Annotated[
+        int | None, typer.Option(min=1, help="Units of the LSTM; by the amount of data.", rich_help_panel=_MODEL)
+    ] = None,
+    layers: Annotated[int, typer.Option(min=1, help="Layers of the LSTM.", rich_help_panel=_MODEL)] = 1,
+    learning_rate: Annotated[float, typer.Option(help="The highest of the schedule.", rich_help_panel=_MODEL)] = 5e-3,
+    batch_size: Annotated[int, typer.Option(min=1, help="Windows in a step.", rich_help_panel=_MODEL)] = 32,
+    max_epochs: Annotated[
+        int | None, typer.Option(min=1, help="The most passes over the data.", rich_help_panel=_MODEL)
+    ] = None,
+    max_time: Annotated[
+        float | None, typer.Option(help="The most seconds of training.", rich_help_panel=_MODEL)
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="Passes without improvement before it stops.", rich_help_panel=_MODEL)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Equal seeds give equal runs.", rich_help_panel=_MODEL)] = 0,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write into a folder that is not empty.", rich_help_panel=_RUN)
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object instead of text.", rich_help_panel=_RUN)
+    ] = False,
+) -> int | None:
+    """Train a forecaster on a table of one or many series, measure it, and write it all to a folder.
+
+    Columns, frequency and season are found and echoed; an option overrides each. The last steps are
+    held out, and the errors on them are printed beside those of the seasonal naive forecast.
+
+    [bold]cellgate train airline --horizon 12 --out model[/bold]
+    """
+    _require_fresh(out, force)
+    forecaster = Forecaster(
+        horizon,
+        season=season,
+        freq=freq,
+        time=time,
+        target=target,
+        id=id,
+        wide=wide,
+        time_format=time_format,
+        levels=tuple(level or (90.0,)),
+        hidden_size=hidden_size,
+        num_layers=layers,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        max_epochs=max_epochs,
+        max_seconds=max_time,
+        patience=patience,
+        seed=seed,
+    )
+    panel = forecaster.read(data)
+    tail = horizon if holdout is None else holdout
+    _require_length(panel, tail)
+    if not as_json:
+        say_pairs([*panel.summary(), *([("held out", f"the last {tail} steps")] if tail else [])])
+    head, rest = panel.split(tail) if tail else (panel, None)
+    with training_progress(as_json) as watch:
+        forecaster.fit(head, watch=watch)
+    backcast = forecaster.forecast() if rest else None
+    metrics = forecaster.evaluate(rest) if rest else {}
+    forecaster.update(panel)
+    coming = forecaster.forecast()
+    forecaster.save(out)
+    files = write_forecast_files(out, panel, coming, backcast, rest, metrics)
+    record = forecaster.record_
+    if as_json:
+        say_json(
+            {
+                "out": str(out),
+                "data": dict(panel.summary()[:1])["data"],
+                "metrics": metrics,
+                "training": {
+                    "epochs": record.epochs,
+                    "best_epoch": record.best_epoch,
+                    "seconds": record.seconds,
+                    "stopped_by": record.stopped_by,
+                },
+                "files": files,
+            }
+        )
+    else:
+        _report(out, forecaster, metrics, files)
+    return INTERRUPTED if record.stopped_by == "Ctrl-C" else None
+
+
+def _require_fresh(out: Path, force: bool) -> None:
+    """Refuse a folder with something in it, before any time is spent."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out}: expected a folder, got a file; give another name")
+    if out.is_dir() and any(out.iterdir()) and not force:
+        raise InputError(
+            f"--out {out}: expected a new or empty folder, got one with files in it; give another, or --force"
+        )
+
+
+def _require_length(panel: Panel, tail: int) -> None:
+    shortest = min(range(len(panel)), key=lambda k: len(panel.values[k]))
+    steps = len(panel.values[shortest])
+    if tail and steps <= tail + 1:
+        name = f"series {panel.ids[shortest]!r}" if len(panel) > 1 else "the series"
+        raise DataError(
+            f"{panel.source}: expected more than {tail + 1} steps in {name}, of which the last {tail} are held out, "
+            f"got {steps}; give more history, or a smaller --horizon or --holdout"
+        )
+
+
+def _report(out: Path, forecaster: Forecaster, metrics: dict[str, Any], files: list[str]) -> None:
+    record, model = forecaster.record_, forecaster.model_
+    units = f"{forecaster.num_layers} x {model.lstm.hidden_size} units"
+    why = {
+        "patience": "no better for a while",
+        "max_epochs": "all epochs done",
+        "max_seconds": "time used up",
+        "Ctrl-C": "stopped by Ctrl-C, the best so far kept",
+    }[record.stopped_by]
+    say_pairs(
+        [
+            (
+                "trained",
+                f"{units}, {record.epochs} epochs in {record.seconds:.1f} s ({why}), best was {record.best_epoch}",
+            )
+        ]
+    )
+    if metrics:
+        say()
+        rows = [[name, *(_score(metrics[name][score]) for score in _SCORES)] for name in ("cellgate", BASELINE)]
+        say_table(["on the held-out steps", *_SCORES], rows)
+        for level in forecaster.levels:
+            inside = metrics["cellgate"][f"coverage-{level:g}"]
+            say(f"{inside:.0%} of the held-out values lie in the {level:g} % interval")
+        say(_verdict(metrics))
+    say()
+    say(f"wrote {out}: {', '.join(files)} and the model")
+    say(f"next  cellgate predict {out}")
+
+
+def _score(value: float) -> str:
+    return "-" if value != value else f"{value:.3f}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def _verdict(metrics: dict[str, Any]) -> str:
+    """Which of the two is better, and by how much, without varnish."""
+    score = "MASE" if metrics["cellgate"]["MASE"] == metrics["cellgate"]["MASE"] else "MAE"
+    ours, base = metrics["cellgate"][score], metrics[BASELINE][score]
+    if ours < base:
+        return f"cellgate's {score} is {1 - ours / base:.0%} below the {BASELINE} forecast's"
+    return (
+        f"cellgate does NOT beat the {BASELINE} forecast here ({score} {ours:.3f} against {base:.3f}): "
+        "use that one, or give more history"
+    )

@@ -1,0 +1,66 @@
+"""The model card: what a saved model is, for whoever finds the folder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def forecaster_card(config: dict[str, Any], preprocess: dict[str, Any], metrics: dict[str, Any]) -> str:
+    """README.md of a Forecaster's folder."""
+    model, task, training = config["model"], config["task"], config["training"]
+    series = preprocess["series"]
+    steps = sum(entry["steps"] for entry in series)
+    layers = f"{model['num_layers']} layer{'s' if model['num_layers'] > 1 else ''}"
+    lines = [
+        "# Forecaster",
+        "",
+        f"An LSTM ({layers} of {model['hidden_size']} units) that predicts the next {task['horizon']} steps of "
+        f"{len(series)} series, trained by cellgate on `{preprocess['source']}` ({steps:,} steps).",
+        "",
+        "## Use",
+        "",
+        "```python",
+        "import cellgate",
+        "",
+        'forecaster = cellgate.load("THIS FOLDER")',
+        "forecaster.predict()                 # what follows the history it was saved with",
+        'forecaster.predict("newer.csv")      # what follows a newer one; same columns',
+        "```",
+        "",
+        "or `cellgate predict FOLDER`. The values given are medians and intervals.",
+        "",
+        "## How good it is",
+        "",
+    ]
+    if "seasonal naive" in metrics:
+        lines += [
+            f"The last {metrics['steps']} steps of each series, which training never saw:",
+            "",
+            "| | MASE | sMAPE | MAE |",
+            "|---|---|---|---|",
+            *(
+                f"| {name} | {metrics[name]['MASE']:.3f} | {metrics[name]['sMAPE']:.2f} | {metrics[name]['MAE']:.4g} |"
+                for name in ("cellgate", "seasonal naive")
+            ),
+            "",
+            "Seasonal naive repeats the last season. MASE below 1 beats what it did within the history; "
+            "sMAPE is M4's, in percent.",
+        ]
+    else:
+        lines.append("It was not measured on held-out steps (`Forecaster.evaluate` does).")
+    lines += [
+        "",
+        "## How it was made",
+        "",
+        f"- Reads {'log y' if task['log'] else 'y'}, up to {task['context']} steps; a season has {task['season']}.",
+        f"- Answers for all {task['horizon']} steps at once, as differences from the seasonal naive forecast.",
+        f"- {training['epochs']} epochs in {training['seconds']:.1f} s, stopped by {training['stopped_by']}; "
+        f"the weights are those of epoch {training['best_epoch']}.",
+        "",
+        "## Limits",
+        "",
+        "It knows nothing but the past of these columns: an event that the history does not hold is not foreseen. "
+        "`history.safetensors` holds the values it continues, so the folder is as confidential as the data.",
+        "",
+    ]
+    return "\n".join(lines)

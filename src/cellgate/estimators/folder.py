@@ -1,0 +1,132 @@
+"""A trained model as a folder of plain files: no pickle, every file checked when it is read.
+
+    config.json        what it is and how it was made, and a SHA-256 of every other file
+    model.safetensors  the weights; those of the LSTM under torch.nn.LSTM's names, after "lstm."
+    preprocess.json    how a table becomes what the network reads
+    history.safetensors the values that a forecast continues
+    metrics.json       how it did on data it had not seen, beside the baseline
+    README.md          a model card
+
+config.json is written last: a folder that was cut short has none, or one whose sums do not match.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from cellgate._version import __version__
+from cellgate.data.files import json_bytes, write_atomic
+from cellgate.errors import InputError
+
+FORMAT = 1
+CONFIG = "config.json"
+
+
+class ModelFolderError(InputError):
+    """A folder holds no model, a damaged one, or one of a format that this version does not read."""
+
+
+def save_folder(path: str | Path, kind: str, config: dict[str, Any], files: Mapping[str, Any]) -> None:
+    """Write a model folder.
+
+    Args:
+        path: the folder, made if it is not there; other files in it are left alone.
+        kind: the estimator's name.
+        config: plain values.
+        files: name -> dict for .json, dict of tensors for .safetensors, str for .md.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    sums = {}
+    for name, content in files.items():
+        raw = _to_bytes(name, content)
+        write_atomic(folder / name, raw)
+        sums[name] = hashlib.sha256(raw).hexdigest()
+    head = {"format": FORMAT, "kind": kind, "cellgate": __version__}
+    write_atomic(folder / CONFIG, json_bytes({**head, **config, "files": sums}))
+
+
+def _to_bytes(name: str, content: Any) -> bytes:
+    if name.endswith(".safetensors"):
+        return save_tensors({key: value.detach().contiguous().cpu() for key, value in content.items()})
+    return content.encode() if isinstance(content, str) else json_bytes(content)
+
+
+def load_folder(path: str | Path) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Read a model folder and check every file in it.
+
+    Returns:
+        The kind, the config, and name -> content as save_folder took it.
+
+    Raises:
+        ModelFolderError: naming the file and what is wrong with it.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise ModelFolderError(f"{folder}: expected a model folder, found none; give the --out of a training")
+    if not (folder / CONFIG).is_file():
+        raise ModelFolderError(
+            f"{folder}: expected a model folder with a {CONFIG}, found none in it; "
+            "the training may not have finished: train again"
+        )
+    config = _parse_json(folder / CONFIG, (folder / CONFIG).read_bytes())
+    found = config.get("format")
+    if found != FORMAT:
+        newer = isinstance(found, int) and found > FORMAT
+        raise ModelFolderError(
+            f"{folder}: expected a model of format {FORMAT}, got {found!r} "
+            f"(written by cellgate {config.get('cellgate')}); {'update cellgate' if newer else 'train again'}"
+        )
+    files = {}
+    for name, expected in config.pop("files", {}).items():
+        try:
+            raw = (folder / name).read_bytes()
+        except FileNotFoundError:
+            raise ModelFolderError(
+                f"{folder / name}: expected this part of the model, found none; train again"
+            ) from None
+        # README.md is for people, who may add to it.
+        if name.endswith(".md"):
+            continue
+        if hashlib.sha256(raw).hexdigest() != expected:
+            raise ModelFolderError(
+                f"{folder / name}: expected the file that was saved, got another or a damaged one; "
+                "restore the folder from a copy, or train again"
+            )
+        files[name] = (
+            _parse_tensors(folder / name, raw) if name.endswith(".safetensors") else _parse_json(folder / name, raw)
+        )
+    return str(config.get("kind")), config, files
+
+
+def _parse_json(path: Path, raw: bytes) -> dict[str, Any]:
+    try:
+        values = json.loads(raw)
+    except ValueError as error:
+        raise ModelFolderError(
+            f"{path}: expected JSON, got a damaged file ({error}); restore it or train again"
+        ) from None
+    if not isinstance(values, dict):
+        raise ModelFolderError(
+            f"{path}: expected a JSON object, got {type(values).__name__}; restore it or train again"
+        )
+    return values
+
+
+def _parse_tensors(path: Path, raw: bytes) -> dict[str, Tensor]:
+    try:
+        return load_tensors(raw)
+    except SafetensorError as error:
+        raise ModelFolderError(f"{path}: expected safetensors, got a damaged file ({error})") from None

@@ -1,0 +1,225 @@
+"""Minimise an objective: batches by index, AdamW with a schedule, clipping, early stopping, best weights kept."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from cellgate.errors import CellgateError
+
+
+class TrainingError(CellgateError, RuntimeError):
+    """The training cannot go on; the message says why and what to change."""
+
+    exit_code = 3
+
+
+class Objective(Protocol):
+    """What a task gives the loop."""
+
+    @property
+    def examples(self) -> int:
+        """How many examples an epoch goes through."""
+        ...
+
+    def loss(self, model: Any, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """The mean loss of the examples `rows`, a scalar to differentiate."""
+        ...
+
+    def validate(self, model: Any) -> float:
+        """The score to stop by: lower is better."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How to train.
+
+    Attributes:
+        max_epochs: the most passes over the examples.
+        max_seconds: the most time, or None.
+        batch_size: examples in a step.
+        learning_rate: the highest rate, reached after `warmup` steps and then lowered along a cosine.
+        weight_decay: AdamW's.
+        clip: the largest norm of the gradient.
+        patience: epochs without a better validation score before it stops.
+        warmup: steps of rising rate.
+        seed: of shuffling and dropout.
+    """
+
+    max_epochs: int = 300
+    max_seconds: float | None = None
+    batch_size: int = 32
+    learning_rate: float = 5e-3
+    weight_decay: float = 1e-2
+    clip: float = 1.0
+    patience: int = 60
+    warmup: int = 10
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a watcher is told after every epoch."""
+
+    epoch: int
+    max_epochs: int
+    loss: float
+    validation: float
+    best: float
+    best_epoch: int
+    seconds: float
+    examples_per_second: float
+
+
+@dataclass
+class TrainingRecord:
+    """What happened.
+
+    Attributes:
+        epochs: how many were run.
+        best_epoch: the one whose weights were kept.
+        best_score: its validation score.
+        seconds: how long it took.
+        stopped_by: "patience", "max_epochs", "max_seconds" or "Ctrl-C".
+        history: (training loss, validation score) of every epoch.
+    """
+
+    epochs: int = 0
+    best_epoch: int = 0
+    best_score: float = math.inf
+    seconds: float = 0.0
+    stopped_by: str = "max_epochs"
+    history: list[tuple[float, float]] = field(default_factory=list)
+
+
+def train(
+    model: nn.Module,
+    objective: Objective,
+    settings: TrainingSettings,
+    watch: Callable[[Progress], None] | None = None,
+) -> TrainingRecord:
+    """Train the model in place; it ends with its best weights, in eval mode.
+
+    The caller's random state is left as it was. Equal seeds, data and threads give equal runs.
+
+    Args:
+        model: what to train.
+        objective: what to minimise, and what to stop by.
+        settings: how.
+        watch: told after every epoch.
+
+    Raises:
+        TrainingError: if the loss stops being a number.
+    """
+    if objective.examples == 0:
+        raise TrainingError(
+            "expected at least one example to train on, got none; give longer series or a shorter horizon"
+        )
+    record = TrainingRecord()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        generator = torch.Generator().manual_seed(settings.seed)
+        optimizer = torch.optim.AdamW(_decay_matrices_only(model, settings), lr=settings.learning_rate)
+        best = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        try:
+            _run(model, objective, settings, optimizer, generator, record, best, watch)
+        except KeyboardInterrupt:
+            if record.best_epoch == 0:
+                raise  # nothing has been learnt that could be kept
+            record.stopped_by = "Ctrl-C"
+    model.load_state_dict(best)
+    model.eval()
+    return record
+
+
+def _run(
+    model: nn.Module,
+    objective: Objective,
+    settings: TrainingSettings,
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+    record: TrainingRecord,
+    best: dict[str, Tensor],
+    watch: Callable[[Progress], None] | None,
+) -> None:
+    started = time.perf_counter()
+    batches = math.ceil(objective.examples / settings.batch_size)
+    for epoch in range(1, settings.max_epochs + 1):
+        epoch_started = time.perf_counter()
+        model.train()
+        order = torch.randperm(objective.examples, generator=generator)
+        losses = []
+        for k, rows in enumerate(order.split(settings.batch_size)):
+            _set_rate(optimizer, settings, (epoch - 1) * batches + k, settings.max_epochs * batches)
+            loss = objective.loss(model, rows, generator)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            norm = nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+            if not torch.isfinite(norm):
+                raise TrainingError(
+                    f"expected a finite loss, got {float(loss.detach())} with gradient norm {float(norm)} "
+                    f"in epoch {epoch}; lower --learning-rate, or look for extreme values in the data"
+                )
+            optimizer.step()
+            losses.append(loss.detach())
+        model.eval()
+        score = objective.validate(model)
+        if not math.isfinite(score):
+            raise TrainingError(
+                f"expected a finite validation score, got {score} in epoch {epoch}; lower --learning-rate, "
+                "or look for missing or extreme values in the last part of the data"
+            )
+        trained = float(torch.stack(losses).mean())
+        record.epochs = epoch
+        record.history.append((trained, score))
+        if score < record.best_score:
+            record.best_score, record.best_epoch = score, epoch
+            for name, value in model.state_dict().items():
+                best[name].copy_(value)
+        now = time.perf_counter()
+        record.seconds = now - started
+        if watch is not None:
+            rate = objective.examples / max(now - epoch_started, 1e-9)
+            watch(
+                Progress(
+                    epoch,
+                    settings.max_epochs,
+                    trained,
+                    score,
+                    record.best_score,
+                    record.best_epoch,
+                    record.seconds,
+                    rate,
+                )
+            )
+        if epoch - record.best_epoch >= settings.patience:
+            record.stopped_by = "patience"
+            return
+        if settings.max_seconds is not None and record.seconds >= settings.max_seconds:
+            record.stopped_by = "max_seconds"
+            return
+
+
+def _decay_matrices_only(model: nn.Module, settings: TrainingSettings) -> list[dict[str, Any]]:
+    """Weight decay for matrices; biases are left free."""
+    matrices = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    vectors = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
+    return [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, settings: TrainingSettings, step: int, total: int) -> None:
+    """Rise linearly over the warm-up, then follow half a cosine down to a twentieth."""
+    if step < settings.warmup:
+        share = (step + 1) / settings.warmup
+    else:
+        done = (step - settings.warmup) / max(1, total - settings.warmup)
+        share = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    for group in optimizer.param_groups:
+        group["lr"] = settings.learning_rate * share

@@ -1,0 +1,84 @@
+"""The command itself: help, errors and exit codes, for every verb."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from cellgate.cli import app as cli
+
+
+def call(capsys, *arguments):
+    """Run the command in this process: exit code, stdout, stderr."""
+    with pytest.raises(SystemExit) as left:
+        cli.main(list(arguments))
+    out, err = capsys.readouterr()
+    return left.value.code or 0, out, err
+
+
+def test_help_lists_every_verb_without_importing_any(environment):
+    code = (
+        "import sys\nfrom cellgate.cli import app\n"
+        "try: app.main(['--help'])\nexcept SystemExit: pass\n"
+        "print([m for m in sys.modules if m.startswith('cellgate.cli.') and m != 'cellgate.cli.app'])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    for verb in cli.VERBS:
+        assert verb in done.stdout
+    assert done.stdout.rstrip().endswith("[]")
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_every_verb_has_help(verb, capsys):
+    code, out, _ = call(capsys, verb, "--help")
+    assert code == 0
+    assert f"cellgate {verb}" in out
+
+
+def test_version(capsys):
+    from cellgate._version import __version__
+
+    assert call(capsys, "--version")[:2] == (0, f"cellgate {__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "No such command 'trian'. Did you mean 'train'? See cellgate --help."),
+        (["train"], "Missing argument"),
+        (["train", "airline"], "Missing option '--out'"),
+        (["train", "airline", "--out", "m", "--horizon", "0"], "Invalid value for '--horizon'"),
+        (["train", "airline", "--out", "m", "--hroizon", "3"], "No such option"),
+        (["predict", "nowhere"], "nowhere: expected a model folder, found none; give the --out of a training"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_2(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = call(capsys, *arguments)
+    assert code == 2
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert message in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_errors_as_json_go_where_the_caller_reads(capsys):
+    code, out, err = call(capsys, "predict", "nowhere", "--json")
+    told = json.loads(out)
+    assert (code, told["exit_code"], err) == (2, 2, "")
+    assert "expected a model folder" in told["error"]
+
+
+def test_a_fault_of_our_own_is_no_traceback(capsys, monkeypatch):
+    def broken(name):
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr(cli, "_load", broken)
+    code, _, err = call(capsys, "info")
+    assert code == 1
+    assert err == "error: ZeroDivisionError: oh (this is a fault of cellgate's own; CELLGATE_TRACEBACK=1 shows where)\n"
+    monkeypatch.setenv("CELLGATE_TRACEBACK", "1")
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["info"])

@@ -1,0 +1,214 @@
+"""`cellgate train` and `cellgate predict`, from the file to the files."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import xml.etree.ElementTree
+
+import numpy as np
+import pytest
+
+import cellgate.estimators
+from cellgate.cli import app as cli
+from cellgate.data import bundled_path
+
+
+def call(capsys, *arguments):
+    with pytest.raises(SystemExit) as left:
+        cli.main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return left.value.code or 0, out, err
+
+
+def rows_of(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The bundled data, trained once with default settings."""
+    folder = tmp_path_factory.mktemp("cli") / "model"
+    with pytest.raises(SystemExit) as left:
+        cli.main(["train", "airline", "--horizon", "12", "--out", str(folder), "--json"])
+    assert not left.value.code
+    return folder
+
+
+def test_train_says_what_it_found_how_good_it_is_and_what_it_wrote(capsys, tmp_path):
+    code, out, err = call(capsys, "train", "airline", "--out", tmp_path / "m")
+    assert (code, err) == (0, "")
+    assert "data      airline: 1 series, 144 steps, monthly, 1949-01-01 to 1960-12-01" in out
+    assert "columns   time = Month, value = #Passengers" in out
+    assert "held out  the last 12 steps" in out
+    scores = {line.split("  ")[0]: line.split() for line in out.splitlines()}
+    assert float(scores["cellgate"][1]) < 0.75
+    assert scores["seasonal naive"][-3:] == ["1.571", "10.572", "47.833"]
+    assert "below the seasonal naive forecast's" in out
+    assert out.rstrip().endswith(f"next  cellgate predict {tmp_path / 'm'}")
+    assert {p.name for p in (tmp_path / "m").iterdir()} == {
+        "README.md", "config.json", "forecast.csv", "forecast.svg", "history.safetensors", "holdout.csv",
+        "metrics.json", "model.safetensors", "preprocess.json",
+    }  # fmt: skip
+    assert [p.name for p in tmp_path.iterdir()] == ["m"]
+
+
+def test_the_forecast_follows_the_data(trained):
+    rows = rows_of(trained / "forecast.csv")
+    assert list(rows[0]) == ["unique_id", "ds", "cellgate", "cellgate-lo-90", "cellgate-hi-90"]
+    assert [row["ds"] for row in rows[:2]] == ["1961-01-01", "1961-02-01"]
+    assert len(rows) == 12
+    # The year after 1960, whose mean was 476, in a series that has grown every year.
+    assert 476 < sum(float(row["cellgate"]) for row in rows) / 12 < 600
+
+
+def test_the_held_out_table_gives_the_printed_scores(trained):
+    rows = rows_of(trained / "holdout.csv")
+    assert [row["y"] for row in rows] == "417 391 419 461 472 535 622 606 508 461 390 432".split()
+    assert [row["seasonal_naive"] for row in rows] == "360 342 406 396 420 472 548 559 463 407 362 405".split()
+    metrics = json.loads((trained / "metrics.json").read_text())
+    error = sum(abs(float(row["y"]) - float(row["cellgate"])) for row in rows) / 12
+    assert metrics["cellgate"]["MAE"] == pytest.approx(error, rel=1e-6)
+
+
+def test_the_picture_is_well_formed_and_shows_both_parts(trained):
+    svg = (trained / "forecast.svg").read_text()
+    xml.etree.ElementTree.fromstring(svg)
+    for text in ("held out from here", "now", "90 % interval", "seasonal naive", "1959"):
+        assert text in svg
+    assert "nan" not in svg.lower()
+
+
+def test_predict_prints_what_train_wrote(trained, capsys, tmp_path):
+    code, out, _ = call(capsys, "predict", trained)
+    assert code == 0
+    assert out == (trained / "forecast.csv").read_text()
+    code, out, _ = call(capsys, "predict", trained, "--out", tmp_path / "f.csv")
+    assert (code, out) == (0, "")
+    assert (tmp_path / "f.csv").read_text() == (trained / "forecast.csv").read_text()
+    code, _, err = call(capsys, "predict", trained, "--out", tmp_path / "f.csv")
+    assert code == 2
+    assert "expected a new file" in err
+    code, out, _ = call(capsys, "predict", trained, "--json")
+    assert json.loads(out)["forecast"][0]["ds"] == "1961-01-01"
+
+
+def test_predict_from_newer_data(trained, capsys, tmp_path):
+    lines = bundled_path("airline").read_text().splitlines()
+    (tmp_path / "cut.csv").write_text("\n".join(lines[:-6]))
+    code, out, _ = call(capsys, "predict", trained, "--data", tmp_path / "cut.csv")
+    assert code == 0
+    assert out.splitlines()[1].startswith("#Passengers,1960-07-01,")
+
+
+def test_load_gives_the_same_model(trained):
+    table = cellgate.estimators.load(trained).predict()
+    written = [float(row["cellgate"]) for row in rows_of(trained / "forecast.csv")]
+    assert table["cellgate"].tolist() == pytest.approx(written, rel=1e-9)
+
+
+def test_a_folder_with_files_in_it_is_left_alone(capsys, tmp_path):
+    (tmp_path / "mine.txt").write_text("dear")
+    code, _, err = call(capsys, "train", "airline", "--out", tmp_path)
+    assert code == 2
+    assert "expected a new or empty folder, got one with files in it; give another, or --force" in err
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+    code, _, _ = call(capsys, "train", "airline", "--out", tmp_path, "--force", "--max-epochs", 2)
+    assert code == 0
+    assert (tmp_path / "mine.txt").read_text() == "dear"
+
+
+def test_bad_data_is_one_line_and_leaves_nothing_behind(capsys, tmp_path):
+    (tmp_path / "d.csv").write_text("ds,y\n2024-01-01,1\n2024-01-02,two\n2024-01-03,3\n")
+    code, out, err = call(capsys, "train", tmp_path / "d.csv", "--out", tmp_path / "m")
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_series_shorter_than_what_is_held_out(capsys, tmp_path):
+    (tmp_path / "d.csv").write_text("ds,y\n" + "".join(f"2024-01-{d:02},{d}\n" for d in range(1, 11)))
+    code, _, err = call(capsys, "train", tmp_path / "d.csv", "--out", tmp_path / "m", "--horizon", 12)
+    assert code == 2
+    assert "d.csv: expected more than 13 steps in the series, of which the last 12 are held out, got 10" in err
+
+
+def test_it_says_so_when_the_baseline_is_better(capsys, tmp_path):
+    """A series that repeats itself exactly cannot be beaten by anybody."""
+    (tmp_path / "d.csv").write_text("ds,y\n" + "".join(f"{k},{(7 * k) % 5}\n" for k in range(60)))
+    code, out, _ = call(
+        capsys, "train", tmp_path / "d.csv", "--out", tmp_path / "m", "--horizon", 5, "--season", 5, "--max-epochs", 3
+    )
+    assert code == 0
+    assert "does NOT beat the seasonal naive forecast" in out
+
+
+def test_several_series_at_once(capsys, tmp_path):
+    days = np.datetime64("2024-01-01") + np.arange(80)
+    lines = [
+        f"{shop},{day},{5 * (k % 7) + shift}" for shop, shift in (("a", 0), ("b", 9)) for k, day in enumerate(days)
+    ]
+    (tmp_path / "d.csv").write_text("shop,day,sold\n" + "\n".join(lines))
+    code, out, err = call(
+        capsys, "train", tmp_path / "d.csv", "--out", tmp_path / "m", "--horizon", 7, "--max-epochs", 3
+    )
+    assert code == 0, err
+    assert "2 series" in out
+    assert len(rows_of(tmp_path / "m" / "forecast.csv")) == 14
+
+
+def test_json_output_is_one_object(capsys, tmp_path):
+    code, out, _ = call(capsys, "train", "airline", "--out", tmp_path / "m", "--max-epochs", 2, "--json")
+    assert code == 0
+    told = json.loads(out)
+    assert told["training"]["epochs"] == 2
+    assert set(told["metrics"]) == {"steps", "series", "cellgate", "seasonal naive"}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written(capsys, tmp_path):
+    tmp_path.chmod(0o500)
+    code, _, err = call(capsys, "train", "airline", "--out", tmp_path / "m", "--max-epochs", 1)
+    assert code == 2
+    assert "Permission denied" in err
+
+
+def test_a_file_where_a_folder_should_be(capsys, tmp_path):
+    (tmp_path / "m").write_text("")
+    code, _, err = call(capsys, "train", "airline", "--out", tmp_path / "m")
+    assert code == 2
+    assert "expected a folder, got a file" in err
+
+
+def test_ctrl_c_keeps_the_best_so_far_and_exits_130(tmp_path, environment):
+    out = tmp_path / "m"
+    command = [sys.executable, "-c", PAUSE, "train", "airline", "--max-epochs", "99999", "--patience", "9999"]
+    process = subprocess.Popen(
+        [*command, "--out", str(out)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    )
+    assert process.stderr.readline() == "third epoch\n"
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "stopped by Ctrl-C, the best so far kept" in stdout
+    assert "Traceback" not in stderr
+    assert cellgate.estimators.load(out).record_.stopped_by == "Ctrl-C"
+
+
+# Says on stderr when three epochs are over, as a person would see it on the bar.
+PAUSE = """
+import sys
+from cellgate.cli import app, console
+from contextlib import contextmanager
+@contextmanager
+def told(quiet):
+    def watch(progress):
+        if progress.epoch == 3:
+            print("third epoch", file=sys.stderr, flush=True)
+    yield watch
+console.training_progress = told
+app.main(sys.argv[1:])
+"""

@@ -1,0 +1,245 @@
+"""Tables become series: what is found, what is refused, and where the message points."""
+
+import numpy as np
+import pytest
+
+from cellgate.data import DataError, Roles, read_panel
+from cellgate.data.frequency import Frequency, infer_season, parse_frequency
+
+
+def write(tmp_path, text, name="t.csv", encoding="utf-8"):
+    path = tmp_path / name
+    path.write_bytes(text.encode(encoding))
+    return path
+
+
+def test_the_bundled_airline_figures():
+    panel = read_panel("airline")
+    assert panel.frequency == Frequency("month", 1)
+    assert panel.season == 12
+    assert panel.values[0].sum() == 40_363  # the total of Box and Jenkins' 144 figures
+    assert panel.values[0][[0, 1, -1]].tolist() == [112, 118, 432]
+    assert panel.times(0)[-1] == np.datetime64("1960-12-01")
+    assert panel.future(0, 2).astype("datetime64[M]").astype(str).tolist() == ["1961-01", "1961-02"]
+    assert (panel.roles.time, panel.roles.target) == ("Month", "#Passengers")
+
+
+def test_the_echo_says_what_was_found():
+    echo = dict(read_panel("airline").summary())
+    assert echo["data"] == "airline: 1 series, 144 steps, monthly, 1949-01-01 to 1960-12-01"
+    assert echo["columns"] == "time = Month, value = #Passengers"
+    assert echo["season"] == "12 steps"
+
+
+DAYS = [f"2024-01-{d:02}" for d in range(1, 29)]
+MONTHS = np.arange("2024-01", "2025-06", dtype="datetime64[M]")
+
+
+@pytest.mark.parametrize(
+    ("lines", "frequency", "season"),
+    [
+        ([f"{d},{k}" for k, d in enumerate(DAYS)], "daily", 7),
+        ([f"{d} {h:02}:00,{h}" for d in DAYS for h in range(24)], "hourly", 24),
+        ([f"{d}T{h:02}:{m:02}:00Z,{h}" for d in DAYS[:3] for h in range(24) for m in (0, 30)], "every 30 minutes", 48),
+        ([f"{d}/01/2024,{k}" for k, d in enumerate(range(1, 29))], "daily", 7),  # 28/01 can only be day/month
+        ([f"01/{d:02}/2024,{k}" for k, d in enumerate(range(1, 29))], "daily", 7),  # 01/28 can only be month/day
+        ([f"{k + 1:02}/2020,{k}" for k in range(12)], "monthly", 12),
+        ([f"{y}Q{q},{q}" for y in range(2000, 2005) for q in (1, 2, 3, 4)], "quarterly", 4),
+        ([f"{y},{y}.5" for y in range(1900, 1930)], "yearly", 1),
+        ([f"{d},1" for d in np.arange("2024-01-31", "2025-12-31", 7, dtype="datetime64[D]")], "weekly", 52),
+        ([f"{d},1" for d in (MONTHS + 1).astype("datetime64[D]") - 1], "monthly", 12),
+        ([f"{d:%b %Y},1" for d in MONTHS.astype(object)], "monthly", 12),
+        ([f"{d},1" for d in DAYS if np.is_busday(np.datetime64(d))], "every business day", 5),
+        ([f"2024{m:02},{m}" for m in range(1, 13)], "monthly", 12),
+        ([f"202401{d:02},{d}" for d in range(1, 29)], "daily", 7),
+    ],
+)  # fmt: skip
+def test_frequencies_are_found(tmp_path, lines, frequency, season):
+    panel = read_panel(write(tmp_path, "\n".join(["when,v", *lines])))
+    assert str(panel.frequency) == frequency
+    assert panel.season == season
+    assert len(panel.values[0]) == len(lines)
+    # Continuing the grid by its own length and reading those stamps back gives the same grid.
+    steps, exact = panel.frequency.positions(panel.future(0, 40), panel.starts[0])
+    assert exact.all()
+    assert steps.tolist() == list(range(len(lines), len(lines) + 40))
+
+
+def test_month_ends_stay_month_ends(tmp_path):
+    ends = (np.datetime64("2023-02") + np.arange(14)).astype("datetime64[D]") - 1
+    panel = read_panel(write(tmp_path, "\n".join(["ds,y", *(f"{d},{k}" for k, d in enumerate(ends))])))
+    assert panel.frequency.month_end
+    assert panel.future(0, 2).astype("datetime64[D]").astype(str).tolist() == ["2024-03-31", "2024-04-30"]
+
+
+def test_ambiguous_dates_are_read_the_way_that_makes_a_grid(tmp_path):
+    text = "\n".join(["ds,y", *(f"{m:02}/01/2024,{m}" for m in range(1, 13))])
+    # As day/month these are twelve days of January; as month/day, twelve months. Day/month is tried first.
+    assert str(read_panel(write(tmp_path, text)).frequency) == "daily"
+    asked = read_panel(write(tmp_path, text), Roles(time_format="%m/%d/%Y"))
+    assert str(asked.frequency) == "monthly"
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("ds;y\n2024-01-01;1.234,5\n2024-01-02;2,25\n2024-01-03;3\n", [1234.5, 2.25, 3]),
+        ('ds,y\n2024-01-01,"1,234"\n2024-01-02,"12,345.5"\n2024-01-03,7\n', [1234, 12345.5, 7]),
+        ("ds\ty\n2024-01-01\t1\n2024-01-02\t2\n2024-01-03\t3\n", [1, 2, 3]),
+        ("ds|y\n2024-01-01|1\n2024-01-02|2\n2024-01-03|3\n", [1, 2, 3]),
+        ("ds,y,\n2024-01-01,1,\n2024-01-02,2,\n2024-01-03,3,\n", [1, 2, 3]),
+        ("ds,y\r\n2024-01-01,$1\r\n\r\n2024-01-02,$2\r\n2024-01-03,$3\r\n", [1, 2, 3]),
+        ("2024-01-01,1\n2024-01-02,2\n2024-01-03,3\n", [1, 2, 3]),
+        ("ds,y\n2024-01-01,1e3\n2024-01-02,-2\n2024-01-03,+3\n", [1000, -2, 3]),
+        ("ds,y\n2024-01-01,1 000\n2024-01-02,2\n2024-01-03,3\n", [1000, 2, 3]),
+        (",y\n0,5\n1,6\n2,7\n", [5, 6, 7]),
+        ("y\n5\n6\n7\n", [5, 6, 7]),
+        ("5\n6\n7\n", [5, 6, 7]),
+        ("ds,y\n2024-01-03,3\n2024-01-01,1\n2024-01-02,2\n", [1, 2, 3]),
+    ],
+)
+def test_ways_to_write_numbers_and_tables(tmp_path, text, values):
+    assert read_panel(write(tmp_path, text)).values[0].tolist() == values
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "cp1252"])
+def test_encodings(tmp_path, encoding):
+    text = "Größe,Wert\n2024-01-01,1\n2024-01-02,2\n2024-01-03,3\n"
+    panel = read_panel(write(tmp_path, text, encoding=encoding))
+    assert panel.roles.time == "Größe"
+
+
+def test_gaps_and_missing_values_are_left_open(tmp_path):
+    lines = ["ds,y", "2024-01-01,1", "2024-01-02,NA", "2024-01-03,3", "2024-01-06,6", "2024-01-07,7", "2024-01-08,"]
+    panel = read_panel(write(tmp_path, "\n".join(lines)))
+    expected = [1, np.nan, 3, np.nan, np.nan, 6, 7, np.nan]
+    assert np.array_equal(panel.values[0], expected, equal_nan=True)
+    echo = dict(panel.summary())
+    assert echo["missing"].startswith("4 steps")
+    assert "2 steps have no row" in echo["note"]
+
+
+def test_many_series_in_long_form(tmp_path):
+    lines = [f"{shop},{d},{k + (shop == 'b')}" for shop in "ab" for k, d in enumerate(DAYS[: 20 + (shop == "b")])]
+    for head in ("unique_id,ds,y", "shop,day,sold"):
+        panel = read_panel(write(tmp_path, "\n".join([head, *lines])))
+        assert panel.ids == ("a", "b")
+        assert [len(v) for v in panel.values] == [20, 21]
+        assert panel.values[1][0] == 1
+
+
+def test_wide_form(tmp_path):
+    text = "\n".join(["ds,a,b,c", *(f"{d},{k},{-k},{k * k}" for k, d in enumerate(DAYS))])
+    panel = read_panel(write(tmp_path, text), Roles(wide=True))
+    assert panel.ids == ("a", "b", "c")
+    assert panel.values[2][5] == 25
+    with pytest.raises(
+        DataError, match=r"expected one column of numbers to predict, found 3: a, b, c; choose .*--wide"
+    ):
+        read_panel(write(tmp_path, text))
+
+
+def test_a_row_a_series_as_in_the_m_competitions(tmp_path):
+    text = 'V1,V2,V3,V4,V5\n"H1",1,2,3,4\n"H2",5,6,7,\n'
+    panel = read_panel(write(tmp_path, text))
+    assert panel.ids == ("H1", "H2")
+    assert [v.tolist() for v in panel.values] == [[1, 2, 3, 4], [5, 6, 7]]
+
+
+def test_arrays():
+    assert read_panel(np.arange(10.0)).values[0].tolist() == list(range(10))
+    assert read_panel([1, 2, 3, 4]).values[0].tolist() == [1, 2, 3, 4]
+    assert len(read_panel(np.ones((9, 2)))) == 2
+
+
+BROKEN = {
+    "empty": ("", "expected rows, got an empty file"),
+    "only a header": ("ds,y\n", "expected rows below the header"),
+    "too many cells": ("ds,y\n2024-01-01,1\n2024-01-02,2,3\n", r"line 3: expected 2 cells .* got 3; quote a cell"),
+    "too few cells": ("ds,y\n2024-01-01,1\n2024-01-02\n", r"line 3: expected 2 cells .* got 1"),
+    "a word among numbers": (
+        "\n".join(["ds,y", *(f"{d},{k}" for k, d in enumerate(DAYS)), "2024-01-29,oops"]),
+        r"line 30: expected a number in 'y', got 'oops'",
+    ),
+    "infinity": (
+        "ds,y\n2024-01-01,1\n2024-01-02,inf\n2024-01-03,3\n",
+        "line 3: expected a finite number in 'y', got inf",
+    ),
+    "a time twice": (
+        "ds,y\n2024-01-01,1\n2024-01-02,2\n2024-01-02,3\n2024-01-03,3\n",
+        r"line 4: expected each time once, got 2024-01-02 again \(first at line 3\).*--id",
+    ),
+    "a time off the grid": (
+        "\n".join(["ds,y", *(f"{d} 00:00,1" for d in DAYS), "2024-01-29 07:30,1"]),
+        r"line 30: expected daily steps, got 2024-01-29 07:30 after 2024-01-28",
+    ),
+    "no time in a row": ("ds,y\n2024-01-01,1\n,2\n2024-01-03,3\n", r"line 3: expected a time stamp in 'ds', got none"),
+    "a time that is none": (
+        "\n".join(["ds,y", *(f"{d},1" for d in DAYS), "2024-13-45,1"]),
+        r"line 30: expected a time stamp in 'ds', got '2024-13-45'",
+    ),
+    "no numbers": (
+        "ds,name\n2024-01-01,a\n2024-01-02,b\n2024-01-03,c\n",
+        "expected a column of numbers to predict, found none",
+    ),
+    "only missing": ("ds,y\n2024-01-01,\n2024-01-02,\n2024-01-03,\n", "expected a.* numbers|expected values"),
+    "two rows": ("ds,y\n2024-01-01,1\n2024-01-02,2\n", "expected at least 3 rows"),
+    "one name twice": ("ds,y,y\n2024-01-01,1,2\n", "expected different column names, got 'y' twice"),
+    "an open quote": ('ds,y\n2024-01-01,"1\n2024-01-02,2\n', "check the quotes"),
+    "a huge gap": (
+        "ds,y\n2024-01-01,1\n2024-01-02,2\n2024-01-03,3\n2054-01-03,3\n",
+        "line 5: expected daily steps, got a gap of",
+    ),
+    "zones on some rows": (
+        "ds,y\n2024-01-01T00:00:00Z,1\n2024-01-02T00:00:00,2\n2024-01-03T00:00:00,2\n",
+        "expected a time zone on every row or on none",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_tables_are_refused_with_the_place_and_the_remedy(tmp_path, name):
+    text, message = BROKEN[name]
+    with pytest.raises(DataError, match=message):
+        read_panel(write(tmp_path, text))
+
+
+def test_files_that_are_no_tables(tmp_path):
+    with pytest.raises(DataError, match=r"expected a file, found none; .*airline"):
+        read_panel(tmp_path / "none.csv")
+    with pytest.raises(DataError, match="got a folder"):
+        read_panel(tmp_path)
+    with pytest.raises(DataError, match="binary"):
+        read_panel(write(tmp_path, "PK\x03\x04\x00\x00", "t.csv", "latin-1"))
+    with pytest.raises(DataError, match="spreadsheet; save it as CSV"):
+        read_panel(write(tmp_path, "x", "t.xlsx"))
+    with pytest.raises(DataError, match=r"--target w: expected a column of t.csv, which has ds, y"):
+        read_panel(write(tmp_path, "ds,y\n1,2\n"), Roles(target="w"))
+
+
+def test_seasons_of_numbered_steps():
+    step = np.arange(400)
+    assert infer_season(np.sin(2 * np.pi * step / 24) + 0.05 * step) == 24
+    assert infer_season(np.random.default_rng(0).normal(size=400).cumsum()) == 1
+    assert infer_season(np.ones(50)) == 1
+
+
+@pytest.mark.parametrize(
+    ("alias", "words"),
+    [
+        ("h", "hourly"),
+        ("30min", "every 30 minutes"),
+        ("MS", "monthly"),
+        ("W-SUN", "weekly"),
+        ("QE", "quarterly"),
+        ("2D", "every 2 days"),
+    ],
+)
+def test_frequency_aliases(alias, words):
+    assert str(parse_frequency(alias)) == words
+
+
+def test_a_frequency_that_is_none():
+    assert parse_frequency("often") is None
+    with pytest.raises(DataError, match="--freq often: expected a frequency such as"):
+        read_panel("airline", Roles(freq="often"))
