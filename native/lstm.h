@@ -44,7 +44,8 @@ struct ForwardDirection {
   // Steps past a row's length are not written.
   Sequence<S> gate[4];
   Sequence<S> cell;
-  // K > 1 keeps checkpoints: cell.at(t / K) receives c of the steps with t % K == K - 1 (backward in time t % K == 0) only.
+  // K > 1 keeps checkpoints: cell.at(t / K) receives c of the steps with t % K == K - 1 (backward in time t % K == 0)
+  // only.
   int64_t cell_every = 1;
   Sequence<S> raw;
   bool backward_in_time = false;
@@ -75,8 +76,8 @@ struct ForwardCall {
   // (B) each in [0, T], or null: all T. Output past a length is written zero, except in packed data, which has no such
   // rows (there lengths must not increase with b).
   const int64_t* lengths = nullptr;
-  // (T, B) or null; true: the state is zero before that step. In the backward direction too the state does not cross from
-  // step t to step t - 1 when reset[t] is true.
+  // (T, B) or null; true: the state is zero before that step. In the backward direction too the state does not cross
+  // from step t to step t - 1 when reset[t] is true.
   const uint8_t* reset = nullptr;
   bool weights_change = false;  // true in training: weights are packed for this call only, without the cache
   int threads = 1;              // at most this many

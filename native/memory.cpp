@@ -61,9 +61,8 @@ void sort_by_length(const int64_t* lengths, int64_t count, int64_t* order) {
   for (int64_t j = 0; j < count; ++j) order[j] = j;
   // Data that is sorted already, as packed data is, costs one look.
   if (std::is_sorted(lengths, lengths + count, [](int64_t a, int64_t b) { return a > b; })) return;
-  std::sort(order, order + count, [lengths](int64_t a, int64_t b) {
-    return lengths[a] != lengths[b] ? lengths[a] > lengths[b] : a < b;
-  });
+  std::sort(order, order + count,
+            [lengths](int64_t a, int64_t b) { return lengths[a] != lengths[b] ? lengths[a] > lengths[b] : a < b; });
 }
 
 struct Pack {
@@ -110,8 +109,8 @@ Cache* the_cache() {
 }
 
 bool same(const PackKey& a, const PackKey& b) {
-  return a.digest[0] == b.digest[0] && a.digest[1] == b.digest[1] && std::memcmp(a.shape, b.shape, sizeof a.shape) == 0 &&
-         a.packer == b.packer && a.kind == b.kind;
+  return a.digest[0] == b.digest[0] && a.digest[1] == b.digest[1] &&
+         std::memcmp(a.shape, b.shape, sizeof a.shape) == 0 && a.packer == b.packer && a.kind == b.kind;
 }
 
 void evict(Cache& cache, int64_t max_bytes, int64_t max_entries) {

@@ -6,8 +6,8 @@
 
 namespace cellgate {
 
-// The calling thread's scratch block of at least `bytes` bytes, 64-byte aligned, contents undefined; null when memory is
-// out. Each use has a block of its own. It stays valid until the next call with the same use on this thread;
+// The calling thread's scratch block of at least `bytes` bytes, 64-byte aligned, contents undefined; null when memory
+// is out. Each use has a block of its own. It stays valid until the next call with the same use on this thread;
 // scratch_done() gives blocks past a limit back.
 enum class Use { kernel, layers, backward, count };
 void* scratch(Use use, size_t bytes);
@@ -27,11 +27,11 @@ struct PackKey {
 // A packed copy, shared by the cache and the calls that use it. The data are read-only once inserted.
 struct Pack;
 void* pack_data(Pack* pack);
-Pack* pack_find(const PackKey& key);                      // with a reference, or null
-Pack* pack_make(size_t bytes);                            // with a reference, or null when memory is out
-void pack_insert(const PackKey& key, Pack* pack);         // the cache adds a reference of its own, and evicts the oldest
-void pack_release(Pack* pack);                            // null is allowed
-void pack_clear();                                        // forget all
+Pack* pack_find(const PackKey& key);               // with a reference, or null
+Pack* pack_make(size_t bytes);                     // with a reference, or null when memory is out
+void pack_insert(const PackKey& key, Pack* pack);  // the cache adds a reference of its own, and evicts the oldest
+void pack_release(Pack* pack);                     // null is allowed
+void pack_clear();                                 // forget all
 struct PackStatistics {
   int64_t entries, bytes, hits, misses;
 };

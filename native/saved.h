@@ -7,8 +7,8 @@
 //   raw      (N, D, H)         o * tanh(c), with a projection only      fast, lean
 //   output   (N, D * P)        the layer's output, but for the last layer, whose output is the caller's
 //   dropped  (N, D * P)        that output after dropout, with dropout only
-// Every array begins at a multiple of 64 bytes. Padded data have N = T * B rows in the order (T, B); rows past a length are
-// left as they are.
+// Every array begins at a multiple of 64 bytes. Padded data have N = T * B rows in the order (T, B); rows past a length
+// are left as they are.
 #pragma once
 
 #include <cstdint>

@@ -29,16 +29,16 @@ struct StackForward {
   const uint8_t* reset = nullptr;        // (T, B)
   const void* x = nullptr;               // (T, B, I) by strides, or packed (N, I)
   int64_t x_step = 0, x_row = 0;
-  void* y = nullptr;                     // (T, B, D * P) by strides, or packed (N, D * P)
+  void* y = nullptr;  // (T, B, D * P) by strides, or packed (N, D * P)
   int64_t y_step = 0, y_row = 0;
   const void* const* weights = nullptr;  // by layer, direction, and weights_of()
   const void* const* h0 = nullptr;       // a layer each (D, B, P); null: zeros
   const void* const* c0 = nullptr;       // a layer each (D, B, H)
   void* const* h_n = nullptr;            // a layer each (D, B, P)
   void* const* c_n = nullptr;            // a layer each (D, B, H)
-  const void* const* masks = nullptr;    // for every layer but the last: (T, B, D * P) or packed, contiguous; null: none
-  const void* const* packed = nullptr;   // by layer and direction, from pack_stack(); null: from weights
-  void* saved = nullptr;                 // see saved.h
+  const void* const* masks = nullptr;   // for every layer but the last: (T, B, D * P) or packed, contiguous; null: none
+  const void* const* packed = nullptr;  // by layer and direction, from pack_stack(); null: from weights
+  void* saved = nullptr;                // see saved.h
   Keep keep = Keep::nothing;
   int64_t every = 1;
   bool weights_change = false;

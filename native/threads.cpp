@@ -1,8 +1,11 @@
 #include "threads.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <climits>
+#include <cstdlib>
+#include <cstring>
 #include <new>
 #include <system_error>
 #include <thread>
@@ -15,6 +18,7 @@
 #include <unistd.h>
 #endif
 #if defined(__unix__) || defined(__APPLE__)
+#include <dlfcn.h>
 #include <pthread.h>
 #endif
 #if defined(__x86_64__)
@@ -73,6 +77,9 @@ struct Pool {
   std::atomic<uint64_t> taken[CPU_SETSIZE / 64] = {};  // CPUs on which members of the present team run
 #endif
   Worker workers[kMaxTeam - 1];
+  // Where members meet that are not our own workers.
+  Epoch arrived[kMaxTeam];
+  uint32_t round = 0;
 };
 
 // Puts the calling member on a CPU where no other member of its team runs, if there is one.
@@ -104,7 +111,25 @@ void spread_out(Pool* pool) {
 #endif
 }
 
+// Asks for short time slices, so that a woken worker may at once take the CPU from a thread that only waits: from
+// Linux 6.6 a running thread keeps its CPU for 3 ms otherwise, as long as a small call takes altogether.
+void ask_for_short_slices() {
+#if defined(__linux__) && defined(SYS_sched_setattr)
+  struct {
+    uint32_t size, policy;
+    uint64_t flags;
+    int32_t nice;
+    uint32_t priority;
+    uint64_t runtime, deadline, period;
+  } attributes = {};
+  attributes.size = sizeof attributes;
+  attributes.runtime = 100'000;  // nanoseconds; the kernels before 6.12 ignore it for ordinary threads
+  syscall(SYS_sched_setattr, 0, &attributes, 0);
+#endif
+}
+
 void work(Pool* pool, int index) {
+  ask_for_short_slices();
   Worker& self = pool->workers[index];
   for (uint32_t job = self.done.value + 1;; ++job) {
     wait_for(self.job, job);
@@ -116,9 +141,83 @@ void work(Pool* pool, int index) {
 
 std::atomic<Pool*> the_pool{nullptr};
 
+// ---- the threads of an OpenMP runtime that is there already
+// ------------------------------------------------------------
+//
+// PyTorch's own operators run on such a runtime, whose threads keep spinning for milliseconds after each of them. A
+// second pool would compete with those threads for the CPUs, and lose half of them or a time slice of 3 ms at the start
+// of a call. So if the process has an OpenMP runtime of the GNU interface, the team is made of its threads; nothing is
+// linked. The members still wait for each other in our own way.
+struct OpenMp {
+  void (*parallel)(void (*)(void*), void*, unsigned, unsigned) = nullptr;
+  int (*thread)() = nullptr;
+  int (*threads)() = nullptr;
+  int (*in_parallel)() = nullptr;
+};
+
+// Its threads do not survive a fork, so the child of one does without.
+std::atomic<bool> forked{false};
+
+const OpenMp& openmp() {
+  static const OpenMp found = [] {
+    OpenMp f;
+#if defined(__unix__) && !defined(CELLGATE_NO_OPENMP)
+    const char* wish = std::getenv("CELLGATE_THREADS");
+    if (wish && std::strcmp(wish, "own") == 0) return f;
+    f.parallel = reinterpret_cast<decltype(f.parallel)>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
+    f.thread = reinterpret_cast<decltype(f.thread)>(dlsym(RTLD_DEFAULT, "omp_get_thread_num"));
+    f.threads = reinterpret_cast<decltype(f.threads)>(dlsym(RTLD_DEFAULT, "omp_get_num_threads"));
+    f.in_parallel = reinterpret_cast<decltype(f.in_parallel)>(dlsym(RTLD_DEFAULT, "omp_in_parallel"));
+    if (!f.thread || !f.threads || !f.in_parallel) f.parallel = nullptr;
+#endif
+    return f;
+  }();
+  return found;
+}
+
+struct OpenMpJob {
+  Team::Task task;
+  void* arg;
+  int size;
+  bool granted;  // whether the runtime gave as many threads as asked for
+  Pool* pool;
+  uint32_t round;
+};
+
+void run_in_openmp(void* argument) {
+  OpenMpJob& job = *static_cast<OpenMpJob*>(argument);
+  const int member = openmp().thread();
+  if (openmp().threads() != job.size) {
+    if (member == 0) job.granted = false;
+    return;
+  }
+  if (!job.task) return;  // a trial
+  spread_out(job.pool);
+  job.task(job.arg, member, job.size);
+  // Meet here, where waiting is polite, before the runtime's own barrier, where it spins.
+  Meeting{job.pool->arrived, job.size}.meet(member, job.round);
+}
+
+// Whether the calling thread may have a team of `size` from the runtime: tried once a thread, for limits that the user
+// set.
+bool openmp_grants(int size) {
+  if (!openmp().parallel || forked.load(std::memory_order_relaxed) || openmp().in_parallel()) return false;
+  thread_local int tried = 0;
+  if (tried != size) {
+    OpenMpJob trial{nullptr, nullptr, size, true, nullptr, 0};
+    openmp().parallel(run_in_openmp, &trial, static_cast<unsigned>(size), 0);
+    if (!trial.granted) return false;
+    tried = size;
+  }
+  return true;
+}
+
 #if defined(__unix__) || defined(__APPLE__)
 // The child of a fork has none of the parent's threads: forget the pool (its memory is the parent's copy, a few pages).
-void forget_pool_in_child() { the_pool.store(nullptr, std::memory_order_relaxed); }
+void forget_pool_in_child() {
+  the_pool.store(nullptr, std::memory_order_relaxed);
+  forked.store(true, std::memory_order_relaxed);
+}
 #endif
 
 Pool* pool() {
@@ -165,21 +264,29 @@ void wait_slowly(Epoch& epoch, uint32_t at_least) {
   __atomic_fetch_sub(&epoch.sleepers, 1, __ATOMIC_SEQ_CST);
 }
 
-Team::Team(int wanted) : size_(1), leased_(false) {
+namespace {
+// Starts workers until there are `wanted`, or the system grants no more; returns how many there are.
+int start_workers(Pool* p, int wanted) {
+  while (p->started < wanted) {
+    try {
+      std::thread(work, p, p->started).detach();
+    } catch (const std::system_error&) {
+      break;
+    }
+    ++p->started;
+  }
+  return p->started;
+}
+}  // namespace
+
+Team::Team(int wanted) : size_(1), leased_(false), borrowed_(false) {
   if (wanted <= 1) return;
   if (wanted > kMaxTeam) wanted = kMaxTeam;
   Pool* p = pool();
   if (!p || p->leased.exchange(true, std::memory_order_acquire)) return;
   leased_ = true;
-  while (p->started < wanted - 1) {
-    try {
-      std::thread(work, p, p->started).detach();
-    } catch (const std::system_error&) {
-      break;  // the system grants no more threads: work with those there are
-    }
-    ++p->started;
-  }
-  size_ = p->started + 1 < wanted ? p->started + 1 : wanted;
+  borrowed_ = openmp_grants(wanted);
+  size_ = borrowed_ ? wanted : std::min(start_workers(p, wanted - 1) + 1, wanted);
   if (size_ == 1) {
     leased_ = false;
     p->leased.store(false, std::memory_order_release);
@@ -190,10 +297,10 @@ Team::~Team() {
   if (leased_) pool()->leased.store(false, std::memory_order_release);
 }
 
-void Team::run(Task task, void* arg) {
+bool Team::run(Task task, void* arg) {
   if (size_ == 1) {
     task(arg, 0, 1);
-    return;
+    return true;
   }
   Pool* p = pool();
   p->task = task;
@@ -202,10 +309,18 @@ void Team::run(Task task, void* arg) {
 #if defined(__linux__)
   for (auto& word : p->taken) word.store(0, std::memory_order_relaxed);
 #endif
+  if (borrowed_) {
+    OpenMpJob job{task, arg, size_, true, p, ++p->round};
+    openmp().parallel(run_in_openmp, &job, static_cast<unsigned>(size_), 0);
+    if (job.granted) return true;
+    // Limits of the runtime changed since the trial.
+    if (start_workers(p, size_ - 1) < size_ - 1) return false;
+  }
   spread_out(p);
   for (int i = 0; i < size_ - 1; ++i) publish(p->workers[i].job, p->workers[i].job.value + 1);
   task(arg, 0, size_);
   for (int i = 0; i < size_ - 1; ++i) wait_for(p->workers[i].done, p->workers[i].job.value);
+  return true;
 }
 
 int available_cpus() {

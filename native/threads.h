@@ -44,13 +44,16 @@ class Team {
 
   int size() const { return size_; }
 
-  // Runs task(arg, member, size()) on every member and returns when all have finished. Tasks must not throw.
+  // Runs task(arg, member, size()) on every member and returns true when all have finished. Tasks must not throw.
+  // False, with nothing run, in the rare case that the threads promised are no longer to be had: go on with a team of
+  // one.
   using Task = void (*)(void* arg, int member, int size);
-  void run(Task task, void* arg);
+  bool run(Task task, void* arg);
 
  private:
   int size_;
   bool leased_;
+  bool borrowed_;  // from an OpenMP runtime that is in the process anyway (see threads.cpp)
 };
 
 // Where `size` members meet, any number of times. Zero-initialise `arrived` (size entries).

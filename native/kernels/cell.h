@@ -18,7 +18,8 @@ struct Rows {
   S** cell_out;  // null: cell states are not kept
 };
 
-// pre is [R][4][lanes], i f g o before activation; u the first unit, n <= lanes how many of them exist. j: the first row.
+// pre is [R][4][lanes], i f g o before activation; u the first unit, n <= lanes how many of them exist. j: the first
+// row.
 template <class S>
 CELLGATE_INLINE void cells(const S* pre, int R, const Rows<S>& rows, int64_t j, int64_t u, int64_t n) {
   using V = Vec<S>;

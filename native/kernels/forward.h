@@ -1,8 +1,9 @@
 // The forward pass of a stack: what each member of the team does.
 //
-// A member owns some batch rows and some blocks of hidden units for the whole call. For each step it multiplies the rows of
-// x and h with its panels of weights, a tile of rows at a time, and turns the sums into c and h while they are in cache.
-// h is read back from the output itself, so h0, resets and lengths are a matter of which addresses the rows have.
+// A member owns some batch rows and some blocks of hidden units for the whole call. For each step it multiplies the
+// rows of x and h with its panels of weights, a tile of rows at a time, and turns the sums into c and h while they are
+// in cache. h is read back from the output itself, so h0, resets and lengths are a matter of which addresses the rows
+// have.
 #pragma once
 
 #include "kernels/cell.h"
@@ -16,13 +17,13 @@ CELLGATE_BEGIN
 template <class S>
 struct TileJob {
   const Rows<S>* rows;
-  int64_t j;        // first row
+  int64_t j;  // first row
   int64_t I, P, H;
-  const S* ih;      // panel [I][4][lanes], or (unpacked) the whole w_ih; null: the input product is in `sums`
+  const S* ih;  // panel [I][4][lanes], or (unpacked) the whole w_ih; null: the input product is in `sums`
   const S* hh;
-  const S* start;   // what the sums start from: [4][lanes] of biases, or [R][4][lanes] of sums
+  const S* start;     // what the sums start from: [4][lanes] of biases, or [R][4][lanes] of sums
   int64_t start_row;  // distance from row to row in start: 0 for biases
-  int64_t u, n;     // first unit, units that exist
+  int64_t u, n;       // first unit, units that exist
 };
 
 template <int R, class S>
@@ -187,7 +188,8 @@ class ForwardMember {
       for (int64_t at = 0; at < part[p].count; at += step, ++piece) {
         if (piece % plan_.grid.size() != member_) continue;
         int64_t n = smaller(step, part[p].count - at);
-        plan_.digests[piece] = hash_bytes(part[p].data + at, n * static_cast<int64_t>(sizeof(S)), static_cast<uint64_t>(piece));
+        plan_.digests[piece] =
+            hash_bytes(part[p].data + at, n * static_cast<int64_t>(sizeof(S)), static_cast<uint64_t>(piece));
       }
     }
   }
@@ -266,8 +268,8 @@ class ForwardMember {
   }
 
   // ---- rows --------------------------------------------------------------------------------------------------------
-  // Equal lengths: a stretch of rows. Else the rows sorted by length are dealt to and fro, so that all groups have as much
-  // to do, and each has its longest first.
+  // Equal lengths: a stretch of rows. Else the rows sorted by length are dealt to and fro, so that all groups have as
+  // much to do, and each has its longest first.
   void take_rows() {
     int64_t groups = plan_.grid.rows, B = call_.batch;
     count_ = 0;
@@ -424,10 +426,19 @@ class ForwardMember {
   }
 
   void run_block(const Rows<S>& rows, const LayerPlan<S>& how, const ForwardDirection<S>& way,
-                 const DirectionPlan<S>& weights, int64_t I, int64_t P, int64_t H, int64_t n, int64_t block, int64_t own_block,
-                 int64_t chunk_rows, int64_t chunk_row) {
+                 const DirectionPlan<S>& weights, int64_t I, int64_t P, int64_t H, int64_t n, int64_t block,
+                 int64_t own_block, int64_t chunk_rows, int64_t chunk_row) {
     constexpr int64_t L = Vec<S>::lanes;
-    TileJob<S> job{&rows, 0, I, P, H, nullptr, nullptr, own_.bias + own_block * 4 * L, 0, block * L,
+    TileJob<S> job{&rows,
+                   0,
+                   I,
+                   P,
+                   H,
+                   nullptr,
+                   nullptr,
+                   own_.bias + own_block * 4 * L,
+                   0,
+                   block * L,
                    smaller<int64_t>(L, H - block * L)};
     if (how.packed) {
       job.hh = weights.hh + block * P * 4 * L;
@@ -463,7 +474,8 @@ class ForwardMember {
       for (int64_t block = begin; block < end; ++block) {
         int64_t p = block * 4 * L;
         over_tiles<Vec<S>::tile_rows>(n, [&](auto R, int64_t j) {
-          run_projection<decltype(R)::value>(rows, j, H, weights.hr + block * H * 4 * L, p, smaller<int64_t>(4 * L, P - p));
+          run_projection<decltype(R)::value>(rows, j, H, weights.hr + block * H * 4 * L, p,
+                                             smaller<int64_t>(4 * L, P - p));
         });
       }
       return;
@@ -517,7 +529,9 @@ class ForwardMember {
     }
     for (int64_t j = 0; j < count_; ++j) {
       const int64_t b = own_.row[j], len = length(b);
-      const S* h = len > 0 ? way.output.at(way.backward_in_time ? 0 : len - 1, b) : way.h0 ? way.h0 + b * P : plan_.zeros;
+      const S* h = len > 0  ? way.output.at(way.backward_in_time ? 0 : len - 1, b)
+                   : way.h0 ? way.h0 + b * P
+                            : plan_.zeros;
       const S* c = len > 0 ? plan_.cells[direction_] + b * plan_.max_hidden : way.c0 ? way.c0 + b * H : plan_.zeros;
       copy(h, way.h_n + b * P, p0, p1);
       copy(c, way.c_n + b * H, u0, u1);
@@ -550,9 +564,9 @@ void run_forward_member(void* plan, int member, int) {
 
 // Runs the call. Returns false when memory is out; nothing is promised of the outputs then.
 template <class S>
-bool forward(const ForwardCall<S>& call) {
+bool forward(const ForwardCall<S>& call, int threads) {
   if (call.batch == 0 || call.layers == 0) return true;
-  Grid grid = call.threads > 1 ? choose_grid(call, call.threads) : Grid{};
+  Grid grid = threads > 1 ? choose_grid(call, threads) : Grid{};
   Team team(grid.size());
   if (team.size() < grid.size()) grid = choose_grid(call, team.size());
   Plan<S> plan;
@@ -619,11 +633,17 @@ bool forward(const ForwardCall<S>& call) {
   for (int64_t k = 0; k < plan.max_hidden; ++k) plan.zeros[k] = S(0);
   if (call.lengths) sort_by_length(call.lengths, call.batch, plan.order);
 
-  team.run(run_forward_member<S>, &plan);
+  const bool ran = team.run(run_forward_member<S>, &plan);
 
   for (int l = 0; l < call.layers; ++l)
     for (int d = 0; d < call.layer[l].directions; ++d) pack_release(plan.layer[l].direction[d].pack);
   scratch_done(Use::kernel);
+  if (!ran) return forward(call, 1);
   return !plan.out_of_memory;
+}
+
+template <class S>
+bool forward(const ForwardCall<S>& call) {
+  return forward(call, call.threads);
 }
 CELLGATE_END

@@ -1,7 +1,8 @@
-// Weights laid out for the tiles: panels of [K][4][lanes], so that one pass over k reads four vectors of weights in order.
+// Weights laid out for the tiles: panels of [K][4][lanes], so that one pass over k reads four vectors of weights in
+// order.
 //
-// Gate panels take `lanes` hidden units each: the four vectors are the units' i, f, g and o columns, so a tile ends with
-// whole cells in registers. Plain panels take 4 * lanes consecutive output columns. Columns past the end are zero.
+// Gate panels take `lanes` hidden units each: the four vectors are the units' i, f, g and o columns, so a tile ends
+// with whole cells in registers. Plain panels take 4 * lanes consecutive output columns. Columns past the end are zero.
 #pragma once
 
 #include "vec/vec.h"

@@ -8,8 +8,8 @@
 #include "vec/vec.h"
 
 CELLGATE_BEGIN
-// A team is a grid: directions x groups of batch rows x shares of the hidden units. Rows never wait for one another; the
-// members that share the units of one group meet once a step (twice with a projection).
+// A team is a grid: directions x groups of batch rows x shares of the hidden units. Rows never wait for one another;
+// the members that share the units of one group meet once a step (twice with a projection).
 struct Grid {
   int directions = 1;
   int rows = 1;
@@ -23,10 +23,10 @@ struct DirectionPlan {
   const S* ih = nullptr;  // gate panels of w_ih and w_hh, plain panels of w_hr
   const S* hh = nullptr;
   const S* hr = nullptr;
-  S* fresh = nullptr;     // where they are packed in this call; null: they are ready
-  Pack* pack = nullptr;   // reference held on a cache entry
+  S* fresh = nullptr;    // where they are packed in this call; null: they are ready
+  Pack* pack = nullptr;  // reference held on a cache entry
   PackKey key{};
-  int64_t pieces = 0;     // of the digest
+  int64_t pieces = 0;  // of the digest
 };
 
 template <class S>
@@ -53,8 +53,8 @@ struct Bump {
 // One member's own scratch.
 template <class S>
 struct MemberScratch {
-  int64_t* row;        // batch indices of this member's group, longest first when there are lengths
-  const S** x;         // pointers of one step, as in Rows
+  int64_t* row;  // batch indices of this member's group, longest first when there are lengths
+  const S** x;   // pointers of one step, as in Rows
   const S** h;
   const S** c;
   S** c_out;
@@ -62,10 +62,10 @@ struct MemberScratch {
   S** y_out;
   S** gate[4];
   S** cell_out;
-  const S** chunk_x;   // input rows of a chunk
-  int64_t* chunk_at;   // where each step of the chunk begins among them
-  S* bias;             // [blocks][4][lanes] of this member's units
-  S* sums;             // [blocks][chunk rows][4][lanes]
+  const S** chunk_x;  // input rows of a chunk
+  int64_t* chunk_at;  // where each step of the chunk begins among them
+  S* bias;            // [blocks][4][lanes] of this member's units
+  S* sums;            // [blocks][chunk rows][4][lanes]
 };
 
 template <class S>
@@ -84,9 +84,9 @@ struct Plan {
   Epoch* arrived = nullptr;   // one a member: meetings of the whole team
   Epoch* progress = nullptr;  // one a member: steps done
   S* zeros = nullptr;
-  S* cells[2] = {};           // (B, max_hidden): c of the step before, one a concurrent direction
-  S* raw[2] = {};             // (B, max_hidden): hidden vectors before the projection
-  int64_t* order = nullptr;   // (B) batch indices by falling length
+  S* cells[2] = {};          // (B, max_hidden): c of the step before, one a concurrent direction
+  S* raw[2] = {};            // (B, max_hidden): hidden vectors before the projection
+  int64_t* order = nullptr;  // (B) batch indices by falling length
   Digest* digests = nullptr;
   MemberScratch<S>* member = nullptr;
 };
@@ -106,15 +106,15 @@ int64_t packed_size(const ForwardLayer<S>& layer, bool projected) {
   return gates + (projected ? ceil_div(layer.projection_size, 4 * L) * layer.hidden_size * 4 * L : 0);
 }
 
-// The rule of choice: a rough time, in nanoseconds, that one layer and direction takes on a grid. The figures are those of
-// current server cores; only their proportions matter.
+// The rule of choice: a rough time, in nanoseconds, that one layer and direction takes on a grid. The figures are those
+// of current server cores; only their proportions matter.
 struct Cost {
   static constexpr double l2_share = 0.7e6;  // bytes of weights that stay in the second-level cache
   static constexpr double l1_share = 32e3;
-  static constexpr double l2_rate = 110;     // bytes a nanosecond and core
+  static constexpr double l2_rate = 110;  // bytes a nanosecond and core
   static constexpr double l3_rate = 32;
-  static constexpr double sync = 350;        // one meeting of the members that share units
-  static constexpr double wake = 4000;       // bringing a team together
+  static constexpr double sync = 350;   // one meeting of the members that share units
+  static constexpr double wake = 4000;  // bringing a team together
 };
 
 template <class S>
@@ -178,15 +178,16 @@ Grid choose_grid(const ForwardCall<S>& call, int threads) {
   return best;
 }
 
-// Whether to read the weights where they are: for a few steps of a few rows, hashing or packing costs as much as the step.
+// Whether to read the weights where they are: for a few steps of a few rows, hashing or packing costs as much as the
+// step.
 template <class S>
 bool reads_unpacked(const ForwardCall<S>& call, const Grid& grid) {
   int64_t passes = ceil_div(ceil_div(call.batch, grid.rows), 4) * call.steps;
   return passes <= (call.weights_change ? 6 : 4);
 }
 
-// Whether the input product is taken for many steps at once: when tiles of a single step would be thin, or when w_hh stays
-// in the second-level cache only if w_ih is out of the way.
+// Whether the input product is taken for many steps at once: when tiles of a single step would be thin, or when w_hh
+// stays in the second-level cache only if w_ih is out of the way.
 template <class S>
 bool hoists(const ForwardCall<S>& call, const ForwardLayer<S>& layer, const Grid& grid) {
   if (layer.input_size <= 4 || call.steps < 4) return false;
@@ -194,7 +195,8 @@ bool hoists(const ForwardCall<S>& call, const ForwardLayer<S>& layer, const Grid
   int64_t rows = ceil_div(call.batch, grid.rows);
   if (rows < R - 1) return true;
   int64_t columns = ceil_div(blocks_of<S>(layer.hidden_size), grid.units) * 4 * Vec<S>::lanes;
-  double both = static_cast<double>(sizeof(S)) * static_cast<double>(columns * (layer.input_size + layer.projection_size));
+  double both =
+      static_cast<double>(sizeof(S)) * static_cast<double>(columns * (layer.input_size + layer.projection_size));
   double own = static_cast<double>(sizeof(S)) * static_cast<double>(columns * layer.projection_size);
   return both > Cost::l2_share && (own <= Cost::l2_share || rows < 4 * R);
 }
