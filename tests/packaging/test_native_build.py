@@ -41,10 +41,10 @@ def foreign_symbols(listing: str) -> list[str]:
     for line in listing.splitlines():
         if member := re.match(r"(\w+)\.cpp\.o(?:bj)?:$", line):
             isa = member[1] if member[1] in WIDE else None
-        elif isa and (symbol := re.match(r"[0-9a-f]* *([A-Zuvw]) (.+)$", line)):
-            kind, name = symbol.groups()
-            if not name.startswith(f"cellgate::{isa}::") and kind != "U":
-                foreign.append(f"{isa}: {name}")
+        # T is code seen from outside, W weak code, i chosen at run time; V (weak) and the rest are data.
+        elif isa and (symbol := re.match(r"[0-9a-f]* *[TWi] (.+)$", line)):
+            if not symbol[1].startswith(f"cellgate::{isa}::"):
+                foreign.append(f"{isa}: {symbol[1]}")
     return foreign
 
 
