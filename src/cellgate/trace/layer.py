@@ -144,7 +144,7 @@ class Direction:
         Raises:
             AttributeError: f was not recorded.
         """
-        return -1 / torch.log(self.mean("f"))
+        return 1 / torch.log(self.mean("f")).abs()
 
     def cell_norm(self) -> Tensor:
         """Return the Euclidean norm of c at each step, averaged over the sequences that reach it, (T,).

@@ -131,6 +131,9 @@ def _block(data: HeatMaps, width: int) -> tuple[str, float]:
     facts = [f"{units} units" if units != 1 else "1 unit", f"{steps} steps" if steps != 1 else "1 step"]
     if "f" in data.maps and steps:
         facts.append(f"median memory {_number(_median_memory(data.maps['f']))} steps")
+    strange = sum(int((~np.isfinite(values)).sum()) for values in data.maps.values())
+    if strange:
+        facts.append(f"{strange} values are not finite and drawn as zero")
     if fold > 1:
         facts.append(f"{fold} steps averaged in a column")
     parts = [_text(LABEL, 16, "ink title", data.title), _text(LABEL, 36, "soft note", "  ·  ".join(facts))]
@@ -140,14 +143,15 @@ def _block(data: HeatMaps, width: int) -> tuple[str, float]:
         y += LANE + BETWEEN
     top = y
     parts.append(_text(LABEL + width + 8, y - 6, "soft small", "mean of a unit" if data.signal is None else "mean"))
-    for name, values in data.maps.items():
+    maps = {name: np.where(np.isfinite(values), values, 0) for name, values in data.maps.items()}
+    for name, values in maps.items():
         rows = values.shape[0]
         height = float(np.clip(rows * 3, 54, 118))
         order = data.order if rows == units else tuple(range(rows))
         parts.append(_map(name, values[list(order)], y, width, height, fold))
         y += height + BETWEEN
-    if "c" in data.maps:
-        norms = np.linalg.norm(data.maps["c"], axis=0)
+    if "c" in maps:
+        norms = np.linalg.norm(maps["c"], axis=0)
         parts.append(_curve(norms, y, width, CURVE, "curve", "norm of c", wash=True))
         y += CURVE + BETWEEN
     for reset in data.resets:
@@ -259,7 +263,7 @@ def _folded(values: np.ndarray, fold: int) -> np.ndarray:
 
 def _median_memory(forget: np.ndarray) -> float:
     with np.errstate(divide="ignore"):
-        return float(np.median(-1 / np.log(forget.mean(1))))
+        return float(np.median(1 / np.abs(np.log(forget.mean(1)))))
 
 
 def _round_step(steps: int, marks: int) -> int:

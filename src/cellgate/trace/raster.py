@@ -26,7 +26,7 @@ COLOURS = {
 
 def png_uri(values: np.ndarray, low: float, high: float) -> str:
     """Return a (rows, columns) array as a data URI of an 8-bit grey PNG, ``low`` black and ``high`` white."""
-    scaled = np.clip((np.nan_to_num(values) - low) / (high - low), 0, 1)
+    scaled = np.clip((values - low) / (high - low), 0, 1)
     grey = np.rint(scaled * 255).astype(np.uint8)
     rows, columns = grey.shape
     # Each line is preceded by its filter type; 0 is none.
