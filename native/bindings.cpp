@@ -133,6 +133,8 @@ void stack_forward(const cellgate::StackShape& shape, int64_t steps, int64_t bat
 }  // namespace
 
 NB_MODULE(_native, m) {
+  // The cache of stacks lives until the process ends.
+  nb::set_leak_warnings(false);
   m.doc() = "The native engine of cellgate; used by cellgate.backends.cpu only.";
   m.def("isa", [] { return std::string(cellgate::kernels().name); }, "Name of the instruction set in use.");
   m.def("isas", &isas, "runnable"_a = true,

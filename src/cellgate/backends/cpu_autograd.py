@@ -24,7 +24,16 @@ from . import reference
 from .problem import Gates, Inputs, Problem, Result, State
 from .ragged import padded_inputs, repacked_result
 
-__all__ = ["KEEP", "plain_rows", "run_recorded"]
+__all__ = [
+    "KEEP",
+    "addresses",
+    "empty_output",
+    "empty_states",
+    "layer_addresses",
+    "plain_rows",
+    "run_recorded",
+    "strides",
+]
 
 KEEP = {"fast": 1, "lean": 2, "minimal": 3}
 """What ``Problem.memory`` is to the native core."""
@@ -87,8 +96,8 @@ class _Stack(Function):
         weights = tensors[2 * n :]
         lengths, batch_sizes, reset, masks = _plain_extras(inputs)
 
-        y = _empty_output(problem, x)
-        h_n, c_n = _empty_states(problem, sizes, x), _empty_states(problem, problem.hidden_sizes, x)
+        y = empty_output(problem, x)
+        h_n, c_n = empty_states(problem, sizes, x), empty_states(problem, problem.hidden_sizes, x)
         rows = x.shape[0] if problem.packed else 0
         keep = 1 if problem.gates else KEEP[problem.memory]
         every = _EVERY if keep == 3 else 1
@@ -96,24 +105,24 @@ class _Stack(Function):
         ragged = problem.gates and problem.lengths
         saved = x.new_zeros(kept) if ragged else x.new_empty(kept)
 
-        x_step, x_row = _strides(x)
-        y_step, y_row = _strides(y)
-        arguments = (steps, batch, x.data_ptr(), x_step, x_row, y.data_ptr(), y_step, y_row, _addresses(weights))
+        x_step, x_row = strides(x)
+        y_step, y_row = strides(y)
+        arguments = (steps, batch, x.data_ptr(), x_step, x_row, y.data_ptr(), y_step, y_row, addresses(weights))
         state = (
-            _layer_addresses(tensors[:n], problem, sizes),
-            _layer_addresses(tensors[n : 2 * n], problem, problem.hidden_sizes),
+            layer_addresses(tensors[:n], problem, sizes),
+            layer_addresses(tensors[n : 2 * n], problem, problem.hidden_sizes),
         )
         extras = (
             0 if lengths is None else lengths.data_ptr(),
             0 if reset is None else reset.data_ptr(),
             rows,
             0 if batch_sizes is None else batch_sizes.data_ptr(),
-            None if masks is None else _addresses(masks),
+            None if masks is None else addresses(masks),
             saved.data_ptr(),
             keep,
             every,
         )
-        h_at, c_at = _layer_addresses(h_n, problem, sizes), _layer_addresses(c_n, problem, problem.hidden_sizes)
+        h_at, c_at = layer_addresses(h_n, problem, sizes), layer_addresses(c_n, problem, problem.hidden_sizes)
         call.stack.forward(*arguments, *state, h_at, c_at, call.threads, *extras, True)
         ctx.call = call
         ctx.arguments = (*arguments, *state, call.threads, *extras)
@@ -138,23 +147,23 @@ class _Stack(Function):
         d_state = found[: 2 * n]
         if dy is not None:
             dy = plain_rows(dy)
-        dy_step, dy_row = (0, 0) if dy is None else _strides(dy)
-        dx_step, dx_row = (0, 0) if dx is None else _strides(dx)
+        dy_step, dy_row = (0, 0) if dy is None else strides(dy)
+        dx_step, dx_row = (0, 0) if dx is None else strides(dx)
         dh_n, dc_n, trace = ([None if g is None else g.contiguous() for g in part] for part in (dh_n, dc_n, trace))
         call.stack.backward(
             *ctx.arguments,
             0 if dy is None else dy.data_ptr(),
             dy_step,
             dy_row,
-            _layer_addresses(dh_n, problem, problem.output_sizes),
-            _layer_addresses(dc_n, problem, problem.hidden_sizes),
+            layer_addresses(dh_n, problem, problem.output_sizes),
+            layer_addresses(dc_n, problem, problem.hidden_sizes),
             _trace_addresses(trace, problem) if problem.gates else None,
             0 if dx is None else dx.data_ptr(),
             dx_step,
             dx_row,
-            _addresses(found[2 * n :]),
-            _layer_addresses(d_state[:n], problem, problem.output_sizes),
-            _layer_addresses(d_state[n:], problem, problem.hidden_sizes),
+            addresses(found[2 * n :]),
+            layer_addresses(d_state[:n], problem, problem.output_sizes),
+            layer_addresses(d_state[n:], problem, problem.hidden_sizes),
         )
         return None, dx, *found
 
@@ -212,16 +221,16 @@ def plain_rows(t: Tensor) -> Tensor:
     return t if t.stride(-1) == 1 or t.shape[-1] <= 1 else t.contiguous()
 
 
-def _strides(t: Tensor) -> tuple[int, int]:
+def strides(t: Tensor) -> tuple[int, int]:
     """Return the strides from step to step and from row to row; packed data have rows only."""
     return (t.stride(0), t.stride(1)) if t.dim() == 3 else (0, t.stride(0))
 
 
-def _addresses(tensors: Sequence[Tensor | None]) -> tuple[int, ...]:
+def addresses(tensors: Sequence[Tensor | None]) -> tuple[int, ...]:
     return tuple([0 if t is None else t.data_ptr() for t in tensors])
 
 
-def _layer_addresses(
+def layer_addresses(
     parts: Sequence[Tensor | None], problem: Problem, sizes: tuple[int, ...]
 ) -> tuple[int, ...] | None:
     """Return where each layer's (D, B, size) begins, in one tensor for all layers or one tensor each."""
@@ -229,7 +238,7 @@ def _layer_addresses(
         return None
     first = parts[0]
     if not problem.uniform or problem.layers == 1:
-        return _addresses(parts)
+        return addresses(parts)
     if first is None:
         return (0,) * problem.layers
     start, each = first.data_ptr(), problem.directions * problem.batch * sizes[0] * first.element_size()
@@ -242,13 +251,13 @@ def _parts(state: State | None) -> tuple[Tensor, ...]:
     return (state,) if isinstance(state, Tensor) else state
 
 
-def _empty_states(problem: Problem, sizes: tuple[int, ...], x: Tensor) -> list[Tensor]:
+def empty_states(problem: Problem, sizes: tuple[int, ...], x: Tensor) -> list[Tensor]:
     if problem.uniform:
         return [x.new_empty(problem.layers * problem.directions, problem.batch, sizes[0])]
     return [x.new_empty(problem.directions, problem.batch, size) for size in sizes]
 
 
-def _empty_output(problem: Problem, x: Tensor) -> Tensor:
+def empty_output(problem: Problem, x: Tensor) -> Tensor:
     """Return the output, (T, B, D*P) or packed; in the memory order of x, which may be a transposed (B, T, I)."""
     width = problem.directions * problem.output_sizes[-1]
     if problem.packed:
@@ -304,7 +313,7 @@ def _trace_views(saved: Tensor, problem: Problem) -> list[Tensor]:
 
 def _trace_addresses(grads: Sequence[Tensor | None], problem: Problem) -> tuple[int, ...]:
     """Return addresses of the gradients of gates, cells and output of each layer; the last output's is dy."""
-    return (*_addresses(grads), 0)
+    return (*addresses(grads), 0)
 
 
 def _gates(problem: Problem, output: Tensor, trace: Sequence[Tensor]) -> tuple[Gates, ...]:

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 
 from cellgate.errors import BackendError, InputError
 
-from . import aten, reference
+from . import aten, cpu, reference
 from .problem import Inputs, Problem, Result
 
 __all__ = ["AUTO", "BACKENDS", "Choice", "choose", "execute", "names", "requested_backend", "use_backend"]
 
 AUTO = "auto"
-BACKENDS = {module.NAME: module for module in (aten, reference)}
+BACKENDS = {module.NAME: module for module in (cpu, aten, reference)}
 
 _requested: contextvars.ContextVar[str] = contextvars.ContextVar("cellgate_backend", default=AUTO)
 
@@ -63,7 +63,7 @@ def use_backend(name: str) -> Iterator[None]:
     """Run every cellgate layer inside the ``with`` block on one backend.
 
     Args:
-        name: "auto", "aten" or "reference" ("cpu" where the native core is built).
+        name: "auto", "cpu", "aten" or "reference".
 
     Raises:
         ValueError: No backend has this name.

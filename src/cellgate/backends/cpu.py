@@ -1,0 +1,158 @@
+"""The native engine: our own kernels for the CPU, forward, backward and one step at a time.
+
+The only importer of ``cellgate._native``, which is compiled from ``native/`` and never sees a tensor: this module hands it
+addresses, strides and sizes. Without the compiled module every problem is refused with the reason, and the other backends
+go on as before.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import cpu_autograd
+from .cpu_autograd import plain_rows
+from .problem import Inputs, Problem, Result, State
+from .ragged import padded_inputs, repacked_result
+
+try:
+    from cellgate import _native
+except ImportError as error:  # built without a compiler, or for another Python
+    _native = None
+    _why_not = str(error)
+else:
+    _why_not = ""
+
+__all__ = ["NAME", "details", "native", "reason_against", "run", "stack_of", "unavailable"]
+
+NAME = "cpu"
+
+SCALARS = {torch.float32: 0, torch.float64: 1}
+"""The dtypes of the engine, by their number in ``native/stack.h``."""
+
+
+def unavailable() -> str | None:
+    """Return why this installation has no native engine, or None if it has one."""
+    if _native is None:
+        return f"the native core is not built in this installation ({_why_not}): install a wheel, or a C++ compiler first"
+    return None
+
+
+def native() -> Any:
+    """Return the module ``cellgate._native``.
+
+    Raises:
+        RuntimeError: It is not there.
+    """
+    if _native is None:
+        raise RuntimeError(unavailable())
+    return _native
+
+
+def details() -> dict[str, Any]:
+    """Return what ``cellgate.info()`` shows of this backend."""
+    if _native is None:
+        return {}
+    entries, size, hits, misses = _native.cache_statistics()
+    return {
+        "instruction set": f"{_native.isa()} (of {', '.join(_native.isas())}; CELLGATE_CPU_ISA forces one)",
+        "packed weights": f"{entries} sets, {size / 2**20:.1f} MB, {hits} hits, {misses} misses",
+    }
+
+
+def reason_against(problem: Problem) -> str | None:
+    """Return why the engine cannot run this problem, or None if it can."""
+    if _native is None:
+        return unavailable()
+    if problem.device != "cpu":
+        return f"it computes on the CPU; this is on {problem.device!r}"
+    if problem.dtype not in SCALARS:
+        kinds = ", ".join(str(dtype).removeprefix("torch.") for dtype in SCALARS)
+        return f"it computes in {kinds}; this is {str(problem.dtype).removeprefix('torch.')}"
+    if problem.transformed:
+        return "it has no vmap, jvp or torch.func rules"
+    if problem.autocast:
+        return "under autocast PyTorch decides the dtypes"
+    return None
+
+
+@functools.lru_cache(maxsize=1024)
+def _stack(scalar: int, directions: int, bias: bool, layers: tuple[tuple[int, int, int], ...]) -> Any:
+    return native().Stack(scalar, directions, bias, list(layers))
+
+
+def stack_of(problem: Problem) -> Any:
+    """Return the native description of a problem's layers."""
+    layers, size = [], problem.input_size
+    for hidden, proj in zip(problem.hidden_sizes, problem.proj_sizes, strict=True):
+        layers.append((size, hidden, proj))
+        size = (proj or hidden) * problem.directions
+    return _stack(SCALARS[problem.dtype], problem.directions, problem.bias, tuple(layers))
+
+
+def run(problem: Problem, inputs: Inputs) -> Result:
+    """Execute the stack in one native call."""
+    stack, threads = stack_of(problem), torch.get_num_threads()
+    if problem.needs_grad:
+        return cpu_autograd.run_recorded(stack, problem, inputs, threads)
+    if problem.gates:
+        if problem.packed:
+            padded, padded_in = padded_inputs(problem, inputs)
+            assert padded_in.lengths is not None
+            return repacked_result(run(padded, padded_in), padded_in.lengths)
+        with torch.no_grad():
+            return cpu_autograd.run_recorded(stack, problem, inputs, threads)
+    return _infer(stack, problem, inputs, threads)
+
+
+def _infer(stack: Any, problem: Problem, inputs: Inputs, threads: int) -> Result:
+    x = plain_rows(inputs.x)
+    # Everything whose address is taken is named here, so that it lives until the call has returned.
+    weights = [_contiguous(w) for layer in inputs.weights for cell in layer for w in cell if w is not None]
+    h0, c0 = _state_parts(inputs.h0), _state_parts(inputs.c0)
+    masks = None if inputs.dropout_masks is None else [_contiguous(mask) for mask in inputs.dropout_masks]
+    lengths, sizes, reset = (None if t is None else _contiguous(t) for t in (inputs.lengths, inputs.batch_sizes, inputs.reset))
+
+    y = cpu_autograd.empty_output(problem, x)
+    h_n = cpu_autograd.empty_states(problem, problem.output_sizes, x)
+    c_n = cpu_autograd.empty_states(problem, problem.hidden_sizes, x)
+    layers = cpu_autograd.layer_addresses
+    stack.forward(
+        problem.steps,
+        problem.batch,
+        x.data_ptr(),
+        *cpu_autograd.strides(x),
+        y.data_ptr(),
+        *cpu_autograd.strides(y),
+        cpu_autograd.addresses(weights),
+        layers(h0, problem, problem.output_sizes),
+        layers(c0, problem, problem.hidden_sizes),
+        layers(h_n, problem, problem.output_sizes),
+        layers(c_n, problem, problem.hidden_sizes),
+        threads,
+        _address(lengths),
+        _address(reset),
+        x.shape[0] if problem.packed else 0,
+        _address(sizes),
+        None if masks is None else cpu_autograd.addresses(masks),
+    )
+    if problem.uniform:
+        return Result(y, h_n[0], c_n[0])
+    return Result(y, tuple(h_n), tuple(c_n))
+
+
+def _contiguous(t: Tensor) -> Tensor:
+    return t if t.is_contiguous() else t.contiguous()
+
+
+def _address(t: Tensor | None) -> int:
+    return 0 if t is None else t.data_ptr()
+
+
+def _state_parts(state: State | None) -> tuple[Tensor, ...]:
+    if state is None:
+        return ()
+    return (_contiguous(state),) if isinstance(state, Tensor) else tuple(_contiguous(part) for part in state)
