@@ -355,16 +355,16 @@ class BackwardMember {
 template <class S>
 struct BackwardTask {
   BackwardJob<S> job[2];
-  bool together;  // two directions at the same time, each on its part of the team
-  int part[2];    // members of each
+  bool together;  // two directions at the same time, the members of the first before those of the second
   Epoch* halves;
 
   static void run(void* arg, int member, int) {
     BackwardTask& task = *static_cast<BackwardTask*>(arg);
     if (task.together) {
-      const int way = member < task.part[0] ? 0 : 1;
-      const int me = way == 0 ? member : member - task.part[0];
-      BackwardMember<S>(task.job[way], me, false, {task.halves, task.part[0] + task.part[1]}, member).run();
+      const int first = task.job[0].members, both = first + task.job[1].members;
+      const int way = member < first ? 0 : 1;
+      const int me = member - way * first;
+      if (member < both) BackwardMember<S>(task.job[way], me, false, {task.halves, both}, member).run();
       return;
     }
     for (int way = 0; way < task.job[0].layer->directions; ++way)
@@ -373,7 +373,7 @@ struct BackwardTask {
 };
 
 // About how many multiply-adds are worth a second thread: they take longer than waking it.
-constexpr int64_t kWorthThread = 4'000'000;
+constexpr int64_t kWorthThread = 12'000'000;
 
 template <class S>
 int backward_threads(const BackwardCall<S>& call) {
@@ -382,37 +382,46 @@ int backward_threads(const BackwardCall<S>& call) {
     const BackwardLayer<S>& layer = call.layer[l];
     work += call.steps * call.batch * layer.directions * 8 * layer.hidden_size * (layer.input_size + layer.projection_size);
   }
-  int64_t most = smaller<int64_t>(call.threads, 1 + work / kWorthThread);
-  return static_cast<int>(smaller<int64_t>(most, larger<int64_t>(1, call.batch) * 2));
+  return static_cast<int>(smaller<int64_t>(call.threads, 1 + work / kWorthThread));
+}
+
+// One layer by `size` members; a null team is the calling thread alone.
+template <class S>
+bool backward_layer(const BackwardCall<S>& call, const BackwardLayer<S>& layer, Team* team, int size, bool& memory) {
+  BackwardTask<S> task;
+  task.together = layer.directions == 2 && size > 1;
+  for (int way = 0; way < layer.directions; ++way) {
+    const int members = !task.together ? size : way == 0 ? (size + 1) / 2 : size / 2;
+    task.job[way].lay_out(call, layer, layer.direction[way], members);
+  }
+  auto place = [&](Arena& arena) {
+    task.halves = arena.take<Epoch>(size);
+    for (int way = 0; way < layer.directions; ++way) task.job[way].place(arena);
+  };
+  Arena sizes(nullptr);
+  place(sizes);
+  void* block = scratch(Use::backward, sizes.used);
+  memory = block != nullptr;
+  if (!block) return true;
+  Arena arena(block);
+  place(arena);
+  for (int m = 0; m < size; ++m) task.halves[m] = Epoch();
+  for (int way = 0; way < layer.directions; ++way) task.job[way].prepare();
+  if (team) return team->run(BackwardTask<S>::run, &task);
+  BackwardTask<S>::run(&task, 0, 1);
+  return true;
 }
 
 // Runs the call. False: out of memory, and nothing has been written that counts.
 template <class S>
 bool backward(const BackwardCall<S>& call) {
   Team team(backward_threads(call));
-  for (int l = call.layers; l-- > 0;) {
-    const BackwardLayer<S>& layer = call.layer[l];
-    BackwardTask<S> task;
-    task.together = layer.directions == 2 && team.size() > 1;
-    task.part[0] = task.together ? (team.size() + 1) / 2 : team.size();
-    task.part[1] = task.together ? team.size() / 2 : team.size();
-    for (int way = 0; way < layer.directions; ++way)
-      task.job[way].lay_out(call, layer, layer.direction[way], task.part[way]);
-    auto place = [&](Arena& arena) {
-      task.halves = arena.take<Epoch>(team.size());
-      for (int way = 0; way < layer.directions; ++way) task.job[way].place(arena);
-    };
-    Arena sizes(nullptr);
-    place(sizes);
-    void* block = scratch(Use::backward, sizes.used);
-    if (!block) return false;
-    Arena arena(block);
-    place(arena);
-    for (int m = 0; m < team.size(); ++m) task.halves[m] = Epoch();
-    for (int way = 0; way < layer.directions; ++way) task.job[way].prepare();
-    team.run(BackwardTask<S>::run, &task);
+  bool memory = true;
+  for (int l = call.layers; l-- > 0 && memory;) {
+    if (!backward_layer(call, call.layer[l], &team, team.size(), memory))
+      backward_layer(call, call.layer[l], static_cast<Team*>(nullptr), 1, memory);
   }
   scratch_done(Use::backward);
-  return true;
+  return memory;
 }
 CELLGATE_END

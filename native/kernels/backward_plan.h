@@ -117,7 +117,6 @@ struct BackwardJob {
   void lay_out(const BackwardCall<S>& c, const BackwardLayer<S>& l, const BackwardDirection<S>& w, int team) {
     call = &c, layer = &l, way = &w;
     T = c.steps, B = c.batch, I = l.input_size, H = l.hidden_size, P = l.projection_size;
-    members = team;
     want_weights = w.dw_ih || w.dw_hh || w.db_ih || w.db_hh;
     want_dx = static_cast<bool>(l.dx);
     recompute = !w.gate[0];
@@ -126,6 +125,8 @@ struct BackwardJob {
     // Few rows against weights that overflow a core's own cache: better that each core keeps its part of the weights.
     const int64_t weights = 4 * H * P * static_cast<int64_t>(sizeof(S));
     split_units = team > 1 && weights > (int64_t{3} << 19) && B < 16 * team && panel_count<S>(H) >= team;
+    // Fewer rows than these leave a tile's broadcasts and loads idle.
+    members = split_units ? team : static_cast<int>(smaller<int64_t>(team, larger<int64_t>(1, B / 4)));
     stride = round_up(4 * H, Vec<S>::lanes);
     if ((stride * sizeof(S)) % 512 == 0) stride += larger<int64_t>(Vec<S>::lanes, 64 / sizeof(S));
     left_columns = I + P + 1;
