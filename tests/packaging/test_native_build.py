@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cellgate.backends import dispatch
+from cellgate.backends import cpu
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 WIDE = ("avx2", "avx512", "avx512_bf16", "neon")  # compiled with more than the architecture's least common features
@@ -75,12 +75,8 @@ def test_only_files_of_an_instruction_set_get_machine_flags():
 
 
 def test_module_links_no_libtorch():
-    assert "libtorch" not in tool("ldd", native_file())
-
-
-def native_file() -> Path:
-    cpu = dispatch.BACKENDS.get("cpu")
-    native = getattr(cpu, "native", None)
-    if native is None:
-        pytest.skip("the native core is not built")
-    return Path(native.__file__)
+    if reason := cpu.unavailable():
+        pytest.skip(reason)
+    linked = tool("ldd", cpu.native().__file__)
+    assert "libc.so" in linked or "libSystem" in linked  # the listing is one of libraries
+    assert not [name for name in ("libtorch", "libc10", "libgomp", "libiomp") if name in linked]
