@@ -37,7 +37,10 @@ SCALARS = {torch.float32: 0, torch.float64: 1}
 def unavailable() -> str | None:
     """Return why this installation has no native engine, or None if it has one."""
     if _native is None:
-        return f"the native core is not built in this installation ({_why_not}): install a wheel, or a C++ compiler first"
+        return (
+            f"the native core is not built in this installation ({_why_not}), so layers run at the speed of torch.nn.LSTM; "
+            "to have it, reinstall cellgate from a wheel, or from source with a C++ compiler"
+        )
     return None
 
 
