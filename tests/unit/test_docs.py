@@ -1,0 +1,70 @@
+"""README and docs keep up with the code: links lead somewhere, every public name is there, commands exist."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import cellgate
+from cellgate.cli import app
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+LINK = re.compile(r"\]\(([^)\s]+)\)|(?:src|srcset|href)=\"([^\"]+)\"")
+
+
+def fenced(text: str) -> list[str]:
+    """The lines inside code fences that hold no Python session."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    return [line for block in blocks if ">>>" not in block for line in block.splitlines()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files_and_headings(page):
+    prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    for found in LINK.finditer(prose):
+        target = found.group(1) or found.group(2)
+        if re.match(r"\w+:", target):
+            continue
+        path, _, heading = target.partition("#")
+        file = page.parent / path if path else page
+        assert file.exists(), f"{page.name}: no {target}"
+        if heading:
+            headings = re.findall(r"^#+ (.+)$", file.read_text(), flags=re.MULTILINE)
+            anchors = [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in headings]
+            assert heading in anchors, f"{page.name}: no heading for {target}"
+
+
+def test_reference_holds_every_public_name():
+    text = (ROOT / "docs" / "reference.md").read_text()
+    missing = [name for name in cellgate.__all__ if not re.search(rf"`{name}\b", text)]
+    assert not missing
+
+
+def test_reference_names_exist():
+    """What the tables call methods and attributes of the layer are such."""
+    text = (ROOT / "docs" / "reference.md").read_text()
+    for owner, kind in (("lstm", cellgate.LSTM(1, 1)), ("model", cellgate.SequenceModel(1, 1, 1, 1, device="cpu"))):
+        for name in re.findall(rf"`{owner}\.(\w+)", text):
+            assert hasattr(kind, name), f"{owner}.{name}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_and_their_options_exist(page):
+    lines = [line.split("#")[0].strip() for line in fenced(page.read_text())]
+    commands = [shlex.split(line)[1:] for line in lines if line.startswith("cellgate ")]
+    inline = re.findall(r"`cellgate ([a-z]+)", page.read_text())
+    assert set(inline) | {words[0] for words in commands} <= set(app.VERBS)
+    for verb, *rest in commands:
+        options = [word.split("=")[0] for word in rest if word.startswith("--")]
+        known = {name for parameter in app._load(verb).params for name in parameter.opts}
+        assert set(options) <= known, f"cellgate {verb}: {set(options) - known}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_make_targets_exist(page):
+    targets = re.findall(r"\bmake ([a-z][a-z-]+)", "\n".join(fenced(page.read_text())))
+    makefile = (ROOT / "Makefile").read_text()
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), f"{page.name}: make {target}"
