@@ -42,6 +42,7 @@ from .checks import (
     check_state_pair,
     check_weights,
 )
+from .quick import run_quick
 
 __all__ = [
     "Prepared",
@@ -190,6 +191,10 @@ def prepare(
 
 def run(module: Any, input: Any, hx: Any = None, lengths: Any = None, reset: Any = None) -> Any:
     """Execute one public call: ``output, (h_n, c_n)``."""
+    if lengths is None and reset is None:
+        result = run_quick(module, input, hx)
+        if result is not None:
+            return result
     return run_recorded(module, input, hx, lengths, reset, gates=False)[0]
 
 
