@@ -11,13 +11,14 @@ r"""The LSTM cell, as ``torch.nn.LSTM`` defines it.
 
 Sources, and what differs from each:
 
-* S. Hochreiter, J. Schmidhuber, "Long Short-Term Memory", Neural Computation 9(8), 1997, section 4 (the cell is eq. 9).
-  There is no forget gate there (f_t = 1: the constant error carousel), several cells may share one gate, the squashing
-  functions are scaled logistics (g in [-2, 2], h in [-1, 1]), and errors are cut off where they leave a cell. Here
-  every unit has its own gates, both squashing functions are tanh, and the gradient is the full one.
+* S. Hochreiter, J. Schmidhuber, "Long Short-Term Memory", Neural Computation 9(8), 1997, section 4 and appendix A.1
+  (eqs. 3 to 9; the cell is eq. 9). There is no forget gate there (f_t = 1: the constant error carousel), several cells
+  may share one gate, the squashing functions are scaled logistics (g in [-2, 2], h in [-1, 1]), all net inputs come
+  from the step before, and errors are cut off where they leave a cell. Here every unit has its own gates, both
+  squashing functions are tanh, x_t enters at its own step, and the gradient is the full one.
 * F. A. Gers, J. Schmidhuber, F. Cummins, "Learning to Forget: Continual Prediction with LSTM", Neural Computation
-  12(10), 2000, eqs. 2.1 to 2.8: adds the forget gate f_t. There gates see the previous outputs as here; the squashing
-  functions are again scaled logistics.
+  12(10), 2000, section 3: adds the forget gate f_t. Its gates see the outputs of the step before, as here; it too cuts
+  errors off where they leave a cell.
 * No peepholes (F. A. Gers, J. Schmidhuber, "Recurrent Nets that Time and Count", IJCNN 2000): gates do not see c.
 * Two bias vectors, b_ih and b_hh, where one would do: PyTorch inherits both from cuDNN. Only their sum matters.
 """

@@ -7,10 +7,10 @@ r"""The LSTM cell with a recurrent projection (``proj_size > 0`` in ``torch.nn.L
     h_t = W_hr m_t              size P < H
 
 Source: H. Sak, A. Senior, F. Beaufays, "Long Short-Term Memory Recurrent Neural Network Architectures for Large Scale
-Acoustic Modeling", Interspeech 2014, eqs. 1 to 7 (m_t is eq. 5, the recurrent projection r_t = W_rm m_t eq. 6).
+Acoustic Modeling", Interspeech 2014: the LSTM with a recurrent projection layer (r_t = W_rm m_t there is h_t here).
 
-Deviations: the paper's cell has peepholes, and may have a second, non-recurrent projection p_t beside r_t; here there
-is neither. The output of the layer is the projected state itself, so a readout is a module of its own.
+Deviations: the paper's cell has peepholes; here there are none. The authors' earlier arXiv:1402.1128 puts a second,
+non-recurrent projection beside the first; here it is a module of its own behind the layer, as every readout is.
 """
 
 from __future__ import annotations
