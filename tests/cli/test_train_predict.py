@@ -45,7 +45,7 @@ def test_train_says_what_it_found_how_good_it_is_and_what_it_wrote(capsys, tmp_p
     assert "columns   time = Month, value = #Passengers" in out
     assert "held out  the last 12 steps" in out
     scores = {line.split("  ")[0]: line.split() for line in out.splitlines()}
-    assert float(scores["cellgate"][1]) < 0.75
+    assert float(scores["cellgate"][1]) < 0.7
     assert scores["seasonal naive"][-3:] == ["1.571", "10.572", "47.833"]
     assert "below the seasonal naive forecast's" in out
     assert out.rstrip().endswith(f"next  cellgate predict {tmp_path / 'm'}")

@@ -24,12 +24,17 @@ def fitted(airline):
     return forecaster
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_airline_passengers_beat_seasonal_naive_clearly(airline, seed):
-    """Measured over ten seeds: MASE 0.5 to 0.6 beside 1.57. The bound leaves room for another machine's rounding."""
-    metrics = Forecaster(12, seed=seed).fit(airline[0]).evaluate(airline[1])
-    assert metrics["seasonal naive"]["MASE"] == pytest.approx(1.571, abs=1e-3)
-    assert metrics["cellgate"]["MASE"] < 0.75
+@pytest.mark.parametrize("months", [12, 24])
+def test_airline_passengers_beat_seasonal_naive_clearly(months):
+    """Measured over ten seeds: MASE 0.44 to 0.47 beside 1.571 (12 months), 0.54 to 0.61 beside 2.494 (24).
+
+    The bound leaves room for another machine's rounding.
+    """
+    head, tail = read_panel("airline").split(months)
+    metrics = Forecaster(months, seed=1).fit(head).evaluate(tail)
+    assert metrics["seasonal naive"]["MASE"] == pytest.approx({12: 1.571, 24: 2.494}[months], abs=1e-3)
+    assert metrics["cellgate"]["MASE"] < 0.7
+    assert metrics["cellgate"]["coverage-90"] >= 0.75
 
 
 def test_equal_seeds_give_equal_forecasts(airline, fitted):
@@ -135,6 +140,8 @@ def test_odd_series_are_forecast_with_finite_numbers():
     assert made.shape == (5, 4, 3)
     assert np.isfinite(made).all()
     np.testing.assert_allclose(made[0, :, 0], 3, atol=0.5)
+    assert (made[..., 1] <= made[..., 0]).all()
+    assert (made[..., 0] <= made[..., 2]).all()
 
 
 @pytest.mark.parametrize(

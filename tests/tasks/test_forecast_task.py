@@ -17,6 +17,7 @@ from cellgate.tasks.forecast import (
     prepare,
     wants_log,
 )
+from cellgate.tasks.intervals import level_bounds, widening
 
 
 def make_task(**changes):
@@ -141,3 +142,36 @@ def test_log_is_chosen_where_the_swing_grows_with_the_level():
     assert not wants_log(read_panel(100 + step + 10 * wave))
     assert wants_log(read_panel((100 + 3 * step) * (1 + 0.3 * wave)))
     assert not wants_log(read_panel(wave * (1 + step)))  # not positive
+
+
+def test_widening_makes_an_interval_cover_its_share_of_what_validation_saw():
+    """Random walks and a network that answers 0: the right half-width h steps ahead is known, 1.645 sqrt(h)."""
+    rng = np.random.default_rng(4)
+    panel = read_panel(rng.normal(size=(400, 60)).cumsum(0))
+    task = make_task(season=1, horizon=6, quantiles=(0.05, 0.5, 0.95))
+    data = prepare(panel, task, np.ones(60))
+    objective = ForecastObjective(data, task, np.full(60, 100), np.full(60, 400))
+    model = make_model(task, data.features.shape[1], zero=True)
+    added = widening([model], [objective], 90)
+    # A step borrows its neighbours' scores, so the ends lean towards the middle.
+    np.testing.assert_allclose(added[1:-1], 1.645 * np.sqrt(np.arange(2, 6)), rtol=0.1)
+    assert (np.diff(added) >= 0).all()
+    inside = [
+        (targets.abs() <= torch.from_numpy(added))[counted].float().mean()
+        for _, targets, counted in objective.validation_answers(model)
+    ]
+    assert float(torch.stack(inside).mean()) == pytest.approx(0.9, abs=0.02)
+
+
+def test_widening_narrows_what_is_too_wide():
+    panel, task = make_panel(series=8, rows=200), make_task(season=1, quantiles=(0.05, 0.5, 0.95))
+    data = prepare(panel, task, np.full(8, 1e3))  # every error is tiny in this unit
+    objective = ForecastObjective(data, task, np.full(8, 100), np.full(8, 200))
+    model = make_model(task, data.features.shape[1], zero=True)
+    model.readout.bias.data = torch.tensor([-1.0, 0.0, 1.0]).repeat(5)
+    np.testing.assert_allclose(widening([model], [objective], 90), -1, atol=0.05)
+
+
+def test_level_bounds():
+    assert level_bounds(90) == (0.05, 0.95)
+    assert level_bounds(99.5) == (0.0025, 0.9975)

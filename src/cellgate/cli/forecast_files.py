@@ -12,7 +12,7 @@ import numpy as np
 from cellgate.data import Panel
 from cellgate.data.files import write_atomic
 from cellgate.data.panel import show_time
-from cellgate.estimators.forecaster import Forecast
+from cellgate.estimators.forecast import Forecast
 from cellgate.report.forecast_svg import Drawing, Segment, forecast_svg
 from cellgate.tasks.baselines import seasonal_naive
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,53 +14,16 @@ from cellgate.data import DataError, Frequency, Panel, Roles, read_panel
 from cellgate.errors import InputError
 from cellgate.estimators.card import forecaster_card
 from cellgate.estimators.folder import ModelFolderError, save_folder
+from cellgate.estimators.forecast import Forecast
+from cellgate.estimators.forecast_training import fit_forecaster
 from cellgate.nn import SequenceModel
 from cellgate.tasks.baselines import seasonal_naive
-from cellgate.tasks.forecast import ForecastObjective, ForecastTask, fit_scales, forecast, prepare, wants_log
+from cellgate.tasks.forecast import ForecastTask, fit_scales, forecast, prepare
+from cellgate.tasks.intervals import level_bounds
 from cellgate.tasks.metrics import coverage, mae, mase, smape
-from cellgate.training import Progress, TrainingRecord, TrainingSettings, train
+from cellgate.training import Progress, TrainingRecord
 
 BASELINE = "seasonal naive"
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """Predicted values, series by series.
-
-    Attributes:
-        panel: the series that are continued.
-        levels: the probability of each interval, in percent.
-        values: (S, H, 1 + 2 * levels) in the unit of the data: the median, then low and high of each level.
-    """
-
-    panel: Panel
-    levels: tuple[float, ...]
-    values: np.ndarray
-
-    @property
-    def names(self) -> list[str]:
-        """The columns of `values`: "cellgate", "cellgate-lo-90", "cellgate-hi-90"."""
-        bounds = [f"cellgate-{side}-{level:g}" for level in self.levels for side in ("lo", "hi")]
-        return ["cellgate", *bounds]
-
-    @property
-    def median(self) -> np.ndarray:
-        """(S, H)."""
-        return self.values[..., 0]
-
-    def interval(self, level: float) -> tuple[np.ndarray, np.ndarray]:
-        """(S, H) low and high of a level."""
-        k = 1 + 2 * self.levels.index(level)
-        return self.values[..., k], self.values[..., k + 1]
-
-    def columns(self) -> dict[str, np.ndarray]:
-        """A long table: unique_id, ds, and `names`; a row a series and step."""
-        horizon = self.values.shape[1]
-        return {
-            "unique_id": np.repeat(np.array(self.panel.ids, dtype=object), horizon),
-            "ds": np.concatenate([self.panel.future(k, horizon) for k in range(len(self.panel))]),
-            **{name: self.values[..., k].reshape(-1) for k, name in enumerate(self.names)},
-        }
 
 
 class Forecaster:
@@ -96,6 +58,8 @@ class Forecaster:
         task_: the task with everything found.
         model_: the trained SequenceModel.
         record_: how the training went.
+        scales_: id -> scale of each series trained on.
+        widening_: (horizon, quantiles) what validation found missing in the network's own intervals.
         metrics_: what `evaluate` last measured, or an empty dict.
 
     Example:
@@ -187,33 +151,10 @@ class Forecaster:
             TrainingError: if the loss stops being a number.
         """
         self._check()
-        panel = self.read(data)
-        lengths = np.array([len(values) for values in panel.values])
-        season = self._usable_season(panel, lengths)
-        panel = replace(panel, season=season)
-        validation = self.validation or max(1, min(max(self.horizon, season), int(lengths.max()) // 4))
-        # A series too short to give up its tail is trained on whole; the others are watched.
-        train_end = np.where(lengths - validation >= season + 2, lengths - validation, lengths)
-        if (train_end == lengths).all():
-            raise DataError(
-                f"{panel.source}: expected a series of at least {season + validation + 2} steps "
-                f"(a season of {season}, {validation} to stop by, and 2), got {int(lengths.max())}; "
-                "give more history, or a smaller --season or --horizon"
-            )
-        task = ForecastTask(
-            horizon=self.horizon,
-            season=season,
-            quantiles=_quantiles(self.levels),
-            log=wants_log(panel.split(validation)[0] if len(panel) == 1 else panel),
-            context=self.context or max(512, 4 * season, 2 * (self.horizon + validation)),
-            dropout=self.dropout,
-        )
-        scales = fit_scales(panel, task, train_end)
-        objective = ForecastObjective(prepare(panel, task, scales), task, train_end, lengths)
-        model = self._build(task, objective.data.features.shape[1], int(train_end.sum()))
-        record = train(model, objective, self._settings(objective.examples), watch)
-        self.panel_, self.task_, self.model_, self.record_ = panel, task, model, record
-        self.scales_, self.metrics_ = dict(zip(panel.ids, scales.tolist(), strict=True)), {}
+        fitted = fit_forecaster(self.read(data), self.get_params(), watch)
+        self.panel_, self.task_, self.model_ = fitted.panel, fitted.task, fitted.model
+        self.record_, self.scales_, self.widening_ = fitted.record, fitted.scales, fitted.widening
+        self.metrics_ = {}
         return self
 
     def _check(self) -> None:
@@ -228,36 +169,6 @@ class Forecaster:
         _expect("learning_rate", self.learning_rate, "a number above 0", lambda v: v > 0)
         if self.max_seconds is not None:
             _expect("max_seconds", self.max_seconds, "a number above 0, or None", lambda v: v > 0)
-
-    def _usable_season(self, panel: Panel, lengths: np.ndarray) -> int:
-        """The season, or 1 where no series holds two of them and nobody asked for it."""
-        if self.season is None and lengths.max() < 2 * panel.season + 2:
-            return 1
-        return panel.season
-
-    def _build(self, task: ForecastTask, features: int, steps: int) -> SequenceModel:
-        hidden = self.hidden_size or (32 if steps < 5_000 else 64 if steps < 50_000 else 128)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            model = SequenceModel(
-                features, hidden, self.num_layers, task.horizon * len(task.quantiles), "all", device="cpu"
-            )
-            # Answers start at 0, which is the baseline.
-            torch.nn.init.zeros_(model.readout.weight)
-            torch.nn.init.zeros_(model.readout.bias)
-        return model
-
-    def _settings(self, examples: int) -> TrainingSettings:
-        """Epochs and patience by the steps in an epoch: few windows need many passes."""
-        steps = math.ceil(examples / self.batch_size)
-        return TrainingSettings(
-            max_epochs=self.max_epochs or max(20, 300 // steps),
-            max_seconds=self.max_seconds,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            patience=self.patience or max(6, 60 // steps),
-            seed=self.seed,
-        )
 
     # ------------------------------------------------------------ predict
 
@@ -275,7 +186,7 @@ class Forecaster:
         # A series of the training keeps its scale; a new one gets its own.
         fresh = fit_scales(panel, self.task_)
         scales = np.array([self.scales_.get(name, scale) for name, scale in zip(panel.ids, fresh, strict=True)])
-        quantiles = forecast(self.model_, prepare(panel, self.task_, scales), self.task_)
+        quantiles = forecast(self.model_, prepare(panel, self.task_, scales), self.task_, self.widening_)
         return Forecast(panel, tuple(self.levels), _median_first(quantiles, self.task_.quantiles, self.levels))
 
     def predict(self, data: Any = None) -> Any:
@@ -368,6 +279,7 @@ class Forecaster:
         }
         preprocess = {
             "source": panel.source,
+            "widening": self.widening_.tolist(),
             "frequency": panel.frequency.to_json(),
             "season": panel.season,
             "roles": asdict(panel.roles),
@@ -410,6 +322,7 @@ class Forecaster:
                 notes=tuple(preprocess["notes"]),
             )
             forecaster.scales_ = {entry["id"]: entry["scale"] for entry in series if entry["scale"] is not None}
+            forecaster.widening_ = np.array(preprocess["widening"])
             forecaster.task_ = ForecastTask.from_json(config["task"])
             forecaster.record_ = TrainingRecord(
                 **config["training"], history=[(loss, score) for loss, score in metrics.pop("history")]
@@ -438,18 +351,11 @@ def _stamp(start: str | int) -> Any:
     return start if isinstance(start, int) else np.datetime64(start, "us")
 
 
-def _quantiles(levels: Sequence[float]) -> tuple[float, ...]:
-    """The median and both ends of every interval, ascending."""
-    half = [(1 - level / 100) / 2 for level in levels]
-    return tuple(round(q, 6) for q in sorted({0.5, *half, *(1 - h for h in half)}))
-
-
 def _median_first(answers: np.ndarray, quantiles: Sequence[float], levels: Sequence[float]) -> np.ndarray:
     """(..., Q) ascending quantiles, as the median followed by low and high of each level."""
     order = [quantiles.index(0.5)]
     for level in levels:
-        low = _quantiles([level])[0]
-        order += [quantiles.index(low), quantiles.index(round(1 - low, 6))]
+        order += [quantiles.index(bound) for bound in level_bounds(level)]
     return answers[..., order]
 
 

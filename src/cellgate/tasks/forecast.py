@@ -17,6 +17,7 @@ Multi-Horizon Quantile Recurrent Forecaster", section 3.3; the units follow Hynd
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -276,24 +277,30 @@ class ForecastObjective:
         return (pinball(answers, targets, self.quantiles) * counted).sum() / counted.sum().clamp(min=1)
 
     @torch.no_grad()
-    def validate(self, model: SequenceModel) -> float:
-        """The mean loss over the validation part, from many origins."""
-        chosen = torch.nonzero((self.validation_end > self.train_end) & (self.train_end >= self.task.season)).flatten()
+    def validate(self, model: SequenceModel) -> float | None:
+        """The mean loss over the validation part, from many origins; None where there is no such part."""
         total, weight = 0.0, 0.0
+        for answers, targets, counted in self.validation_answers(model):
+            value, count = (pinball(answers, targets, self.quantiles) * counted).sum(), counted.sum()
+            total, weight = total + float(value), weight + float(count)
+        return total / weight if weight else None
+
+    def validation_answers(self, model: SequenceModel) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """In parts: (B, K, horizon, Q) answers, the (B, K, horizon) right ones, and which of them count."""
+        chosen = torch.nonzero((self.validation_end > self.train_end) & (self.train_end >= self.task.season)).flatten()
+        if not len(chosen):
+            return
         for series in chosen.split(_SERIES_AT_ONCE):
             origins, fresh, answers = self.answers_after(model, series)
             targets, counted = self.targets(series, origins, self.train_end[series][:, None, None], self.validation_end)
-            counted &= fresh[..., None]
-            value, count = (pinball(answers, targets, self.quantiles) * counted).sum(), counted.sum()
-            total, weight = total + float(value), weight + float(count)
-        return total / weight if weight else float("nan")
+            yield answers, targets, counted & fresh[..., None]
 
     def answers_after(self, model: SequenceModel, series: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, K) origins from the end of the training part on, which of them to count, and the answers there."""
         first, last = self.train_end[series] - 1, self.validation_end[series] - 2
         span = int((last - first).max())
         back = torch.linspace(0, span, min(_VALIDATION_ORIGINS, span + 1)).long()
-        starts = (last + 1 - self.task.context).clamp(min=0)
+        starts = (first + 1 - self.task.context).clamp(min=0)
         # A series with fewer steps to validate on is asked at its first origin again; only one of them counts.
         origins = last[:, None] - back
         fresh = origins >= first[:, None]
@@ -315,15 +322,29 @@ class ForecastObjective:
 
 
 @torch.no_grad()
-def forecast(model: SequenceModel, data: Prepared, task: ForecastTask) -> np.ndarray:
-    """The forecast after the last step of every series: (S, horizon, Q) in the unit of the data."""
+def forecast(
+    model: SequenceModel, data: Prepared, task: ForecastTask, widening: np.ndarray | None = None
+) -> np.ndarray:
+    """The forecast after the last step of every series, in the unit of the data.
+
+    Args:
+        model: the trained network.
+        data: the series it continues.
+        task: the task.
+        widening: (horizon, Q) added to the answers, from tasks.intervals; zeros by default.
+
+    Returns:
+        (S, horizon, Q), ascending along Q.
+    """
     parts = []
     for series in torch.arange(len(data.lengths)).split(_SERIES_AT_ONCE):
         lengths = data.lengths[series]
         starts = (lengths - task.context).clamp(min=0)
-        answers = ask(model, data, task, series, starts, lengths[:, None] - 1)[:, 0]
+        answers = ask(model, data, task, series, starts, lengths[:, None] - 1)[:, 0].double().sort(-1).values
+        if widening is not None:
+            # A negative widening may not push one quantile past another.
+            answers = (answers + torch.from_numpy(widening)).sort(-1).values
         base = data.z[data.offsets[series][:, None] + base_index(lengths - 1, task).clamp(min=0)]
-        scale = torch.from_numpy(data.scales[series.numpy()])[:, None, None]
-        z = (base[..., None] + answers.double().sort(-1).values) * scale
+        z = (base[..., None] + answers) * torch.from_numpy(data.scales[series.numpy()])[:, None, None]
         parts.append((z.exp() if task.log else z).numpy())
     return np.concatenate(parts)

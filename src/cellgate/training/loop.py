@@ -32,8 +32,8 @@ class Objective(Protocol):
         """The mean loss of the examples `rows`, a scalar to differentiate."""
         ...
 
-    def validate(self, model: Any) -> float:
-        """The score to stop by: lower is better."""
+    def validate(self, model: Any) -> float | None:
+        """The score to stop by, lower is better; None for no such score, and then the last weights are kept."""
         ...
 
 
@@ -51,6 +51,7 @@ class TrainingSettings:
         patience: epochs without a better validation score before it stops.
         warmup: steps of rising rate.
         seed: of shuffling and dropout.
+        schedule_epochs: how many epochs the cosine is laid out for; max_epochs by default.
     """
 
     max_epochs: int = 300
@@ -62,6 +63,7 @@ class TrainingSettings:
     patience: int = 60
     warmup: int = 10
     seed: int = 0
+    schedule_epochs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ class Progress:
     epoch: int
     max_epochs: int
     loss: float
-    validation: float
+    validation: float | None
     best: float
     best_epoch: int
     seconds: float
@@ -88,7 +90,7 @@ class TrainingRecord:
         best_score: its validation score.
         seconds: how long it took.
         stopped_by: "patience", "max_epochs", "max_seconds" or "Ctrl-C".
-        history: (training loss, validation score) of every epoch.
+        history: (training loss, validation score or None) of every epoch.
     """
 
     epochs: int = 0
@@ -96,7 +98,7 @@ class TrainingRecord:
     best_score: float = math.inf
     seconds: float = 0.0
     stopped_by: str = "max_epochs"
-    history: list[tuple[float, float]] = field(default_factory=list)
+    history: list[tuple[float, float | None]] = field(default_factory=list)
 
 
 def train(
@@ -151,13 +153,14 @@ def _run(
 ) -> None:
     started = time.perf_counter()
     batches = math.ceil(objective.examples / settings.batch_size)
+    scheduled = settings.schedule_epochs or settings.max_epochs
     for epoch in range(1, settings.max_epochs + 1):
         epoch_started = time.perf_counter()
         model.train()
         order = torch.randperm(objective.examples, generator=generator)
         losses = []
         for k, rows in enumerate(order.split(settings.batch_size)):
-            _set_rate(optimizer, settings, (epoch - 1) * batches + k, settings.max_epochs * batches)
+            _set_rate(optimizer, settings, (epoch - 1) * batches + k, scheduled * batches)
             loss = objective.loss(model, rows, generator)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -171,7 +174,7 @@ def _run(
             losses.append(loss.detach())
         model.eval()
         score = objective.validate(model)
-        if not math.isfinite(score):
+        if score is not None and not math.isfinite(score):
             raise TrainingError(
                 f"expected a finite validation score, got {score} in epoch {epoch}; lower --learning-rate, "
                 "or look for missing or extreme values in the last part of the data"
@@ -179,8 +182,8 @@ def _run(
         trained = float(torch.stack(losses).mean())
         record.epochs = epoch
         record.history.append((trained, score))
-        if score < record.best_score:
-            record.best_score, record.best_epoch = score, epoch
+        if score is None or score < record.best_score:
+            record.best_score, record.best_epoch = (record.best_score if score is None else score), epoch
             for name, value in model.state_dict().items():
                 best[name].copy_(value)
         now = time.perf_counter()

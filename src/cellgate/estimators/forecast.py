@@ -1,0 +1,49 @@
+"""Forecast: predicted values and their intervals, series by series."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cellgate.data import Panel
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Predicted values, series by series.
+
+    Attributes:
+        panel: the series that are continued.
+        levels: the probability of each interval, in percent.
+        values: (S, H, 1 + 2 * levels) in the unit of the data: the median, then low and high of each level.
+    """
+
+    panel: Panel
+    levels: tuple[float, ...]
+    values: np.ndarray
+
+    @property
+    def names(self) -> list[str]:
+        """The columns of `values`: "cellgate", "cellgate-lo-90", "cellgate-hi-90"."""
+        bounds = [f"cellgate-{side}-{level:g}" for level in self.levels for side in ("lo", "hi")]
+        return ["cellgate", *bounds]
+
+    @property
+    def median(self) -> np.ndarray:
+        """(S, H)."""
+        return self.values[..., 0]
+
+    def interval(self, level: float) -> tuple[np.ndarray, np.ndarray]:
+        """(S, H) low and high of a level."""
+        k = 1 + 2 * self.levels.index(level)
+        return self.values[..., k], self.values[..., k + 1]
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """A long table: unique_id, ds, and `names`; a row a series and step."""
+        horizon = self.values.shape[1]
+        return {
+            "unique_id": np.repeat(np.array(self.panel.ids, dtype=object), horizon),
+            "ds": np.concatenate([self.panel.future(k, horizon) for k in range(len(self.panel))]),
+            **{name: self.values[..., k].reshape(-1) for k, name in enumerate(self.names)},
+        }

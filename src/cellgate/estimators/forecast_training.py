@@ -1,0 +1,157 @@
+"""How a Forecaster is fitted: what is held back, how many models are trained on the way, which one is kept.
+
+Much data (many windows): one model; the last steps of every series are held back, and stop it and calibrate it.
+
+Little data: one held-back stretch would decide too much, and giving it up would cost too much. So several stretches are
+held back, a model each (training/folds.py); together they tell how many epochs to train and how wide intervals must be,
+and then one more model is trained on everything for that many epochs. That one is kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from cellgate.data import DataError, Panel
+from cellgate.nn import SequenceModel
+from cellgate.tasks.forecast import ForecastObjective, ForecastTask, fit_scales, prepare, wants_log
+from cellgate.tasks.intervals import level_bounds, widening
+from cellgate.training import FoldedObjective, Progress, TrainingRecord, TrainingSettings, train
+
+_MOST_FOLDS = 4
+_FOLDED_STEPS = 10_000  # up to so many steps in all, several models are trained
+
+
+@dataclass(frozen=True)
+class FittedForecaster:
+    """What fitting gives."""
+
+    panel: Panel
+    task: ForecastTask
+    model: SequenceModel
+    record: TrainingRecord
+    scales: dict[str, float]
+    widening: np.ndarray
+
+
+def fit_forecaster(panel: Panel, params: dict[str, Any], watch: Callable[[Progress], None] | None) -> FittedForecaster:
+    """Fit on a panel.
+
+    Args:
+        panel: the series.
+        params: the Forecaster's arguments.
+        watch: told after every epoch.
+
+    Raises:
+        DataError: for series that are too short.
+        TrainingError: if the loss stops being a number.
+    """
+    lengths = np.array([len(values) for values in panel.values])
+    if params["season"] is None and lengths.max() < 2 * panel.season + 2:
+        panel = replace(panel, season=1)  # no series shows its season twice
+    horizon, season = params["horizon"], panel.season
+    held = params["validation"] or max(1, min(max(horizon, season), int(lengths.max()) // 4))
+    task = ForecastTask(
+        horizon=horizon,
+        season=season,
+        quantiles=tuple(sorted({0.5, *(bound for level in params["levels"] for bound in level_bounds(level))})),
+        log=wants_log(panel),
+        context=params["context"] or max(512, 4 * season, 2 * (horizon + held)),
+        dropout=params["dropout"],
+    )
+    parts = _parts(panel, lengths, season, held)
+    objectives = [_objective(panel, task, *part) for part in parts]
+    settings = _settings(params, objectives[0].examples, len(parts))
+    models = [_build(task, objective, params) for objective in objectives]
+    record = train(torch.nn.ModuleList(models), FoldedObjective(objectives), settings, watch)
+    added = _widening(models, objectives, task, params["levels"])
+    model, scales = models[0], objectives[0].data.scales
+    if len(parts) > 1 and record.stopped_by not in ("Ctrl-C", "max_seconds"):
+        whole = _objective(panel, task, lengths, lengths)
+        model, scales = _build(task, whole, params), whole.data.scales
+        again = replace(
+            settings, clip=1.0, max_epochs=record.best_epoch, schedule_epochs=settings.max_epochs, max_seconds=None
+        )
+        last = train(model, whole, again, watch)
+        record.seconds += last.seconds
+        if last.stopped_by == "Ctrl-C":
+            record.stopped_by = "Ctrl-C"
+    return FittedForecaster(panel, task, model, record, dict(zip(panel.ids, scales.tolist(), strict=True)), added)
+
+
+def _parts(panel: Panel, lengths: np.ndarray, season: int, held: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(S,) ends of training and of validation, for each model; the latest stretch first."""
+    fewest = season + 2  # an origin with a season behind it, and a step to aim at
+    train_end = np.where(lengths - held >= fewest, lengths - held, lengths)
+    if (train_end == lengths).all():
+        raise DataError(
+            f"{panel.source}: expected a series of at least {fewest + held} steps "
+            f"(a season of {season}, {held} to stop by, and 2), got {int(lengths.max())}; "
+            "give more history, or a smaller --season or --horizon"
+        )
+    parts = [(train_end, lengths)]
+    if lengths.sum() > _FOLDED_STEPS:
+        return parts
+    for fold in range(1, _MOST_FOLDS):
+        end = lengths - held - fold * max(1, min(held, season) if season > 1 else held)
+        # An earlier model needs more of a past than the latest, or it says nothing about a trained one.
+        usable = end >= max(2 * season + 2, held)
+        if not usable.any():
+            break
+        parts.append((np.where(usable, end, 0), np.where(usable, np.minimum(end + held, lengths), 0)))
+    return parts
+
+
+def _objective(
+    panel: Panel, task: ForecastTask, train_end: np.ndarray, validation_end: np.ndarray
+) -> ForecastObjective:
+    scales = fit_scales(panel, task, train_end)
+    return ForecastObjective(prepare(panel, task, scales), task, train_end, validation_end)
+
+
+def _build(task: ForecastTask, objective: ForecastObjective, params: dict[str, Any]) -> SequenceModel:
+    steps = int(objective.data.lengths.sum())
+    hidden = params["hidden_size"] or (32 if steps < 5_000 else 64 if steps < 50_000 else 128)
+    features, answers = objective.data.features.shape[1], task.horizon * len(task.quantiles)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(params["seed"])
+        model = SequenceModel(features, hidden, params["num_layers"], answers, "all", device="cpu")
+        # Answers start at 0, which is the baseline.
+        torch.nn.init.zeros_(model.readout.weight)
+        torch.nn.init.zeros_(model.readout.bias)
+    return model
+
+
+def _settings(params: dict[str, Any], examples: int, folds: int) -> TrainingSettings:
+    """Epochs and patience by the steps in an epoch: few windows need many passes."""
+    steps = math.ceil(examples / params["batch_size"])
+    return TrainingSettings(
+        max_epochs=params["max_epochs"] or max(20, 300 // steps),
+        max_seconds=params["max_seconds"],
+        batch_size=params["batch_size"],
+        learning_rate=params["learning_rate"],
+        clip=math.sqrt(folds),  # the norm is taken over all models: each gets 1, on average
+        patience=params["patience"] or max(6, 60 // steps),
+        seed=params["seed"],
+    )
+
+
+def _widening(
+    models: Sequence[SequenceModel],
+    objectives: Sequence[ForecastObjective],
+    task: ForecastTask,
+    levels: Sequence[float],
+) -> np.ndarray:
+    """(horizon, Q) what to add to each quantile; nothing to the median."""
+    added = np.zeros((task.horizon, len(task.quantiles)))
+    for level in levels:
+        extra = widening(models, objectives, level)
+        low, high = (task.quantiles.index(bound) for bound in level_bounds(level))
+        added[:, low] -= extra
+        added[:, high] += extra
+    return added
