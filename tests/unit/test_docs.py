@@ -1,13 +1,17 @@
 """README and docs keep up with the code: links lead somewhere, every public name is there, commands exist."""
 
+import io
 import re
 import shlex
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 import cellgate
 from cellgate.cli import app
+from cellgate.cli.walkthrough import show
+from cellgate.trace.walkthrough import walk
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -52,7 +56,7 @@ def test_reference_names_exist():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_commands_and_their_options_exist(page):
-    lines = [line.split("#")[0].strip() for line in fenced(page.read_text())]
+    lines = [line.split("#")[0].removeprefix("$").strip() for line in fenced(page.read_text())]
     commands = [shlex.split(line)[1:] for line in lines if line.startswith("cellgate ")]
     inline = re.findall(r"`cellgate ([a-z]+)", page.read_text())
     assert set(inline) | {words[0] for words in commands} <= set(app.VERBS)
@@ -60,6 +64,24 @@ def test_commands_and_their_options_exist(page):
         options = [word.split("=")[0] for word in rest if word.startswith("--")]
         known = {name for parameter in app._load(verb).params for name in parameter.opts}
         assert set(options) <= known, f"cellgate {verb}: {set(options) - known}"
+
+
+def test_the_walkthrough_in_the_readme_is_what_the_command_prints():
+    out = io.StringIO()
+    show(walk(), Console(file=out, width=80))
+    printed = iter(out.getvalue().splitlines())
+    _, shown = PAGES[0].read_text().split("$ cellgate walkthrough\n")
+    for line in shown.split("```")[0].splitlines():
+        if line != "...":
+            assert any(same_but_for_rounding(line, other) for other in printed), f"not printed, or not there: {line}"
+
+
+def same_but_for_rounding(line: str, other: str) -> bool:
+    """Another machine may round the last digit to the other side."""
+    number = re.compile(r"[+-]\d\.\d+")
+    pairs = list(zip(number.findall(line), number.findall(other), strict=False))
+    same_text = number.sub("#", line) == number.sub("#", other)
+    return same_text and all(abs(float(a) - float(b)) <= 1.01 * 10 ** -(len(a) - 3) for a, b in pairs)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
