@@ -25,11 +25,15 @@ from cellgate.errors import InputError
 
 from .cell import LSTMCell
 from .derived import derived, rebased
+from .eager import Eager
 from .lstm import LSTM
 
 __all__ = ["Conversion", "convert", "explain_conversion", "revert"]
 
 Model = TypeVar("Model", bound=nn.Module)
+
+
+_forward = Eager(LSTM.forward, "this layer is an nn.LSTM too, which Dynamo refuses: convert(model, keep_type=False)")
 
 
 class ConvertedLSTM(nn.LSTM):
@@ -38,7 +42,11 @@ class ConvertedLSTM(nn.LSTM):
     _original: type = nn.LSTM
     _stays_when_copied = True
 
-    forward = LSTM.forward  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
+    # Dynamo does not take the module, but would try to compile, piece by piece, what its forward calls.
+    def forward(self, *args: Any, **kwargs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Run as :meth:`cellgate.LSTM.forward` does."""
+        return _forward(self, *args, **kwargs)
+
     explain_backend = LSTM.explain_backend
     gates = LSTM.gates
 

@@ -15,10 +15,9 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
-import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -32,6 +31,7 @@ from cellgate.nn import LSTM
 from cellgate.nn.call import Prepared, run_recorded
 from cellgate.nn.convert import ConvertedLSTM
 from cellgate.nn.derived import derived, rebased
+from cellgate.nn.eager import Eager
 from cellgate.nn.gates import LayerGates, layer_gates, to_public
 
 from .layer import GATES
@@ -158,6 +158,7 @@ def _block(tape: Tape, modules: list[nn.Module], names: weakref.WeakKeyDictionar
 
 
 def _hold(module: nn.Module) -> None:
+    _recorded.prepare()
     with _lock:
         if id(module) in _held:
             count, original, recording = _held[id(module)]
@@ -187,19 +188,11 @@ def _recording(bottom: Any) -> type:
     """Return a class to be derived from, whose forward is that of ``bottom`` and records."""
 
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
-        record = _record
-        if "torch._dynamo" in sys.modules:
-            record = _uncompiled_record()
-        return record(self, bottom, args, kwargs)
+        return _recorded(self, bottom, args, kwargs)
 
     return type(
         f"Recording{bottom.__name__}", (bottom,), {"forward": forward, "_recording": True, "_stays_when_copied": False}
     )
-
-
-@functools.cache
-def _uncompiled_record() -> Callable[..., Any]:
-    return torch.compiler.disable(_record, reason="cellgate.trace records this LSTM, which a compiled graph cannot")
 
 
 def _record(module: Any, bottom: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -230,6 +223,9 @@ def _record(module: Any, bottom: Any, args: tuple[Any, ...], kwargs: dict[str, A
         layers = [_parts(layer, detach=not tape.differentiable) for layer in public]
         tape._keep(name, layers, rest, call.choice.name, distance)
     return result
+
+
+_recorded = Eager(_record, "cellgate.trace records this LSTM, which a compiled graph cannot")
 
 
 def _rerun(like: Any, bottom: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
