@@ -6,6 +6,7 @@ forward slipped in *below* a library's own class is what its ``super().forward(.
 
 from __future__ import annotations
 
+import copyreg
 import functools
 from typing import Any
 
@@ -39,12 +40,14 @@ def derived(original: type, mixin: type) -> type:
 def _restored(module: nn.Module, mixin: type, original: type, function: Any, arguments: tuple) -> tuple[Any, tuple]:
     if getattr(mixin, "_stays_when_copied", False):
         return _blank, (original, mixin)
+    if function is copyreg.__newobj__:  # pyright: ignore[reportAttributeAccessIssue]
+        return _blank, (original, None)
     return function, tuple(original if argument is type(module) else argument for argument in arguments)
 
 
-def _blank(original: type, mixin: type) -> Any:
+def _blank(original: type, mixin: type | None) -> Any:
     """Return an instance without contents, for pickle and copy to fill."""
-    new: Any = derived(original, mixin)
+    new: Any = original if mixin is None else derived(original, mixin)
     return new.__new__(new)
 
 
