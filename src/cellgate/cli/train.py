@@ -163,14 +163,13 @@ def _report(out: Path, forecaster: Forecaster, metrics: dict[str, Any], files: l
         "max_seconds": "time used up",
         "Ctrl-C": "stopped by Ctrl-C, the best so far kept",
     }[record.stopped_by]
-    say_pairs(
-        [
-            (
-                "trained",
-                f"{units}, {record.epochs} epochs in {record.seconds:.1f} s ({why}), best was {record.best_epoch}",
-            )
-        ]
-    )
+    best = f"best was {record.best_epoch}"
+    lines = [("trained", f"{units}, {record.epochs} epochs in {record.seconds:.1f} s ({why}), {best}")]
+    if record.models > 1:
+        lines.append(
+            ("trained", f"{record.models} models on {record.models} held-back stretches found it; one on all is kept")
+        )
+    say_pairs(lines)
     if metrics:
         say()
         rows = [[name, *(_score(metrics[name][score]) for score in _SCORES)] for name in ("cellgate", BASELINE)]

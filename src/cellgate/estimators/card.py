@@ -54,8 +54,14 @@ def forecaster_card(config: dict[str, Any], preprocess: dict[str, Any], metrics:
         "",
         f"- Reads {'log y' if task['log'] else 'y'}, up to {task['context']} steps; a season has {task['season']}.",
         f"- Answers for all {task['horizon']} steps at once, as differences from the seasonal naive forecast.",
-        f"- {training['epochs']} epochs in {training['seconds']:.1f} s, stopped by {training['stopped_by']}; "
-        f"the weights are those of epoch {training['best_epoch']}.",
+        f"- {training['epochs']} epochs in {training['seconds']:.1f} s, stopped by {training['stopped_by']}.",
+        f"- The weights are those of epoch {training['best_epoch']}"
+        + (
+            f", which {training['models']} models found best on {training['models']} held-back stretches; "
+            "the model itself was then trained on everything."
+            if training["models"] > 1
+            else ", the best on the held-back last steps."
+        ),
         "",
         "## Limits",
         "",

@@ -21,7 +21,7 @@ from cellgate.data import DataError, Panel
 from cellgate.nn import SequenceModel
 from cellgate.tasks.forecast import ForecastObjective, ForecastTask, fit_scales, prepare, wants_log
 from cellgate.tasks.intervals import level_bounds, widening
-from cellgate.training import FoldedObjective, Progress, TrainingRecord, TrainingSettings, train
+from cellgate.training import FoldedObjective, Progress, TrainingRecord, TrainingSettings, threads_for, train
 
 _MOST_FOLDS = 4
 _FOLDED_STEPS = 10_000  # up to so many steps in all, several models are trained
@@ -68,19 +68,20 @@ def fit_forecaster(panel: Panel, params: dict[str, Any], watch: Callable[[Progre
     objectives = [_objective(panel, task, *part) for part in parts]
     settings = _settings(params, objectives[0].examples, len(parts))
     models = [_build(task, objective, params) for objective in objectives]
-    record = train(torch.nn.ModuleList(models), FoldedObjective(objectives), settings, watch)
-    added = _widening(models, objectives, task, params["levels"])
-    model, scales = models[0], objectives[0].data.scales
-    if len(parts) > 1 and record.stopped_by not in ("Ctrl-C", "max_seconds"):
-        whole = _objective(panel, task, lengths, lengths)
-        model, scales = _build(task, whole, params), whole.data.scales
-        again = replace(
-            settings, clip=1.0, max_epochs=record.best_epoch, schedule_epochs=settings.max_epochs, max_seconds=None
-        )
-        last = train(model, whole, again, watch)
-        record.seconds += last.seconds
-        if last.stopped_by == "Ctrl-C":
-            record.stopped_by = "Ctrl-C"
+    with threads_for(_multiplications(models, objectives, settings)):
+        record = train(torch.nn.ModuleList(models), FoldedObjective(objectives), settings, watch)
+        added = _widening(models, objectives, task, params["levels"])
+        model, scales = models[0], objectives[0].data.scales
+        if len(parts) > 1 and record.stopped_by not in ("Ctrl-C", "max_seconds"):
+            whole = _objective(panel, task, lengths, lengths)
+            model, scales = _build(task, whole, params), whole.data.scales
+            again = replace(
+                settings, clip=1.0, max_epochs=record.best_epoch, schedule_epochs=settings.max_epochs, max_seconds=None
+            )
+            last = train(model, whole, again, watch)
+            record.seconds, record.models = record.seconds + last.seconds, len(parts)
+            if last.stopped_by == "Ctrl-C":
+                record.stopped_by = "Ctrl-C"
     return FittedForecaster(panel, task, model, record, dict(zip(panel.ids, scales.tolist(), strict=True)), added)
 
 
@@ -139,6 +140,17 @@ def _settings(params: dict[str, Any], examples: int, folds: int) -> TrainingSett
         patience=params["patience"] or max(6, 60 // steps),
         seed=params["seed"],
     )
+
+
+def _multiplications(
+    models: Sequence[SequenceModel], objectives: Sequence[ForecastObjective], settings: TrainingSettings
+) -> float:
+    """Those of one step of training in the LSTMs: three times 4 H (I + H) for every step of every window."""
+    total = 0.0
+    for model, objective in zip(models, objectives, strict=True):
+        weights = sum(weight.numel() for weight in model.lstm.parameters() if weight.ndim > 1)
+        total += 3.0 * weights * objective.width * min(objective.examples, settings.batch_size)
+    return total
 
 
 def _widening(

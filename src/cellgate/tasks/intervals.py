@@ -5,8 +5,8 @@ regression (Romano, Patterson and Candès, 2019, section 3) measures by how much
 the score of a seen value y is max(lo - y, y - hi), and the a-quantile of the scores, added on both sides, would have
 covered a share of a. Here a quantile is taken for each step ahead, from every origin of every validation part.
 
-covered a share of a. Here one is taken for each step ahead, from every origin of every validation part.
-a theorem; and the widening is made to grow with the step ahead, because what is further off is never known better.
+Deviations: origins of one stretch are no independent draws, so coverage is what tests and benchmarks measure, not a
+theorem; and the widening is made to grow with the step ahead, because what is further off is never known better.
 """
 
 from __future__ import annotations

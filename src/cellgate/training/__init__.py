@@ -2,5 +2,6 @@
 
 from cellgate.training.folds import FoldedObjective
 from cellgate.training.loop import Progress, TrainingError, TrainingRecord, TrainingSettings, train
+from cellgate.training.threads import threads_for
 
-__all__ = ["FoldedObjective", "Progress", "TrainingError", "TrainingRecord", "TrainingSettings", "train"]
+__all__ = ["FoldedObjective", "Progress", "TrainingError", "TrainingRecord", "TrainingSettings", "threads_for", "train"]

@@ -89,6 +89,7 @@ class TrainingRecord:
         best_epoch: the one whose weights were kept.
         best_score: its validation score.
         seconds: how long it took.
+        models: how many were trained in step to find the best epoch; 1 where the model itself was watched.
         stopped_by: "patience", "max_epochs", "max_seconds" or "Ctrl-C".
         history: (training loss, validation score or None) of every epoch.
     """
@@ -97,6 +98,7 @@ class TrainingRecord:
     best_epoch: int = 0
     best_score: float = math.inf
     seconds: float = 0.0
+    models: int = 1
     stopped_by: str = "max_epochs"
     history: list[tuple[float, float | None]] = field(default_factory=list)
 
