@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from tests.parity.compare import BACKEND_NAMES, DEVICES
 
 

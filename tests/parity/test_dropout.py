@@ -6,11 +6,11 @@ import itertools
 
 import pytest
 import torch
+from tests.parity.compare import Case, only, quiet_nn_lstm
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import cellgate
-from tests.parity.compare import Case, only, quiet_nn_lstm
 
 FLAGS = list(itertools.product((2, 3), (False, True), (False, True), (False, True)))
 

@@ -6,10 +6,10 @@ import itertools
 
 import pytest
 import torch
+from tests.parity.compare import Case, only, quiet_nn_lstm
 from torch import nn
 
 import cellgate
-from tests.parity.compare import Case, only, quiet_nn_lstm
 
 FLAGS = list(itertools.product((1, 2), (False, True), (False, True), (False, True)))
 
@@ -69,6 +69,7 @@ def views(x: torch.Tensor) -> dict[str, torch.Tensor]:
         "flipped and back": x.flip(0).contiguous().flip(0),
         "odd address": shifted[1:].view(x.shape),
         "a slice of more": torch.cat([x, x])[: x.shape[0]],
+        "lazily negated": torch.complex(torch.zeros_like(x), -x).conj().imag,
         "a narrow slice": torch.cat([x, x], dim=-1)[..., : x.shape[-1]],
     }
 

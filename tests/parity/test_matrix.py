@@ -6,8 +6,6 @@ import itertools
 
 import pytest
 import torch
-
-import cellgate
 from tests.parity.compare import (
     BACKEND_NAMES,
     DEVICES,
@@ -22,7 +20,10 @@ from tests.parity.compare import (
     only,
 )
 
-T, B, I, H = (1, 3, 63), (1, 3, 33), (0, 1, 20), (1, 17, 100)
+import cellgate
+
+SIZES = (1, 3, 63), (1, 3, 33), (0, 1, 20), (1, 17, 100)
+"""T, B, I and H."""
 LAYERS, BIAS, BATCH_FIRST, BIDIRECTIONAL, PROJECTED, HX = (1, 2), *[(False, True)] * 5
 DTYPES = (torch.float32, torch.float64)
 
@@ -35,12 +36,12 @@ def case(size: tuple, flags: tuple, dtype: torch.dtype) -> Case:
 
 
 def cases() -> list[Case]:
-    sizes = list(itertools.product(T, B, I, H))
+    sizes = list(itertools.product(*SIZES))
     flags = list(itertools.product(LAYERS, BIAS, BATCH_FIRST, BIDIRECTIONAL, PROJECTED, HX))
     # Every combination of sizes, and every combination of flags twice, each with an even choice of the other and in
     # both dtypes. The full product is 10,368 layers a backend and finds nothing more.
     some_flags = covering(LAYERS, BIAS, BATCH_FIRST, BIDIRECTIONAL, PROJECTED, HX, rows=len(sizes))
-    some_sizes = covering(T, B, I, H, rows=2 * len(flags))
+    some_sizes = covering(*SIZES, rows=2 * len(flags))
     made = [case(s, f, d) for d in DTYPES for s, f in zip(sizes, some_flags, strict=True)]
     made += [case(s, f, DTYPES[k // len(flags)]) for k, (s, f) in enumerate(zip(some_sizes, flags * 2, strict=True))]
     made += [
@@ -61,7 +62,7 @@ CASES = cases()
 
 
 def test_the_matrix_holds_every_size_and_every_flag():
-    assert {(c.T, c.B, c.I, c.H) for c in CASES} >= set(itertools.product(T, B, I, H))
+    assert {(c.T, c.B, c.I, c.H) for c in CASES} >= set(itertools.product(*SIZES))
     flags = {(c.layers, c.bias, c.batch_first, c.bidirectional, bool(c.proj), c.hx) for c in CASES}
     assert flags >= set(itertools.product(LAYERS, BIAS, BATCH_FIRST, BIDIRECTIONAL, PROJECTED, HX))
     assert len(CASES) > 250

@@ -7,10 +7,6 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
-
-import cellgate
 from tests.parity.compare import (
     Case,
     Expected,
@@ -22,6 +18,10 @@ from tests.parity.compare import (
     only,
     quiet_nn_lstm,
 )
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
+
+import cellgate
 
 FLAGS = list(itertools.product((1, 2), (False, True), (False, True), (False, True), (False, True)))
 LENGTHS = {

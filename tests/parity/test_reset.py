@@ -6,10 +6,10 @@ import itertools
 
 import pytest
 import torch
+from tests.parity.compare import Case, assert_within, budget, dense_call, dense_inputs, measure, only, quiet_nn_lstm
 from torch import Tensor, nn
 
 import cellgate
-from tests.parity.compare import Case, assert_within, budget, dense_call, dense_inputs, measure, only, quiet_nn_lstm
 
 RESETS = {
     "none": [[0] * 6] * 3,
@@ -34,7 +34,7 @@ def episodes_call(module: nn.LSTM, case: Case, reset: Tensor, lengths: list[int]
             begins = sorted({0, *(t for t in range(length) if reset[t, b])})
             parts, finals = [], []
             for start, end in zip(begins, [*begins[1:], length], strict=True):
-                # The initial state enters forwards at the first step, unless that is a reset, and backwards at the last.
+                # Forwards the initial state enters at the first step, unless that is a reset; backwards at the last.
                 enters = torch.where(backward, end == length, start == 0 and not bool(reset[0, b]))
                 state = tuple((s[:, b] * enters).contiguous() for s in (h0, c0))
                 episode = x[start:end, b]

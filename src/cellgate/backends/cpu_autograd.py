@@ -218,6 +218,7 @@ def _recorded_backward(ctx: Any, dy: Tensor | None, *grads: Tensor | None) -> tu
 
 def plain_rows(t: Tensor) -> Tensor:
     """Return the tensor with its last dimension contiguous; the others may have any strides."""
+    t = t.resolve_neg()  # a lazily negated view, such as z.conj().imag, has the other sign in memory
     return t if t.stride(-1) == 1 or t.shape[-1] <= 1 else t.contiguous()
 
 
@@ -230,9 +231,7 @@ def addresses(tensors: Sequence[Tensor | None]) -> tuple[int, ...]:
     return tuple([0 if t is None else t.data_ptr() for t in tensors])
 
 
-def layer_addresses(
-    parts: Sequence[Tensor | None], problem: Problem, sizes: tuple[int, ...]
-) -> tuple[int, ...] | None:
+def layer_addresses(parts: Sequence[Tensor | None], problem: Problem, sizes: tuple[int, ...]) -> tuple[int, ...] | None:
     """Return where each layer's (D, B, size) begins, in one tensor for all layers or one tensor each."""
     if not parts:
         return None
@@ -258,12 +257,10 @@ def empty_states(problem: Problem, sizes: tuple[int, ...], x: Tensor) -> list[Te
 
 
 def empty_output(problem: Problem, x: Tensor) -> Tensor:
-    """Return the output, (T, B, D*P) or packed; in the memory order of x, which may be a transposed (B, T, I)."""
+    """Return the output, (T, B, D*P) or packed; time-major in memory whatever x is, as nn.LSTM's."""
     width = problem.directions * problem.output_sizes[-1]
     if problem.packed:
         return x.new_empty(x.shape[0], width)
-    if x.stride(0) < x.stride(1):
-        return x.new_empty(problem.batch, problem.steps, width).transpose(0, 1)
     return x.new_empty(problem.steps, problem.batch, width)
 
 

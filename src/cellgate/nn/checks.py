@@ -139,6 +139,8 @@ def check_input(name: str, input: Tensor, input_size: int, weight: Tensor, *, ba
     """
     if not isinstance(input, Tensor):
         raise DtypeError(f"{name}: expected a Tensor or a PackedSequence, got {type(input).__name__}")
+    if input.layout is not torch.strided:
+        raise InputError(f"{name}: expected a dense tensor, got layout {input.layout}: use {name}.to_dense()")
     if packed:
         ranks, layout = (2,), "(N, I) packed data"
     else:

@@ -23,6 +23,7 @@ _dispatch_modes = torch._C._len_torch_dispatch_stack
 _function_modes = torch._C._len_torch_function_stack
 _transform = torch._C._functorch.peek_interpreter_stack  # pyright: ignore[reportAttributeAccessIssue]
 _empty = torch.empty
+_strided = torch.strided
 _threads = torch.get_num_threads
 _PLAIN = (Tensor, torch.nn.Parameter)
 
@@ -37,9 +38,7 @@ class _Plan:
         self.layers, self.directions = layers, 2 if bidirectional else 1
         self.hidden, self.output = hidden, proj or hidden
         self.width = self.directions * self.output
-        problem = Problem(
-            0, 0, input_size, (hidden,) * layers, (proj,) * layers, self.directions, bias, dtype, "cpu"
-        )
+        problem = Problem(0, 0, input_size, (hidden,) * layers, (proj,) * layers, self.directions, bias, dtype, "cpu")
         self.forward = cpu.stack_of(problem).forward
         self.shapes: list[tuple[int, ...]] = []
         for layer in range(layers):
@@ -65,6 +64,8 @@ def run_quick(module: Any, x: Any, hx: Any) -> Any:
         ``output, (h_n, c_n)`` or None.
     """
     if _is_compiling() or _is_grad_enabled() or type(x) is not Tensor or not x.is_cpu:
+        return None
+    if x.layout is not _strided or x.is_neg():
         return None
     own = module.__dict__
     dtype = x.dtype
@@ -137,10 +138,11 @@ def run_quick(module: Any, x: Any, hx: Any) -> Any:
             return None
         h0, c0 = h.data_ptr(), c.data_ptr()
 
-    y = _empty((*size[:-1], plan.width), dtype=dtype)
+    # Time-major in memory, as nn.LSTM's output is.
+    y = _empty((*size[:-1], plan.width) if not own["batch_first"] else (steps, *size[:-2], plan.width), dtype=dtype)
     h_n = _empty((*states, plan.output), dtype=dtype)
     c_n = _empty((*states, plan.hidden), dtype=dtype)
-    y_step, y_row = (batch * plan.width, plan.width) if not own["batch_first"] else (plan.width, steps * plan.width)
+    y_step, y_row = batch * plan.width, plan.width
     if plan.layers == 1:
         at = (None if h0 is None else (h0,), None if c0 is None else (c0,), (h_n.data_ptr(),), (c_n.data_ptr(),))
     else:
@@ -157,7 +159,7 @@ def run_quick(module: Any, x: Any, hx: Any) -> Any:
     plan.forward(
         steps, batch, x.data_ptr(), x_step, x_row, y.data_ptr(), y_step, y_row, tuple(weights), *at, _threads()
     )
-    return y, (h_n, c_n)
+    return y.transpose(0, 1) if len(size) == 3 and own["batch_first"] else y, (h_n, c_n)
 
 
 def _plan(key: tuple[Any, ...]) -> _Plan | None:
