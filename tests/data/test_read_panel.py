@@ -107,6 +107,8 @@ def test_encodings(tmp_path, encoding):
     text = "Größe,Wert\n2024-01-01,1\n2024-01-02,2\n2024-01-03,3\n"
     panel = read_panel(write(tmp_path, text, encoding=encoding))
     assert panel.roles.time == "Größe"
+    # Only what was a guess is told.
+    assert panel.notes == (("not UTF-8: read as Windows-1252",) if encoding == "cp1252" else ())
 
 
 def test_gaps_and_missing_values_are_left_open(tmp_path):

@@ -43,6 +43,7 @@ DATA_PANEL, LAYER_PANEL = "From a table to a prediction", "The LSTM layer"
 
 VERBS: dict[str, Verb] = {
     "train": Verb("cellgate.cli.train", "Train a model on a table and measure it.", DATA_PANEL),
+    "check": Verb("cellgate.cli.check", "Say what a table would be taken for, without training.", DATA_PANEL),
     "predict": Verb("cellgate.cli.predict", "Predict with a trained model's folder.", DATA_PANEL),
     "walkthrough": Verb("cellgate.cli.walkthrough", "An LSTM computed step by step, before your eyes.", LAYER_PANEL),
     "bench": Verb("cellgate.cli.bench", "Time the layer beside torch.nn.LSTM.", LAYER_PANEL),

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cellgate.cli.app import INTERRUPTED
+from cellgate.cli.columns import Data, Freq, Id, Season, Target, Time, TimeFormat, Wide
 from cellgate.cli.console import say, say_json, say_pairs, say_table, training_progress
 from cellgate.cli.forecast_files import write_forecast_files
 from cellgate.data import DataError, Panel
@@ -15,36 +16,24 @@ from cellgate.errors import InputError
 from cellgate.estimators import Forecaster
 from cellgate.estimators.forecaster import BASELINE
 
-_COLUMNS, _MODEL, _RUN = "What the table means", "The model and its training", "The run"
+_MODEL, _RUN = "The model and its training", "The run"
 _SCORES = ("MASE", "sMAPE", "MAE")
 
 
 def command(
-    data: Annotated[
-        str, typer.Argument(help="A CSV, TSV, Parquet or Arrow file, or the name of bundled data: airline.")
-    ],
+    data: Data,
     out: Annotated[Path, typer.Option(help="The folder to write; nothing is written outside it.")],
     horizon: Annotated[int, typer.Option(min=1, help="Steps to predict.")] = 12,
     holdout: Annotated[
         int | None, typer.Option(min=0, help="Last steps kept out to measure on; the horizon if not given, 0 for none.")
     ] = None,
-    time: Annotated[str | None, typer.Option(help="The time column.", rich_help_panel=_COLUMNS)] = None,
-    target: Annotated[str | None, typer.Option(help="The column to predict.", rich_help_panel=_COLUMNS)] = None,
-    id: Annotated[
-        str | None, typer.Option(help="The column that tells several series apart.", rich_help_panel=_COLUMNS)
-    ] = None,
-    wide: Annotated[
-        bool, typer.Option("--wide", help="Every number column is a series.", rich_help_panel=_COLUMNS)
-    ] = False,
-    freq: Annotated[
-        str | None, typer.Option(help="The frequency: h, 30min, D, B, W, MS, Q, Y, ...", rich_help_panel=_COLUMNS)
-    ] = None,
-    season: Annotated[
-        int | None, typer.Option(min=1, help="Steps in a cycle; 1 for none.", rich_help_panel=_COLUMNS)
-    ] = None,
-    time_format: Annotated[
-        str | None, typer.Option(help="How times are written, as in strptime: '%d.%m.%Y'.", rich_help_panel=_COLUMNS)
-    ] = None,
+    time: Time = None,
+    target: Target = None,
+    id: Id = None,
+    wide: Wide = False,
+    freq: Freq = None,
+    season: Season = None,
+    time_format: TimeFormat = None,
     level: Annotated[
         list[float] | None, typer.Option(help="Intervals to give, in percent; may be repeated.", rich_help_panel=_MODEL)
     ] = None,

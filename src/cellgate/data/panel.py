@@ -131,6 +131,12 @@ def read_panel(data: Any, roles: Roles | None = None) -> Panel:
         name = getattr(roles, label)
         if name is not None and name not in table.columns:
             raise DataError(f"--{label} {name}: expected a column of {table.source}, which has {_names(table.columns)}")
+    panel = _shape(table, roles)
+    return replace(panel, notes=tuple(dict.fromkeys((*table.notes, *panel.notes))))
+
+
+def _shape(table: Table, roles: Roles) -> Panel:
+    """Find which columns are what, and with it which of the three shapes the table has."""
     if _is_wide_by_rows(table, roles):
         return _from_rows(table, roles)
     columns = dict(table.columns)

@@ -1,0 +1,51 @@
+"""`cellgate check`: what it says of good, odd and broken tables."""
+
+import json
+
+import pytest
+
+from cellgate.cli import app as cli
+
+
+def call(capsys, *arguments):
+    with pytest.raises(SystemExit) as left:
+        cli.main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return left.value.code or 0, out, err
+
+
+def test_a_good_table(capsys):
+    code, out, err = call(capsys, "check", "airline")
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        "data     airline: 1 series, 144 steps, monthly, 1949-01-01 to 1960-12-01",
+        "columns  time = Month, value = #Passengers",
+        "season   12 steps",
+        "usable   yes",
+    ]
+
+
+def test_what_is_odd_is_said_by_name(capsys, tmp_path):
+    rows = [("ds", "still", "gappy", "spike", "good")]
+    for d in range(1, 29):
+        gappy = "" if d % 3 == 0 or d == 28 else d % 7 + 1
+        rows.append((f"2024-01-{d:02}", 5, gappy, 10_000 if d == 9 else d % 7 + 1, d % 7 + 1))
+    path = tmp_path / "d.csv"
+    path.write_text("\n".join(",".join(map(str, row)) for row in rows))
+    code, out, _ = call(capsys, "check", path, "--wide")
+    assert code == 0
+    assert "1 of 4 series that never change: predicted as they are (still)" in out
+    assert "1 of 4 series with a tenth or more of the values missing (gappy)" in out
+    assert "1 of 4 series ending without a value: the forecast starts from a filled-in one (gappy)" in out
+    assert "1 of 4 series with values more than ten usual spreads away: check for wrong units (spike)" in out
+    assert "good" not in out.split("odd")[1]
+    told = json.loads(call(capsys, "check", path, "--wide", "--json")[1])
+    assert told["series"][1] == {"id": "gappy", "start": "2024-01-01", "end": "2024-01-28", "steps": 28, "missing": 10}
+    assert len(told["odd"]) == 5
+
+
+def test_a_broken_table(capsys, tmp_path):
+    (tmp_path / "d.csv").write_text("ds,y\n2024-01-01,1\n2024-01-01,2\n")
+    code, out, err = call(capsys, "check", tmp_path / "d.csv")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: d.csv, line 3: expected each time once, got 2024-01-01 again (first at line 2)")
