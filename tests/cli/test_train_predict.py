@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import xml.etree.ElementTree
 
 import numpy as np
@@ -212,3 +213,45 @@ def told(quiet):
 console.training_progress = told
 app.main(sys.argv[1:])
 """
+
+
+def test_a_training_killed_at_any_moment_resumes_to_the_same_forecast(tmp_path, environment):
+    """SIGKILL after ever more of the run, with a save every epoch; each time it is resumed, and it ends the same."""
+    arguments = ["train", "airline", "--max-epochs", "40", "--checkpoint-every", "0", "--json"]
+    command = [sys.executable, "-m", "cellgate.cli.app", *arguments]
+    subprocess.run([*command, "--out", str(tmp_path / "a")], env=environment, check=True, stdout=subprocess.DEVNULL)
+    out = tmp_path / "b"
+    for kill in range(4):
+        resume = ["--resume"] if (out / "checkpoint").is_dir() else []
+        process = subprocess.Popen([*command, "--out", str(out), *resume], env=environment, stdout=subprocess.DEVNULL)
+        before = saved_at(out)
+        while process.poll() is None and saved_at(out) == before:
+            time.sleep(0.001)
+        time.sleep(0.02 * kill)
+        process.kill()
+        process.wait()
+        if (out / "config.json").exists():
+            # Killed while it was tidying up: then everything is there.
+            assert (out / "forecast.csv").exists()
+            cellgate.estimators.load(out)
+    if (out / "checkpoint").is_dir():
+        subprocess.run(
+            [*command, "--out", str(out), "--resume"], env=environment, check=True, stdout=subprocess.DEVNULL
+        )
+    assert (out / "forecast.csv").read_text() == (tmp_path / "a" / "forecast.csv").read_text()
+    assert cellgate.estimators.load(out).record_.history == cellgate.estimators.load(tmp_path / "a").record_.history
+    assert not (out / "checkpoint").exists()
+
+
+def saved_at(out):
+    return max((path.stat().st_mtime_ns for path in (out / "checkpoint").glob("*.safetensors")), default=0)
+
+
+def test_resume_without_a_training_to_resume(capsys, tmp_path):
+    code, _, err = call(capsys, "train", "airline", "--out", tmp_path / "m", "--resume")
+    assert code == 2
+    assert "expected a training in" in err
+    (tmp_path / "m" / "checkpoint").mkdir(parents=True)
+    code, _, err = call(capsys, "train", "airline", "--out", tmp_path / "m")
+    assert code == 2
+    assert "--resume goes on with the training in it that was cut short, --force starts again" in err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ from cellgate.errors import InputError
 from cellgate.estimators import Forecaster
 from cellgate.estimators.forecaster import BASELINE
 
+CHECKPOINT = "checkpoint"
 _MODEL, _RUN = "The model and its training", "The run"
 _SCORES = ("MASE", "sMAPE", "MAE")
 
@@ -53,6 +55,12 @@ def command(
         int | None, typer.Option(min=1, help="Passes without improvement before it stops.", rich_help_panel=_MODEL)
     ] = None,
     seed: Annotated[int, typer.Option(help="Equal seeds give equal runs.", rich_help_panel=_MODEL)] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a training in --out that was cut short.", rich_help_panel=_RUN)
+    ] = False,
+    checkpoint_every: Annotated[
+        float, typer.Option(min=0, help="The least seconds between two saves to resume from.", rich_help_panel=_RUN)
+    ] = 10.0,
     force: Annotated[
         bool, typer.Option("--force", help="Write into a folder that is not empty.", rich_help_panel=_RUN)
     ] = False,
@@ -67,7 +75,7 @@ def command(
 
     [bold]cellgate train airline --horizon 12 --out model[/bold]
     """
-    _require_fresh(out, force)
+    _require_fresh(out, force, resume)
     forecaster = Forecaster(
         horizon,
         season=season,
@@ -94,13 +102,15 @@ def command(
         say_pairs([*panel.summary(), *([("held out", f"the last {tail} steps")] if tail else [])])
     head, rest = panel.split(tail) if tail else (panel, None)
     with training_progress(as_json) as watch:
-        forecaster.fit(head, watch=watch)
+        forecaster.fit(head, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)
     backcast = forecaster.forecast() if rest else None
     metrics = forecaster.evaluate(rest) if rest else {}
     forecaster.update(panel)
     coming = forecaster.forecast()
-    forecaster.save(out)
+    out.mkdir(parents=True, exist_ok=True)
     files = write_forecast_files(out, panel, coming, backcast, rest, metrics)
+    forecaster.save(out)  # its config.json is the last file: where it stands, everything does
+    shutil.rmtree(out / CHECKPOINT, ignore_errors=True)
     record = forecaster.record_
     if as_json:
         say_json(
@@ -122,14 +132,22 @@ def command(
     return INTERRUPTED if record.stopped_by == "Ctrl-C" else None
 
 
-def _require_fresh(out: Path, force: bool) -> None:
-    """Refuse a folder with something in it, before any time is spent."""
+def _require_fresh(out: Path, force: bool, resume: bool) -> None:
+    """Refuse a folder with something in it, before any time is spent; forget a checkpoint that is not resumed."""
+    cut_short = (out / CHECKPOINT).is_dir()
+    if resume:
+        if not cut_short:
+            raise InputError(f"--resume: expected a training in {out} that was cut short, found none; leave it out")
+        return
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: expected a folder, got a file; give another name")
     if out.is_dir() and any(out.iterdir()) and not force:
-        raise InputError(
-            f"--out {out}: expected a new or empty folder, got one with files in it; give another, or --force"
-        )
+        remedy = "give another, or --force"
+        if cut_short:
+            remedy = "--resume goes on with the training in it that was cut short, --force starts again"
+        raise InputError(f"--out {out}: expected a new or empty folder, got one with files in it; {remedy}")
+    if cut_short:
+        shutil.rmtree(out / CHECKPOINT)
 
 
 def _require_length(panel: Panel, tail: int) -> None:

@@ -9,9 +9,11 @@ and then one more model is trained on everything for that many epochs. That one 
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,15 @@ from cellgate.data import DataError, Panel
 from cellgate.nn import SequenceModel
 from cellgate.tasks.forecast import ForecastObjective, ForecastTask, fit_scales, prepare, wants_log
 from cellgate.tasks.intervals import level_bounds, widening
-from cellgate.training import FoldedObjective, Progress, TrainingRecord, TrainingSettings, threads_for, train
+from cellgate.training import (
+    Checkpoint,
+    FoldedObjective,
+    Progress,
+    TrainingRecord,
+    TrainingSettings,
+    threads_for,
+    train,
+)
 
 _MOST_FOLDS = 4
 _FOLDED_STEPS = 10_000  # up to so many steps in all, several models are trained
@@ -39,15 +49,24 @@ class FittedForecaster:
     widening: np.ndarray
 
 
-def fit_forecaster(panel: Panel, params: dict[str, Any], watch: Callable[[Progress], None] | None) -> FittedForecaster:
+def fit_forecaster(
+    panel: Panel,
+    params: dict[str, Any],
+    watch: Callable[[Progress], None] | None,
+    checkpoint: Path | None = None,
+    checkpoint_every: float = 10.0,
+) -> FittedForecaster:
     """Fit on a panel.
 
     Args:
         panel: the series.
         params: the Forecaster's arguments.
         watch: told after every epoch.
+        checkpoint: a folder for the state of the training, to resume from what is there; or None.
+        checkpoint_every: the least seconds between two saves.
 
     Raises:
+        CheckpointError: if what is there is damaged or of another training.
         DataError: for series that are too short.
         TrainingError: if the loss stops being a number.
     """
@@ -64,12 +83,18 @@ def fit_forecaster(panel: Panel, params: dict[str, Any], watch: Callable[[Progre
         context=params["context"] or max(512, 4 * season, 2 * (horizon + held)),
         dropout=params["dropout"],
     )
+    identity = _identity(panel, task, params) if checkpoint else ""
+
+    def saved(stage: str) -> Checkpoint | None:
+        path = checkpoint / f"{stage}.safetensors" if checkpoint else None
+        return Checkpoint(path, f"{identity} {stage}", checkpoint_every) if path else None
+
     parts = _parts(panel, lengths, season, held)
     objectives = [_objective(panel, task, *part) for part in parts]
     settings = _settings(params, objectives[0].examples, len(parts))
     models = [_build(task, objective, params) for objective in objectives]
     with threads_for(_multiplications(models, objectives, settings)):
-        record = train(torch.nn.ModuleList(models), FoldedObjective(objectives), settings, watch)
+        record = train(torch.nn.ModuleList(models), FoldedObjective(objectives), settings, watch, saved("search"))
         added = _widening(models, objectives, task, params["levels"])
         model, scales = models[0], objectives[0].data.scales
         if len(parts) > 1 and record.stopped_by not in ("Ctrl-C", "max_seconds"):
@@ -78,7 +103,7 @@ def fit_forecaster(panel: Panel, params: dict[str, Any], watch: Callable[[Progre
             again = replace(
                 settings, clip=1.0, max_epochs=record.best_epoch, schedule_epochs=settings.max_epochs, max_seconds=None
             )
-            last = train(model, whole, again, watch)
+            last = train(model, whole, again, watch, saved("final"))
             record.seconds, record.models = record.seconds + last.seconds, len(parts)
             if last.stopped_by == "Ctrl-C":
                 record.stopped_by = "Ctrl-C"
@@ -140,6 +165,15 @@ def _settings(params: dict[str, Any], examples: int, folds: int) -> TrainingSett
         patience=params["patience"] or max(6, 60 // steps),
         seed=params["seed"],
     )
+
+
+def _identity(panel: Panel, task: ForecastTask, params: dict[str, Any]) -> str:
+    """A fingerprint of everything that a training's result depends on, but for when it is stopped."""
+    kept = {name: value for name, value in params.items() if name != "max_seconds"}
+    digest = hashlib.sha256(repr((panel.ids, panel.starts, panel.frequency, task, sorted(kept.items()))).encode())
+    for values in panel.values:
+        digest.update(values.tobytes())
+    return digest.hexdigest()
 
 
 def _multiplications(

@@ -139,19 +139,31 @@ class Forecaster:
         roles = Roles(self.time, self.target, self.id, self.wide, self.freq, self.season, self.time_format)
         return read_panel(data, roles)
 
-    def fit(self, data: Any, *, watch: Callable[[Progress], None] | None = None) -> Forecaster:
+    def fit(
+        self,
+        data: Any,
+        *,
+        watch: Callable[[Progress], None] | None = None,
+        checkpoint: str | Path | None = None,
+        checkpoint_every: float = 10.0,
+    ) -> Forecaster:
         """Train on every series of the data; the last steps of each are watched to stop in time.
 
         Args:
             data: a path, a bundled name, a data frame, an array or a Panel.
             watch: told after every epoch.
+            checkpoint: a folder for the state of the training; a fit that was cut short goes on from there, with the
+                result that it would have had. Remove it when it is no longer needed.
+            checkpoint_every: the least seconds between two saves.
 
         Raises:
             InputError: for an argument or for data that cannot be used.
             TrainingError: if the loss stops being a number.
         """
         self._check()
-        fitted = fit_forecaster(self.read(data), self.get_params(), watch)
+        fitted = fit_forecaster(
+            self.read(data), self.get_params(), watch, Path(checkpoint) if checkpoint else None, checkpoint_every
+        )
         self.panel_, self.task_, self.model_ = fitted.panel, fitted.task, fitted.model
         self.record_, self.scales_, self.widening_ = fitted.record, fitted.scales, fitted.widening
         self.metrics_ = {}

@@ -1,7 +1,18 @@
 """The training loop: ours and small, because a step of an LSTM on small data takes about a millisecond."""
 
+from cellgate.training.checkpoint import Checkpoint, CheckpointError
 from cellgate.training.folds import FoldedObjective
 from cellgate.training.loop import Progress, TrainingError, TrainingRecord, TrainingSettings, train
 from cellgate.training.threads import threads_for
 
-__all__ = ["FoldedObjective", "Progress", "TrainingError", "TrainingRecord", "TrainingSettings", "threads_for", "train"]
+__all__ = [
+    "Checkpoint",
+    "CheckpointError",
+    "FoldedObjective",
+    "Progress",
+    "TrainingError",
+    "TrainingRecord",
+    "TrainingSettings",
+    "threads_for",
+    "train",
+]

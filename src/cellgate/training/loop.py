@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cellgate.errors import CellgateError
+from cellgate.training.checkpoint import Checkpoint
 
 
 class TrainingError(CellgateError, RuntimeError):
@@ -108,6 +109,7 @@ def train(
     objective: Objective,
     settings: TrainingSettings,
     watch: Callable[[Progress], None] | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> TrainingRecord:
     """Train the model in place; it ends with its best weights, in eval mode.
 
@@ -118,8 +120,10 @@ def train(
         objective: what to minimise, and what to stop by.
         settings: how.
         watch: told after every epoch.
+        checkpoint: where to save the state now and then, and to resume from if it is there.
 
     Raises:
+        CheckpointError: if the checkpoint is damaged or of another training.
         TrainingError: if the loss stops being a number.
     """
     if objective.examples == 0:
@@ -132,8 +136,10 @@ def train(
         generator = torch.Generator().manual_seed(settings.seed)
         optimizer = torch.optim.AdamW(_decay_matrices_only(model, settings), lr=settings.learning_rate)
         best = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        if checkpoint is not None:
+            checkpoint.load(model, optimizer, generator, best, record)
         try:
-            _run(model, objective, settings, optimizer, generator, record, best, watch)
+            _run(model, objective, settings, optimizer, generator, record, best, watch, checkpoint)
         except KeyboardInterrupt:
             if record.best_epoch == 0:
                 raise  # nothing has been learnt that could be kept
@@ -152,11 +158,13 @@ def _run(
     record: TrainingRecord,
     best: dict[str, Tensor],
     watch: Callable[[Progress], None] | None,
+    checkpoint: Checkpoint | None,
 ) -> None:
-    started = time.perf_counter()
+    started = time.perf_counter() - record.seconds
     batches = math.ceil(objective.examples / settings.batch_size)
     scheduled = settings.schedule_epochs or settings.max_epochs
-    for epoch in range(1, settings.max_epochs + 1):
+    while not _is_over(record, settings):
+        epoch = record.epochs + 1
         epoch_started = time.perf_counter()
         model.train()
         order = torch.randperm(objective.examples, generator=generator)
@@ -204,12 +212,21 @@ def _run(
                     rate,
                 )
             )
-        if epoch - record.best_epoch >= settings.patience:
-            record.stopped_by = "patience"
-            return
-        if settings.max_seconds is not None and record.seconds >= settings.max_seconds:
-            record.stopped_by = "max_seconds"
-            return
+        if checkpoint is not None and (checkpoint.due() or _is_over(record, settings)):
+            checkpoint.save(model, optimizer, generator, best, record)
+
+
+def _is_over(record: TrainingRecord, settings: TrainingSettings) -> bool:
+    """Whether to stop before the next epoch, and why, in the record. Asked of the record alone, a resume agrees."""
+    if record.epochs and record.epochs - record.best_epoch >= settings.patience:
+        record.stopped_by = "patience"
+    elif record.epochs and settings.max_seconds is not None and record.seconds >= settings.max_seconds:
+        record.stopped_by = "max_seconds"
+    elif record.epochs >= settings.max_epochs:
+        record.stopped_by = "max_epochs"
+    else:
+        return False
+    return True
 
 
 def _decay_matrices_only(model: nn.Module, settings: TrainingSettings) -> list[dict[str, Any]]:
