@@ -1,8 +1,8 @@
 """What parity means here: run a layer and its peer, compare values and every gradient within an error budget.
 
 The truth is ``torch.nn.LSTM`` in float64. The budget (CONVENTIONS 11) is twice the error that plain PyTorch makes in
-the same dtype plus an absolute floor of a few units in the last place of the largest number. For float64, where PyTorch is
-is its own truth, the error of plain PyTorch is the one it makes in float32 scaled by the ratio of the two precisions.
+the same dtype plus an absolute floor of a few units in the last place of the largest number. For float64, where
+PyTorch is its own truth, the error of plain PyTorch is the one it makes in float32 scaled by the ratio of precisions.
 """
 
 from __future__ import annotations

@@ -77,6 +77,8 @@ def reason_against(problem: Problem) -> str | None:
         return f"it computes in {kinds}; this is {str(problem.dtype).removeprefix('torch.')}"
     if problem.transformed:
         return "it has no vmap, jvp or torch.func rules"
+    if problem.tracing:
+        return "torch.jit.trace records PyTorch's operators and would take the result for a constant"
     if problem.autocast:
         return "under autocast PyTorch decides the dtypes"
     return None

@@ -49,6 +49,7 @@ class Problem:
         gates: The caller wants all gates and cell states back.
         transformed: A torch.func transform (vmap, jvp, grad) or forward-mode AD is under way.
         compiling: Inside torch.compile or torch.export.
+        tracing: Inside torch.jit.trace, which records PyTorch's operators and nothing else.
         autocast: Autocast is on for this device.
         memory: What training keeps for backward: "fast", "lean" or "minimal".
     """
@@ -70,6 +71,7 @@ class Problem:
     gates: bool = False
     transformed: bool = False
     compiling: bool = False
+    tracing: bool = False
     autocast: bool = False
     memory: str = "fast"
 

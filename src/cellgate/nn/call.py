@@ -145,6 +145,12 @@ def prepare(
     if packed is not None and packed.sorted_indices is not None:
         h0, c0 = (_select(state, packed.sorted_indices) for state in (h0, c0))
 
+    tracing = torch.jit.is_tracing()
+    if tracing:
+        # While the jit traces, sizes are tensors: in the zero state they keep the batch free, elsewhere they are ints.
+        h0, c0 = _traced_zeros(module, x) if h0 is None else (h0, c0)
+        steps, batch = int(steps), int(batch)
+
     if lengths is not None:
         known = not capturing and not transformed
         lengths = check_lengths(lengths if batched else _one_length(lengths), batch, steps, values=known)
@@ -175,6 +181,7 @@ def prepare(
         gates=gates,
         transformed=transformed,
         compiling=compiling,
+        tracing=tracing,
         autocast=autocast_on(x.device),
         memory=getattr(module, "memory", "fast"),
     )
@@ -257,6 +264,17 @@ def _initial_state(module: Any, hx: Any, batch: int, batched: bool, x: Tensor) -
         layers = [checked(f"hx[{k}][{n}]", s, directions, layer_sizes[n]) for n, s in enumerate(state)]
         states.append(torch.cat(layers) if uniform else tuple(layers))
     return states[0], states[1]
+
+
+def _traced_zeros(module: Any, x: Tensor) -> tuple[State, State]:
+    directions = 2 if module.bidirectional else 1
+    layers = [
+        [x.new_zeros(directions, x.shape[1], size) for size in sizes]
+        for sizes in (output_sizes(module), hidden_sizes(module))
+    ]
+    uniform = all(len(set(s)) == 1 for s in (hidden_sizes(module), proj_sizes(module)))
+    h0, c0 = (torch.cat(parts) if uniform else tuple(parts) for parts in layers)
+    return h0, c0
 
 
 def _one_length(lengths: Any) -> Any:

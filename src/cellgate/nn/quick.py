@@ -22,6 +22,7 @@ _autocast_on = torch.is_autocast_enabled
 _dispatch_modes = torch._C._len_torch_dispatch_stack
 _function_modes = torch._C._len_torch_function_stack
 _transform = torch._C._functorch.peek_interpreter_stack  # pyright: ignore[reportAttributeAccessIssue]
+_tracing = torch._C._get_tracing_state
 _empty = torch.empty
 _strided = torch.strided
 _threads = torch.get_num_threads
@@ -89,6 +90,7 @@ def run_quick(module: Any, x: Any, hx: Any) -> Any:
         _dispatch_modes()
         or _function_modes()
         or _transform() is not None
+        or _tracing() is not None
         or _autocast_on("cpu")
         or requested_backend() not in ("auto", "cpu")
         or torch.autograd.forward_ad._current_level >= 0

@@ -1,0 +1,223 @@
+"""torch.compile and torch.export: one operator in the graph, any T and B, the backend chosen when the graph runs."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+from tests.parity.compare import only
+from torch import Tensor, nn
+from torch._dynamo.testing import CompileCounterWithBackend
+
+import cellgate
+from cellgate.backends.dispatch import BACKENDS
+
+pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.*. is deprecated:DeprecationWarning")
+
+FLAGS = list(itertools.product((1, 2), (False, True), (False, True), (False, True)))
+RESET = torch.tensor([[0, 1, 0], [1, 0, 0], [0, 0, 1], [0, 0, 0], [0, 1, 1]], dtype=torch.bool)
+WAYS = {
+    "dense": {},
+    "lengths list": {"lengths": [2, 5, 0]},
+    "lengths tensor": {"lengths": torch.tensor([2, 5, 0])},
+    "reset": {"reset": RESET},
+    "both": {"lengths": [2, 5, 0], "reset": RESET},
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_graphs_of_others():
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def layer(flags: tuple, **kwargs) -> cellgate.LSTM:
+    layers, batch_first, bidirectional, projected = flags
+    proj = 2 if projected else 0
+    return cellgate.LSTM(4, 6, layers, True, batch_first, 0.0, bidirectional, proj, **kwargs)
+
+
+def gradients(module: nn.Module, result) -> list[Tensor]:
+    output, (h_n, c_n) = result
+    parts = [*h_n, *c_n] if isinstance(h_n, tuple) else [h_n, c_n]
+    loss = output.square().sum() + sum(s.sum() for s in parts)
+    return list(torch.autograd.grad(loss, list(module.parameters())))
+
+
+@pytest.mark.parametrize("flags", FLAGS[::3], ids=str)
+def test_full_graph_with_gradients(flags: tuple, backend: str):
+    lstm = layer(flags)
+    x = torch.randn(3, 5, 4)
+    with only(backend):
+        want = lstm(x)
+    compiled = torch.compile(lstm, backend="aot_eager", fullgraph=True)
+    with only(backend):
+        got = compiled(x)
+        found = gradients(lstm, got)
+    torch.testing.assert_close(got, want)
+    torch.testing.assert_close(found, gradients(lstm, want), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_ragged_and_reset(way: str):
+    lstm = cellgate.LSTM(4, [6, 3], bidirectional=True)
+    x, kwargs = torch.randn(5, 3, 4), WAYS[way]
+    want = lstm(x, **kwargs)
+    got = torch.compile(lstm, backend="aot_eager", fullgraph=True)(x, **kwargs)
+    torch.testing.assert_close(got, want)
+    torch.testing.assert_close(gradients(lstm, got), gradients(lstm, want), rtol=1e-4, atol=1e-5)
+
+
+def test_inductor():
+    lstm = cellgate.LSTM(4, 6, 2, bidirectional=True)
+    model = nn.Sequential(lstm)
+    x = torch.randn(5, 3, 4)
+    compiled = torch.compile(lambda x: model(x.sin())[0].tanh(), fullgraph=True)
+    want = model(x.sin())[0].tanh()
+    got = compiled(x)
+    torch.testing.assert_close(got, want)
+    for a, b in zip(
+        *(torch.autograd.grad(o.square().sum(), list(lstm.parameters())) for o in (got, want)), strict=True
+    ):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_no_graph_for_every_length():
+    counter = CompileCounterWithBackend("aot_eager")
+    lstm = cellgate.LSTM(4, 6)
+    compiled = torch.compile(lstm, backend=counter, fullgraph=True)
+    for t, b in ((5, 3), (7, 2), (9, 4), (63, 5)):
+        x = torch.randn(t, b, 4)
+        torch._dynamo.mark_dynamic(x, (0, 1))
+        torch.testing.assert_close(compiled(x), lstm(x))
+    assert counter.frame_count == 1
+    assert counter.op_count < 20, "steps must not be nodes of the graph"
+
+
+def test_the_backend_is_chosen_when_the_graph_runs():
+    lstm = cellgate.LSTM(4, 6)
+    compiled = torch.compile(lstm, backend="eager", fullgraph=True)
+    x = torch.randn(5, 3, 4)
+    for name in BACKENDS:
+        if cellgate.info().backends[name] == "ready":
+            with only(name):
+                compiled(x)
+
+
+def test_a_length_out_of_range_is_still_an_error():
+    lstm = cellgate.LSTM(4, 6)
+    compiled = torch.compile(lstm, backend="eager", fullgraph=True)
+    with pytest.raises(cellgate.InputError, match=r"lengths\[1\]: expected 0 to 5 .* got 6"):
+        compiled(torch.randn(5, 3, 4), lengths=torch.tensor([1, 6, 2]))
+
+
+def test_wrong_arguments_are_the_same_errors():
+    compiled = torch.compile(cellgate.LSTM(4, 6), backend="eager")
+    with pytest.raises(cellgate.ShapeError, match="expected 4 features"):
+        compiled(torch.randn(5, 3, 3))
+
+
+def test_packed_input_breaks_the_graph_and_works():
+    lstm = cellgate.LSTM(4, 6)
+    packed = nn.utils.rnn.pack_padded_sequence(torch.randn(5, 3, 4), [5, 3, 1])
+    got = torch.compile(lstm, backend="eager")(packed)
+    torch.testing.assert_close(got, lstm(packed))
+
+
+def test_dropout_draws_in_the_graph():
+    lstm = cellgate.LSTM(4, 6, 2, dropout=0.5)
+    compiled = torch.compile(lstm, backend="aot_eager", fullgraph=True)
+    x = torch.randn(5, 3, 4)
+    torch.manual_seed(3)
+    want = lstm(x)
+    torch.manual_seed(3)
+    torch.testing.assert_close(compiled(x), want)
+    torch.testing.assert_close(compiled.eval()(x), lstm.eval()(x))
+
+
+def test_autocast_inside_a_graph():
+    lstm = cellgate.LSTM(4, 6, 2)
+    x = torch.randn(5, 3, 4)
+
+    def run(x):
+        with torch.autocast("cpu", torch.bfloat16):
+            return lstm(x)[0]
+
+    got = torch.compile(run, backend="aot_eager", fullgraph=True)(x)
+    assert got.dtype == run(x).dtype
+    torch.testing.assert_close(got.float(), lstm(x)[0], rtol=0, atol=0.03)
+    got.float().sum().backward()
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in lstm.parameters())
+
+
+def test_vmap_inside_a_graph():
+    lstm = cellgate.LSTM(4, 6)
+    x = torch.randn(2, 5, 3, 4)
+    compiled = torch.compile(lambda x: torch.vmap(lambda v: lstm(v)[0])(x), backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), torch.stack([lstm(v)[0] for v in x]))
+
+
+def test_cell():
+    cell = cellgate.LSTMCell(4, 6)
+    x = torch.randn(3, 4)
+    got = torch.compile(cell, backend="aot_eager", fullgraph=True)(x)
+    torch.testing.assert_close(got, cell(x))
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("flags", FLAGS[::5], ids=str)
+def test_export_with_any_t_and_b(flags: tuple, strict: bool):
+    lstm = layer(flags)
+    t, b = torch.export.Dim("t"), torch.export.Dim("b")
+    axes = (b, t) if lstm.batch_first else (t, b)
+    program = torch.export.export(
+        lstm, (torch.randn(3, 5, 4),), dynamic_shapes=({0: axes[0], 1: axes[1]},), strict=strict
+    )
+    calls = [node for node in program.graph.nodes if node.op == "call_function"]
+    assert sum("cellgate.lstm" in str(node.target) for node in calls) == 1
+    assert len(calls) < 30, "steps must not be nodes of the graph"
+    for size in ((2, 2), (7, 11), (30, 4)):
+        x = torch.randn(*size, 4)
+        torch.testing.assert_close(program.module()(x), lstm(x))
+
+
+def test_exported_program_trains_and_is_saved(tmp_path):
+    lstm = cellgate.LSTM(4, 6)
+    x = torch.randn(5, 3, 4)
+    program = torch.export.export(lstm, (x,), dynamic_shapes=({0: torch.export.Dim("t")},))
+    torch.export.save(program, tmp_path / "lstm.pt2")
+    loaded = torch.export.load(tmp_path / "lstm.pt2").module()
+    torch.testing.assert_close(loaded(x.repeat(3, 1, 1)), lstm(x.repeat(3, 1, 1)))
+    output, _ = loaded(x)
+    output.square().sum().backward()
+    lstm(x)[0].square().sum().backward()
+    grads = dict(loaded.named_parameters())
+    for name, p in lstm.named_parameters():
+        torch.testing.assert_close(grads[name].grad, p.grad)
+
+
+def test_the_operator_keeps_pytorchs_rules():
+    """torch.library.opcheck: schema, autograd registration, fake kernel and dynamic shapes agree."""
+    lstm = cellgate.LSTM(4, 6, 2)
+    weights = [p.detach().requires_grad_() for p in lstm.parameters()]
+    x = torch.randn(5, 3, 4, requires_grad=True)
+    state = [torch.randn(2, 3, 6, requires_grad=True) for _ in range(2)]
+    arguments = (x, state, weights, [], None, None, None, 5, 3, [6, 6], [0, 0], 1, True, 0.0, "fast")
+    torch.library.opcheck(torch.ops.cellgate.lstm.default, arguments)
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("grad", [False, True], ids=["no_grad", "grad"])
+@pytest.mark.parametrize("hidden", [6, [6, 3]], ids=str)
+def test_trace_by_the_jit(hidden, grad: bool):
+    """Deprecated by PyTorch, still what older exporters use. What the engine writes would be taken for constants."""
+    lstm = cellgate.LSTM(4, hidden, 2, bidirectional=True)
+    with torch.set_grad_enabled(grad):
+        traced = torch.jit.trace(lstm, torch.randn(5, 3, 4), check_trace=False)
+        for t, b in ((5, 3), (7, 2)):
+            x = torch.randn(t, b, 4)
+            torch.testing.assert_close(traced(x), lstm(x))
+    with cellgate.use_backend("cpu"), pytest.raises(cellgate.BackendError):
+        torch.jit.trace(lstm, torch.randn(5, 3, 4), check_trace=False)
