@@ -28,7 +28,8 @@ struct Addresses {
     if (tuple.is_none()) return;
     PyObject* t = tuple.ptr();
     if (!PyTuple_Check(t) || static_cast<size_t>(PyTuple_Size(t)) != expected)
-      throw std::invalid_argument(std::string(name) + ": expected a tuple of " + std::to_string(expected) + " addresses");
+      throw std::invalid_argument(std::string(name) + ": expected a tuple of " + std::to_string(expected) +
+                                  " addresses");
     data = small;
     if (expected > 32) {
       large.resize(expected);

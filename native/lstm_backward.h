@@ -30,9 +30,10 @@ struct BackwardDirection {
   // Gradients in. Each may be null, that is zero; strides may be zero (a gradient broadcast over time or batch).
   Sequence<const S> dy;       // (T, B, P), of the output
   Sequence<const S> dy_more;  // (T, B, P), added to dy
-  Sequence<const S> dy_mask;  // (T, B, P), dy (not dy_more) is multiplied by it: the dropout between this layer and the next
-  const S* dh_n = nullptr;    // (B, P)
-  const S* dc_n = nullptr;    // (B, H)
+  Sequence<const S>
+      dy_mask;  // (T, B, P), dy (not dy_more) is multiplied by it: the dropout between this layer and the next
+  const S* dh_n = nullptr;     // (B, P)
+  const S* dc_n = nullptr;     // (B, H)
   Sequence<const S> dgate[4];  // (T, B, H), of the gates after activation, where a trace is part of the loss
   Sequence<const S> dcell;     // (T, B, H), of the cell states
 

@@ -59,7 +59,8 @@ bool backward_as(const StackShape& shape, const StackBackward& in) {
   S* between[2] = {nullptr, nullptr};
   if (layers > 1) {
     int64_t each = N * D * widest;
-    S* block = static_cast<S*>(scratch(Use::layers, static_cast<size_t>(each * std::min(layers - 1, 2)) * sizeof(S) + 64));
+    S* block =
+        static_cast<S*>(scratch(Use::layers, static_cast<size_t>(each * std::min(layers - 1, 2)) * sizeof(S) + 64));
     if (!block) return false;
     between[0] = block;
     between[1] = block + (layers > 2 ? each : 0);
@@ -83,8 +84,10 @@ bool backward_as(const StackShape& shape, const StackBackward& in) {
     layer.projection_size = P;
     layer.input = input;
     layer.directions = D;
-    if (l > 0) layer.dx = rows(between[l & 1], I);
-    else if (in.dx) layer.dx = {static_cast<S*>(in.dx), in.dx_step, in.dx_row, first};
+    if (l > 0)
+      layer.dx = rows(between[l & 1], I);
+    else if (in.dx)
+      layer.dx = {static_cast<S*>(in.dx), in.dx_step, in.dx_row, first};
 
     SavedLayer saved;
     saved_at = lay_out_saved(saved_shape, size, last, saved_at, saved);

@@ -15,11 +15,11 @@ struct TraceGradient {
 };
 
 struct StackBackward {
-  StackForward forward;  // as it was called; h_n, c_n, packed and weights_change are not used
+  StackForward forward;      // as it was called; h_n, c_n, packed and weights_change are not used
   const void* dy = nullptr;  // of y, by strides (zero strides are welcome), or packed (N, D * P) by row; null: zero
   int64_t dy_step = 0, dy_row = 0;
-  const void* const* dh_n = nullptr;  // a layer each (D, B, P), contiguous; null: zero
-  const void* const* dc_n = nullptr;  // a layer each (D, B, H)
+  const void* const* dh_n = nullptr;     // a layer each (D, B, P), contiguous; null: zero
+  const void* const* dc_n = nullptr;     // a layer each (D, B, H)
   const TraceGradient* trace = nullptr;  // a layer each, or null
   void* dx = nullptr;                    // out (T, B, I) by strides, or packed (N, I) by row; null: not wanted
   int64_t dx_step = 0, dx_row = 0;

@@ -23,6 +23,7 @@ class BackwardMember {
     share_ = job.split_units ? 0 : me_;
     first_place_ = job.shares.begin(share_);
     cells_ = job.cells + me_ * job.B;
+    ahead_ = job.ahead + me_ * job.B;
   }
 
   void run() {
@@ -54,6 +55,8 @@ class BackwardMember {
   uint32_t round_ = 0;
   int64_t first_place_;
   CellRow<S>* cells_;
+  RowAhead* ahead_;
+  bool have_ahead_ = false;
   bool sums_begun_ = false;
   // Gate gradients of the step taken before the one under way, of my share.
   S* const* da_before_ = nullptr;
@@ -224,19 +227,34 @@ class BackwardMember {
     }
   }
 
+  // What step q will read of the n rows of the step before it. Gates and cell states that are computed again are at hand.
+  void set_ahead(int64_t q, int64_t n) {
+    have_ahead_ = q < job_.T && !job_.checkpoints;
+    if (!have_ahead_) return;
+    const int64_t t = job_.step(q);
+    for (int64_t k = 0; k < n; ++k) {
+      const int64_t b = batch_row(k), place = first_place_ + k, before = job_.before(t, place);
+      const bool active = t < job_.shares.length(place);
+      for (int g = 0; g < 4; ++g) ahead_[k].array[g] = job_.recompute || !active ? nullptr : way_.gate[g].at(t, b);
+      ahead_[k].array[4] = active && before >= 0 ? way_.cell.at(before, b) : nullptr;
+      ahead_[k].array[5] = active ? at_or_null(way_.dy, t, b) : nullptr;
+    }
+  }
+
   // sums[r] = rows k + r of `left` times the panel, for r < count.
-  static void product_tile(const S* const* left, int64_t count, const Panel<S>& panel, int64_t depth, S (*sums)[kWidth]) {
+  static void product_tile(const S* const* left, int64_t count, const Panel<S>& panel, int64_t depth, S (*sums)[kWidth],
+                           Ahead ahead) {
     S* to[V::tile_rows];
     for (int64_t r = 0; r < count; ++r) to[r] = sums[r];
     auto run = GemmTiles<S, false, true>::get(static_cast<int>(count), panel.vectors);
-    run({left, 0}, panel.b, panel.stride, depth, {to, 0, V::lanes, false});
+    run({left, 0}, panel.b, panel.stride, depth, {to, 0, V::lanes, false}, ahead);
   }
 
   // Calls visit(k, sums, panel) for every row k < n and each of my panels, sums holding the row's product with the panel of
   // `packed`; rows from `fresh` on have none, their sums are zero.
   template <class Visit>
   void for_tiles(const S* const* left, const S* packed, int64_t depth, int64_t columns, int64_t fresh, int64_t n,
-                 Visit visit) {
+                 bool fetch, Visit visit) {
     alignas(64) S sums[V::tile_rows][kWidth];
     int64_t j0 = 0, j1 = panel_count<S>(columns);
     if (job_.split_units) j0 = panel_begin(columns), j1 = panel_end(columns);
@@ -245,7 +263,14 @@ class BackwardMember {
       Cuts cuts(fresh, V::tile_rows);
       for (int64_t p = 0; p < cuts.parts; ++p) {
         const int64_t k = cuts.begin(p), count = cuts.begin(p + 1) - k;
-        product_tile(left + k, count, panel, depth, sums);
+        const void* blocks[V::tile_rows * kAheadArrays];
+        Ahead ahead{blocks, 0};
+        if (fetch) {
+          for (int64_t r = 0; r < count; ++r)
+            for (const void* array : ahead_[k + r].array)
+              if (array) blocks[ahead.count++] = static_cast<const S*>(array) + panel.first;
+        }
+        product_tile(left + k, count, panel, depth, sums, ahead);
         for (int64_t r = 0; r < count; ++r) visit(k + r, sums[r], panel);
       }
       for (int64_t k = fresh; k < n; ++k) {
@@ -261,20 +286,22 @@ class BackwardMember {
     const int64_t n = active(q), fresh = smaller(n, active_before_), G = 4 * job_.H, H = job_.H;
     if (n < active_before_) finish_rows(q);
     set_cells(rows, q, in_chunk, at, n, fresh);
+    set_ahead(q + 1, n);
     if (!job_.projected) {
-      for_tiles(da_before_, job_.packed_hh, G, H, fresh, n, [&](int64_t k, S* dh, const Panel<S>& panel) {
+      for_tiles(da_before_, job_.packed_hh, G, H, fresh, n, have_ahead_, [&](int64_t k, S* dh, const Panel<S>& panel) {
         add_outside(cells_[k], dh, panel.first, columns_of(panel));
         cell_gradients(cells_[k], dh, panel.first, columns_of(panel), H);
       });
     } else {
-      for_tiles(da_before_, job_.packed_hh, G, job_.P, fresh, n, [&](int64_t k, S* dh, const Panel<S>& panel) {
+      for_tiles(da_before_, job_.packed_hh, G, job_.P, fresh, n, false, [&](int64_t k, S* dh, const Panel<S>& panel) {
         add_outside(cells_[k], dh, panel.first, columns_of(panel));
         copy_row(dh, rows.dh_row[at + k] + panel.first, columns_of(panel));
       });
       if (job_.split_units) meet();
-      for_tiles(rows.dh_row + at, job_.packed_hr, job_.P, H, n, n, [&](int64_t k, S* dm, const Panel<S>& panel) {
-        cell_gradients(cells_[k], dm, panel.first, columns_of(panel), H);
-      });
+      for_tiles(rows.dh_row + at, job_.packed_hr, job_.P, H, n, n, have_ahead_,
+                [&](int64_t k, S* dm, const Panel<S>& panel) {
+                  cell_gradients(cells_[k], dm, panel.first, columns_of(panel), H);
+                });
     }
     if (job_.split_units) meet();
     da_before_ = rows.da + at;
@@ -287,10 +314,11 @@ class BackwardMember {
     if (count <= 0) return;
     const int64_t t = job_.step(q - 1);
     if (way_.dh0) {
-      for_tiles(da_before_ + n, job_.packed_hh, 4 * H, job_.P, count, count, [&](int64_t k, S* dh, const Panel<S>& panel) {
-        const bool cut = job_.is_cut(t, first_place_ + n + k);
-        copy_row(cut ? nullptr : dh, way_.dh0 + batch_row(n + k) * job_.P + panel.first, columns_of(panel));
-      });
+      for_tiles(da_before_ + n, job_.packed_hh, 4 * H, job_.P, count, count, false,
+                [&](int64_t k, S* dh, const Panel<S>& panel) {
+                  const bool cut = job_.is_cut(t, first_place_ + n + k);
+                  copy_row(cut ? nullptr : dh, way_.dh0 + batch_row(n + k) * job_.P + panel.first, columns_of(panel));
+                });
     }
     if (way_.dc0 && (!job_.split_units || me_ == 0)) {
       for (int64_t k = n; k < n + count; ++k) {
@@ -317,7 +345,8 @@ class BackwardMember {
     sums_begun_ = true;
     if (job_.want_weights) {
       for (int64_t j = panel_begin(G); j < panel_end(G); ++j)
-        sum_product(rows.left, all, total, panel_in_place(rows.da_block, job_.stride, G, j, true), job_.sums, job_.stride, add);
+        sum_product(rows.left, all, total, panel_in_place(rows.da_block, job_.stride, G, j, true), job_.sums,
+                    job_.stride, add);
     }
     if (way_.dw_hr) {
       for (int64_t j = panel_begin(H); j < panel_end(H); ++j)
@@ -329,7 +358,7 @@ class BackwardMember {
   void pack_ones(S* left, int64_t r0, int64_t r1, int64_t total) {
     constexpr int64_t R = V::tile_rows;
     const int64_t column = job_.left_columns - 1, tile = column / R * R, width = column - tile + 1;
-    for (int64_t r = r0; r < r1; ++r) left[tile * total + r * width + width - 1] = S(1);
+    for (int64_t r = r0; r < r1; ++r) left[tile / R * left_tile_size<S>(total) + r * width + width - 1] = S(1);
   }
 
   void write_weights() {
@@ -380,7 +409,8 @@ int backward_threads(const BackwardCall<S>& call) {
   int64_t work = 0;
   for (int l = 0; l < call.layers; ++l) {
     const BackwardLayer<S>& layer = call.layer[l];
-    work += call.steps * call.batch * layer.directions * 8 * layer.hidden_size * (layer.input_size + layer.projection_size);
+    work +=
+        call.steps * call.batch * layer.directions * 8 * layer.hidden_size * (layer.input_size + layer.projection_size);
   }
   return static_cast<int>(smaller<int64_t>(call.threads, 1 + work / kWorthThread));
 }

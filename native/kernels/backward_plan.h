@@ -48,8 +48,10 @@ struct RowShares {
     if (!lengths) return high - low;
     while (low < high) {
       int64_t middle = (low + high) / 2;
-      if (length(middle) > t) low = middle + 1;
-      else high = middle;
+      if (length(middle) > t)
+        low = middle + 1;
+      else
+        high = middle;
     }
     return low - first;
   }
@@ -74,17 +76,23 @@ struct RowShares {
 // What one chunk holds: pointers to its rows, `count` of them, step after step and share after share.
 template <class S>
 struct ChunkRows {
-  const S** x;      // input of the layer
-  const S** h;      // h of the step before, a row of zeros where there is none
-  S** da;           // gate gradients (4H); when gates are recomputed, the gates first
-  S** dx;           // or unused
-  S* da_block;      // where da's rows lie
-  S* left;          // [x | h | 1], packed for the weight gradients
-  S** dh_row;       // with a projection: complete dh (P) of each row
+  const S** x;  // input of the layer
+  const S** h;  // h of the step before, a row of zeros where there is none
+  S** da;       // gate gradients (4H); when gates are recomputed, the gates first
+  S** dx;       // or unused
+  S* da_block;  // where da's rows lie
+  S* left;      // [x | h | 1], packed for the weight gradients
+  S** dh_row;   // with a projection: complete dh (P) of each row
   S* dh;
-  S* left_hr;       // the same, packed for the gradient of the projection
-  S* raw;           // with a projection: o * tanh(c) (H) of each row
-  S* cell;          // with cell checkpoints: c (H) of each row
+  S* left_hr;  // the same, packed for the gradient of the projection
+  S* raw;      // with a projection: o * tanh(c) (H) of each row
+  S* cell;     // with cell checkpoints: c (H) of each row
+};
+
+// Where a row's arrays of the next step lie: four gates, the cell state before, dy.
+constexpr int kAheadArrays = 6;
+struct RowAhead {
+  const void* array[kAheadArrays];
 };
 
 constexpr int64_t kChunkBytes = int64_t{2} << 20;  // of gate gradients
@@ -98,20 +106,21 @@ struct BackwardJob {
   const BackwardDirection<S>* way;
   int64_t T, B, I, H, P;
   int members;
-  bool split_units;   // members share hidden units instead of batch rows, and meet at every step
+  bool split_units;  // members share hidden units instead of batch rows, and meet at every step
   bool want_weights, want_dx, recompute, projected, checkpoints;
   int64_t chunk_steps, chunk_rows;
-  int64_t stride;     // of a row of gate gradients: never a power of two, which would crowd few cache sets
+  int64_t stride;  // of a row of gate gradients: never a power of two, which would crowd few cache sets
   int64_t left_columns;
 
   RowShares shares;
   Epoch* arrived;
   int64_t* sorted;
-  S* zeros;           // a row of zeros
+  S* zeros;  // a row of zeros
   S *packed_hh, *packed_ih, *packed_hr, *packed_ih_t, *packed_hh_t;
   S* dc;              // (B, H) by place
   S* sums;            // [x | h | 1]^T da: (I + P + 1, stride)
   CellRow<S>* cells;  // (members, B): the rows of the step under way
+  RowAhead* ahead;    // (members, B): what their next step reads
   ChunkRows<S> chunk[2];
 
   void lay_out(const BackwardCall<S>& c, const BackwardLayer<S>& l, const BackwardDirection<S>& w, int team) {
@@ -150,16 +159,17 @@ struct BackwardJob {
     dc = arena.take<S>(B * H);
     sums = want_weights ? arena.take<S>(left_columns * stride) : nullptr;
     cells = arena.take<CellRow<S>>(members * B);
+    ahead = arena.take<RowAhead>(members * B);
     for (ChunkRows<S>& rows : chunk) {
       rows.x = arena.take<const S*>(chunk_rows);
       rows.h = arena.take<const S*>(chunk_rows);
       rows.da = arena.take<S*>(chunk_rows);
       rows.dx = arena.take<S*>(chunk_rows);
       rows.da_block = arena.take<S>(chunk_rows * stride);
-      rows.left = want_weights ? arena.take_padded<S>(chunk_rows * left_columns) : nullptr;
+      rows.left = want_weights ? arena.take<S>(packed_left_size<S>(chunk_rows, left_columns)) : nullptr;
       rows.dh_row = projected ? arena.take<S*>(chunk_rows) : nullptr;
       rows.dh = projected ? arena.take_padded<S>(chunk_rows * P) : nullptr;
-      rows.left_hr = projected ? arena.take_padded<S>(chunk_rows * P) : nullptr;
+      rows.left_hr = projected ? arena.take<S>(packed_left_size<S>(chunk_rows, P)) : nullptr;
       rows.raw = projected ? arena.take_padded<S>(chunk_rows * H) : nullptr;
       rows.cell = checkpoints ? arena.take<S>(chunk_rows * H) : nullptr;
     }

@@ -23,10 +23,10 @@ struct CellRow {
   const S* dh_n;  // the row's last step: the gradient of h_n arrives here
   const S* dgate[4];
   const S* dcell;
-  S* dc;      // carried from step to step; read and replaced
-  S* da;      // out, four planes of H
-  S* raw;     // out, o * tanh(c), for the gradient of a projection
-  bool cut;   // dh and dc from the step after do not reach this one
+  S* dc;     // carried from step to step; read and replaced
+  S* da;     // out, four planes of H
+  S* raw;    // out, o * tanh(c), for the gradient of a projection
+  bool cut;  // dh and dc from the step after do not reach this one
 };
 
 // dh (n units from u on) += what reaches h from outside the recurrence. Where `cut`, what dh held does not count.

@@ -28,9 +28,9 @@ struct Panel {
   const S* b;
   int64_t first;  // its first column
   int vectors;
-  int64_t last;  // columns of its last vector that exist
+  int64_t last;    // columns of its last vector that exist
   int64_t stride;  // from row to row
-  bool whole;  // reading the last vector whole is allowed
+  bool whole;      // reading the last vector whole is allowed
   Panel(const S* packed, int64_t depth, int64_t columns, int64_t j) : first(j * panel_width<S>()) {
     constexpr int64_t L = Vec<S>::lanes;
     int64_t width = smaller(columns - first, panel_width<S>());
@@ -56,7 +56,8 @@ constexpr int64_t panel_count(int64_t columns) {
 
 // Packs panels [first, last) of a row-major (depth, columns) matrix, rows `stride` apart.
 template <class S>
-void pack_panels(const S* source, int64_t stride, int64_t depth, int64_t columns, S* packed, int64_t first, int64_t last) {
+void pack_panels(const S* source, int64_t stride, int64_t depth, int64_t columns, S* packed, int64_t first,
+                 int64_t last) {
   using V = Vec<S>;
   constexpr int64_t L = V::lanes;
   for (int64_t j = first; j < last; ++j) {
@@ -101,8 +102,8 @@ void pack_panels_transposed(const S* source, int64_t stride, int64_t depth, int6
 //   b      packed (depth, columns)
 //   c      rows pointers, each to columns scalars; may not overlap a
 template <class S>
-void rows_product(const S* const* a, int64_t rows, int64_t depth, const S* b, int64_t columns, int64_t first, int64_t last,
-                  S* const* c, bool add) {
+void rows_product(const S* const* a, int64_t rows, int64_t depth, const S* b, int64_t columns, int64_t first,
+                  int64_t last, S* const* c, bool add) {
   if (rows == 0) return;
   Cuts cuts(rows, Vec<S>::tile_rows);
   for (int64_t j = first; j < last; ++j) {
@@ -112,14 +113,26 @@ void rows_product(const S* const* a, int64_t rows, int64_t depth, const S* b, in
       for (int64_t part = 0; part < cuts.parts; ++part) {
         int64_t m = cuts.begin(part);
         auto run = GemmTiles<S, false, true>::get(static_cast<int>(cuts.begin(part + 1) - m), panel.vectors);
-        run({a + m, k}, panel.b + k * panel.stride, panel.stride, deep, {c + m, panel.first, panel.last, add || k > 0});
+        run({a + m, k}, panel.b + k * panel.stride, panel.stride, deep, {c + m, panel.first, panel.last, add || k > 0},
+            {});
       }
     }
   }
 }
 
-// Left operand of sum_product, packed: tile i of tile_rows columns (the last one of what remains) as [r][its columns],
-// beginning at i * tile_rows * count. Several sources lie side by side in it. This packs the rows [r0, r1) of one source.
+// Left operand of sum_product, packed: tile i of tile_rows columns (the last one of what remains) as [r][its columns].
+// Several sources lie side by side in it. Tiles begin left_tile_size() apart, a cache line more than they hold, so that
+// their beginnings do not crowd one set of the cache.
+template <class S>
+constexpr int64_t left_tile_size(int64_t count) {
+  return round_up(Vec<S>::tile_rows * count, 64 / sizeof(S)) + 64 / sizeof(S);
+}
+template <class S>
+constexpr int64_t packed_left_size(int64_t count, int64_t columns) {
+  return ceil_div(columns, Vec<S>::tile_rows) * left_tile_size<S>(count);
+}
+
+// Packs the rows [r0, r1) of one source.
 //
 //   rows     count pointers, each to `columns` scalars
 //   column0  where this source's columns begin among the `all` columns
@@ -128,33 +141,21 @@ void pack_left(const S* const* rows, int64_t r0, int64_t r1, int64_t count, int6
                int64_t all) {
   using V = Vec<S>;
   constexpr int64_t R = V::tile_rows;
-  // Some tiles at a time: the rows are then read in long pieces, and the tiles written stay in the first-level cache.
-  constexpr int64_t group = 8;
-  struct Piece {
-    S* to;
-    int64_t from, n, width;
-  };
-  for (int64_t m = 0; m < columns;) {
-    Piece piece[group];
-    int64_t pieces = 0;
-    for (; pieces < group && m < columns; ++pieces) {
-      int64_t at = column0 + m, tile = at / R * R;
-      int64_t width = smaller(R, all - tile);
-      int64_t n = smaller(tile + width - at, columns - m);
-      piece[pieces] = {packed + tile * count + (at - tile) + r0 * width, m, n, width};
-      m += n;
-    }
-    for (int64_t r = r0; r < r1; ++r) {
-      for (int64_t i = 0; i < pieces; ++i) {
-        Piece& p = piece[i];
-        const S* from = rows[r] + p.from;
-        if constexpr (V::lanes >= R) {
-          V::load_n(from, p.n).store_n(p.to, p.n);
-        } else {
-          for (int64_t e = 0; e < p.n; ++e) p.to[e] = from[e];
-        }
-        p.to += p.width;
+  const int64_t tile_size = left_tile_size<S>(count);
+  for (int64_t r = r0; r < r1; ++r) {
+    const S* from = rows[r];
+    if (r + 2 < r1)
+      for (int64_t m = 0; m < columns; m += 64 / sizeof(S)) __builtin_prefetch(rows[r + 2] + m, 0, 2);
+    int64_t tile = column0 / R, lane = column0 % R;
+    for (int64_t m = 0; m < columns; ++tile, lane = 0) {
+      const int64_t width = smaller(R, all - tile * R), n = smaller(width - lane, columns - m);
+      S* to = packed + tile * tile_size + r * width + lane;
+      if (V::lanes >= R) {
+        V::load_n(from + m, n).store_n(to, n);
+      } else {
+        for (int64_t e = 0; e < n; ++e) to[e] = from[m + e];
       }
+      m += n;
     }
   }
 }
@@ -169,14 +170,17 @@ void sum_product(const S* left, int64_t columns, int64_t count, const Panel<S>& 
     int have = static_cast<int>(smaller(R, columns - m));
     S* rows[R];
     for (int r = 0; r < have; ++r) rows[r] = c + (m + r) * stride;
-    auto run = panel.whole ? GemmTiles<S, true, true>::get(have, panel.vectors) : GemmTiles<S, true, false>::get(have, panel.vectors);
-    run({left + m * count}, panel.b, panel.stride, count, {rows, panel.first, panel.last, add});
+    auto run = panel.whole ? GemmTiles<S, true, true>::get(have, panel.vectors)
+                           : GemmTiles<S, true, false>::get(have, panel.vectors);
+    run({left + m / R * left_tile_size<S>(count)}, panel.b, panel.stride, count, {rows, panel.first, panel.last, add},
+        {});
   }
 }
 
 // to[n * to_stride + m] = from[m * from_stride + n] for m < rows, n in [n0, n1).
 template <class S>
-void copy_transposed(const S* from, int64_t from_stride, int64_t rows, int64_t n0, int64_t n1, S* to, int64_t to_stride) {
+void copy_transposed(const S* from, int64_t from_stride, int64_t rows, int64_t n0, int64_t n1, S* to,
+                     int64_t to_stride) {
   using V = Vec<S>;
   constexpr int64_t L = V::lanes;
   for (int64_t n = n0; n < n1; n += L) {

@@ -39,10 +39,21 @@ struct TileTarget {
   bool add;        // += instead of =
 };
 
+// Memory that will be needed soon: blocks of one panel's width, fetched while the arithmetic of a tile runs.
+struct Ahead {
+  const void* const* block;
+  int64_t count;
+};
+template <class S>
+CELLGATE_INLINE void fetch_block(const void* block) {
+  constexpr int64_t bytes = panel_width<S>() * static_cast<int64_t>(sizeof(S));
+  for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(static_cast<const char*>(block) + at, 0, 2);
+}
+
 // Whole: the last vector of a row of B may be read whole, though fewer lanes of it may count.
 template <class S, int Rows, int Vectors, bool Packed, bool Whole>
 __attribute__((noinline)) void gemm_tile(TileLeft<S, Packed> left, const S* __restrict b, int64_t stride, int64_t count,
-                                         const TileTarget<S>& out) {
+                                         const TileTarget<S>& out, Ahead ahead) {
   using V = Vec<S>;
   constexpr int L = V::lanes;
   // Below eight accumulators the latency of a multiply-add shows; even and odd k then go to accumulators of their own.
@@ -76,6 +87,7 @@ __attribute__((noinline)) void gemm_tile(TileLeft<S, Packed> left, const S* __re
   };
   int64_t k = 0;
   for (; k + 4 <= count; k += 4) {
+    if (ahead.count > 0) fetch_block<S>(ahead.block[--ahead.count]);
     step(k, 0);
     step(k + 1, 1 % Ways);
     step(k + 2, 0);
@@ -104,25 +116,35 @@ __attribute__((noinline)) void gemm_tile(TileLeft<S, Packed> left, const S* __re
 // The tile for a number of rows and vectors known at run time.
 template <class S, bool Packed, bool Whole>
 struct GemmTiles {
-  using Function = void (*)(TileLeft<S, Packed>, const S*, int64_t, int64_t, const TileTarget<S>&);
+  using Function = void (*)(TileLeft<S, Packed>, const S*, int64_t, int64_t, const TileTarget<S>&, Ahead);
   static constexpr int max_rows = Vec<S>::tile_rows;
   template <int R>
   static Function of_vectors(int vectors) {
     switch (vectors) {
-      case 1: return gemm_tile<S, R, 1, Packed, Whole>;
-      case 2: return gemm_tile<S, R, 2, Packed, Whole>;
-      case 3: return gemm_tile<S, R, 3, Packed, Whole>;
-      default: return gemm_tile<S, R, 4, Packed, Whole>;
+      case 1:
+        return gemm_tile<S, R, 1, Packed, Whole>;
+      case 2:
+        return gemm_tile<S, R, 2, Packed, Whole>;
+      case 3:
+        return gemm_tile<S, R, 3, Packed, Whole>;
+      default:
+        return gemm_tile<S, R, 4, Packed, Whole>;
     }
   }
   static Function get(int rows, int vectors) {
     switch (rows) {
-      case 1: return of_vectors<1>(vectors);
-      case 2: return of_vectors<2>(vectors);
-      case 3: return of_vectors<smaller(3, max_rows)>(vectors);
-      case 4: return of_vectors<smaller(4, max_rows)>(vectors);
-      case 5: return of_vectors<smaller(5, max_rows)>(vectors);
-      default: return of_vectors<smaller(6, max_rows)>(vectors);
+      case 1:
+        return of_vectors<1>(vectors);
+      case 2:
+        return of_vectors<2>(vectors);
+      case 3:
+        return of_vectors<smaller(3, max_rows)>(vectors);
+      case 4:
+        return of_vectors<smaller(4, max_rows)>(vectors);
+      case 5:
+        return of_vectors<smaller(5, max_rows)>(vectors);
+      default:
+        return of_vectors<smaller(6, max_rows)>(vectors);
     }
   }
 };
