@@ -157,7 +157,7 @@ def _settings(params: dict[str, Any], examples: int, folds: int) -> TrainingSett
     """Epochs and patience by the steps in an epoch: few windows need many passes."""
     steps = math.ceil(examples / params["batch_size"])
     return TrainingSettings(
-        max_epochs=params["max_epochs"] or max(20, 300 // steps),
+        max_epochs=params["max_epochs"] or max(60, 300 // steps),
         max_seconds=params["max_seconds"],
         batch_size=params["batch_size"],
         learning_rate=params["learning_rate"],
