@@ -56,7 +56,8 @@ struct Addresses {
     if (tuple.is_none()) return;
     PyObject* t = tuple.ptr();
     if (!PyTuple_Check(t) || static_cast<size_t>(PyTuple_GET_SIZE(t)) != expected)
-      throw std::invalid_argument(std::string(name) + ": expected a tuple of " + std::to_string(expected) + " addresses");
+      throw std::invalid_argument(std::string(name) + ": expected a tuple of " + std::to_string(expected) +
+                                  " addresses");
     data = small;
     if (expected > 32) {
       large.resize(expected);
@@ -94,8 +95,8 @@ void stack_forward(const cellgate::StackShape& shape, int64_t steps, int64_t bat
                    int64_t rows, uintptr_t batch_sizes, nb::handle masks, uintptr_t saved, int keep, int64_t every,
                    bool weights_change, nb::handle packed) {
   const size_t layers = shape.layers.size();
-  Addresses w(weights, weight_count(shape), "weights"), h(h0, layers, "h0"), c(c0, layers, "c0"), hn(h_n, layers, "h_n"),
-      cn(c_n, layers, "c_n"), m(masks, layers - 1, "masks"),
+  Addresses w(weights, weight_count(shape), "weights"), h(h0, layers, "h0"), c(c0, layers, "c0"),
+      hn(h_n, layers, "h_n"), cn(c_n, layers, "c_n"), m(masks, layers - 1, "masks"),
       p(packed, layers * static_cast<size_t>(shape.directions), "packed");
   cellgate::StackForward call;
   call.steps = steps;
@@ -154,30 +155,34 @@ NB_MODULE(_native, m) {
         "y[j] = sigmoid or tanh of x[j] for n scalars at the addresses x and y (for tests).");
 
   nb::class_<cellgate::StackShape>(m, "Stack", "Shapes of a stack of layers.")
-      .def("__init__",
-           [](cellgate::StackShape* self, int scalar, int directions, bool bias,
-              const std::vector<std::tuple<int64_t, int64_t, int64_t>>& layers) {
-             new (self) cellgate::StackShape(make_stack(scalar, directions, bias, layers));
-           },
-           "scalar"_a, "directions"_a, "bias"_a, "layers"_a,
-           "scalar: 0 float32, 1 float64. layers: (input, hidden, projection or 0) of each.")
+      .def(
+          "__init__",
+          [](cellgate::StackShape* self, int scalar, int directions, bool bias,
+             const std::vector<std::tuple<int64_t, int64_t, int64_t>>& layers) {
+            new (self) cellgate::StackShape(make_stack(scalar, directions, bias, layers));
+          },
+          "scalar"_a, "directions"_a, "bias"_a, "layers"_a,
+          "scalar: 0 float32, 1 float64. layers: (input, hidden, projection or 0) of each.")
       .def("forward", &stack_forward, "steps"_a, "batch"_a, "x"_a, "x_step"_a, "x_row"_a, "y"_a, "y_step"_a, "y_row"_a,
            "weights"_a, "h0"_a.none(), "c0"_a.none(), "h_n"_a, "c_n"_a, "threads"_a, "lengths"_a = 0, "reset"_a = 0,
            "rows"_a = 0, "batch_sizes"_a = 0, "masks"_a.none() = nb::none(), "saved"_a = 0, "keep"_a = 0, "every"_a = 1,
            "weights_change"_a = false, "packed"_a.none() = nb::none(),
            "Run the stack; the arguments are those of native/stack.h, arrays by address, groups of them as tuples.")
-      .def("saved_size",
-           [](const cellgate::StackShape& self, int64_t steps, int64_t batch, int64_t rows, int keep, int64_t every,
-              bool dropout) {
-             return cellgate::saved_size(self, steps, batch, rows, static_cast<cellgate::Keep>(keep), every, dropout);
-           }, "steps"_a, "batch"_a, "rows"_a, "keep"_a, "every"_a, "dropout"_a,
-           "Scalars of the block that a training forward fills (native/saved.h).");
+      .def(
+          "saved_size",
+          [](const cellgate::StackShape& self, int64_t steps, int64_t batch, int64_t rows, int keep, int64_t every,
+             bool dropout) {
+            return cellgate::saved_size(self, steps, batch, rows, static_cast<cellgate::Keep>(keep), every, dropout);
+          },
+          "steps"_a, "batch"_a, "rows"_a, "keep"_a, "every"_a, "dropout"_a,
+          "Scalars of the block that a training forward fills (native/saved.h).");
   cellgate::python::bind_backward(m.attr("Stack"));
-  m.def("cache_statistics",
-        [] {
-          cellgate::PackStatistics s = cellgate::pack_statistics();
-          return std::make_tuple(s.entries, s.bytes, s.hits, s.misses);
-        },
-        "Entries, bytes, hits and misses of the cache of packed weights.");
+  m.def(
+      "cache_statistics",
+      [] {
+        cellgate::PackStatistics s = cellgate::pack_statistics();
+        return std::make_tuple(s.entries, s.bytes, s.hits, s.misses);
+      },
+      "Entries, bytes, hits and misses of the cache of packed weights.");
   m.def("clear_cache", &cellgate::pack_clear, "Forget all packed weights.");
 }

@@ -1,8 +1,8 @@
 """The native engine: our own kernels for the CPU, forward, backward and one step at a time.
 
-The only importer of ``cellgate._native``, which is compiled from ``native/`` and never sees a tensor: this module hands it
-addresses, strides and sizes. Without the compiled module every problem is refused with the reason, and the other backends
-go on as before.
+The only importer of ``cellgate._native``, which is compiled from ``native/`` and never sees a tensor: this module hands
+it addresses, strides and sizes. Without the compiled module every problem is refused with the reason, and the other
+backends go on as before.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def unavailable() -> str | None:
     """Return why this installation has no native engine, or None if it has one."""
     if _native is None:
         return (
-            f"the native core is not built in this installation ({_why_not}), so layers run at the speed of torch.nn.LSTM; "
+            f"the native core is not built in this installation ({_why_not}), "
+            "so layers run at the speed of torch.nn.LSTM; "
             "to have it, reinstall cellgate from a wheel, or from source with a C++ compiler"
         )
     return None
@@ -119,7 +120,9 @@ def _infer(stack: Any, problem: Problem, inputs: Inputs, threads: int) -> Result
     weights = [_contiguous(w) for layer in inputs.weights for cell in layer for w in cell if w is not None]
     h0, c0 = _state_parts(inputs.h0), _state_parts(inputs.c0)
     masks = None if inputs.dropout_masks is None else [_contiguous(mask) for mask in inputs.dropout_masks]
-    lengths, sizes, reset = (None if t is None else _contiguous(t) for t in (inputs.lengths, inputs.batch_sizes, inputs.reset))
+    lengths, sizes, reset = (
+        None if t is None else _contiguous(t) for t in (inputs.lengths, inputs.batch_sizes, inputs.reset)
+    )
 
     y = cpu_autograd.empty_output(problem, x)
     h_n = cpu_autograd.empty_states(problem, problem.output_sizes, x)

@@ -1,11 +1,11 @@
 """Training on the native engine: the whole stack is one node of the autograd graph.
 
-Forward leaves one block of memory for backward (``native/saved.h``): by ``memory``, gates and cell states ("fast"), cell
-states alone ("lean"), or the cell state of every 16th step ("minimal"); what is missing is computed again, chunk by
-chunk, from the input and the output. Backward is one native call that returns every gradient.
+Forward leaves one block of memory for backward (``native/saved.h``): by ``memory``, gates and cell states ("fast"),
+cell states alone ("lean"), or the cell state of every 16th step ("minimal"); what is missing is computed again, chunk
+by chunk, from the input and the output. Backward is one native call that returns every gradient.
 
-A backward pass that is itself recorded (``create_graph=True``) runs the reference backend on the same inputs instead, so
-gradients of gradients are exact.
+A backward pass that is itself recorded (``create_graph=True``) runs the reference backend on the same inputs instead,
+so gradients of gradients are exact.
 """
 
 from __future__ import annotations
@@ -213,7 +213,7 @@ def _recorded_backward(ctx: Any, dy: Tensor | None, *grads: Tensor | None) -> tu
     return None, *(next(found) if need else None for need in needs)
 
 
-# ---- shapes and addresses ----------------------------------------------------------------------------------------------
+# ---- shapes and addresses --------------------------------------------------------------------------------------------
 
 
 def plain_rows(t: Tensor) -> Tensor:
@@ -228,6 +228,7 @@ def strides(t: Tensor) -> tuple[int, int]:
 
 
 def addresses(tensors: Sequence[Tensor | None]) -> tuple[int, ...]:
+    """Return where each tensor begins, 0 for one that is not there."""
     return tuple([0 if t is None else t.data_ptr() for t in tensors])
 
 
@@ -251,6 +252,7 @@ def _parts(state: State | None) -> tuple[Tensor, ...]:
 
 
 def empty_states(problem: Problem, sizes: tuple[int, ...], x: Tensor) -> list[Tensor]:
+    """Return memory for h_n or c_n in the form of ``State``: one tensor, or one (D, B, size) a layer."""
     if problem.uniform:
         return [x.new_empty(problem.layers * problem.directions, problem.batch, sizes[0])]
     return [x.new_empty(problem.directions, problem.batch, size) for size in sizes]
@@ -278,11 +280,11 @@ def _plain_extras(inputs: Inputs) -> tuple[Tensor | None, Tensor | None, Tensor 
     return lengths, sizes, reset, masks
 
 
-# ---- traces ------------------------------------------------------------------------------------------------------------
+# ---- traces ----------------------------------------------------------------------------------------------------------
 
 
 def _trace_views(saved: Tensor, problem: Problem) -> list[Tensor]:
-    """Return, layer by layer, gates (T, B, D, 4, H), cells (T, B, D, H) and, but for the last layer, output (T, B, D*P).
+    """Return, layer by layer, gates (T, B, D, 4, H), cells (T, B, D, H) and, but for the last, output (T, B, D*P).
 
     This is the block of ``native/saved.h`` seen again: its arrays, each beginning at a multiple of 32 scalars.
     """
@@ -318,5 +320,6 @@ def _gates(problem: Problem, output: Tensor, trace: Sequence[Tensor]) -> tuple[G
     for layer, size in enumerate(problem.output_sizes):
         four, cell = trace[3 * layer : 3 * layer + 2]
         h = output if layer == problem.layers - 1 else trace[3 * layer + 2]
-        layers.append(Gates(*four.unbind(3), cell, h.unflatten(-1, (problem.directions, size))))
+        i, f, g, o = four.unbind(3)
+        layers.append(Gates(i, f, g, o, cell, h.unflatten(-1, (problem.directions, size))))
     return tuple(layers)

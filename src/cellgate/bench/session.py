@@ -23,7 +23,7 @@ __all__ = ["BUSY", "QUICK_PLAN", "THOROUGH", "run"]
 
 THOROUGH = Plan()
 QUICK_PLAN = Plan(block=0.015, rounds=5, seconds=0.25, patience=2.0, least=3)
-BUSY = Plan(block=0.06, rounds=5, seconds=0.5, patience=2.5, least=3)
+BUSY = Plan(block=0.04, rounds=4, seconds=0.3, patience=1.5, least=2)
 """How long a cell takes: of a thorough run, of a quick one, and on a busy machine."""
 
 PATIENCE = 240.0  # seconds without an answer after which a worker is taken to hang

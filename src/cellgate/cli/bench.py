@@ -94,7 +94,7 @@ def command(
     if as_json:
         print(dumps(document), end="")
     else:
-        _show(document, Console(), table, summary_lines)
+        _show(document, _paper(), table, summary_lines)
         if path is not None:
             print(f"written: {path}")
     return FAULT if any("red" in record for record in document["cells"]) else 0
@@ -144,6 +144,12 @@ def _modes_for(shape: Any) -> tuple[str, ...]:
     return ("inference", "training", "stream") if streams else ("inference", "training")
 
 
+def _paper() -> Console:
+    """Standard output; wide enough for every column where it is a file or a pipe."""
+    console = Console()
+    return console if console.is_terminal else Console(width=160)
+
+
 def _show(document: dict[str, Any], console: Any, table: Any, summary_lines: Any) -> None:
     from cellgate.bench.table import line
 
@@ -159,8 +165,7 @@ def _show(document: dict[str, Any], console: Any, table: Any, summary_lines: Any
         )
     console.print()
     if document["cells"]:
-        width = console.width if console.is_terminal else 160
-        console.print(table(document["cells"], width), width=width)
+        console.print(table(document["cells"], console.width))
         console.print(
             "Medians; 2× is twice as fast as the peer. FMA peak: share of the multiply-adds this machine can do; "
             "limit: share of the least time that arithmetic, reading the weights and activations take.",

@@ -145,7 +145,7 @@ def prepare(
     if packed is not None and packed.sorted_indices is not None:
         h0, c0 = (_select(state, packed.sorted_indices) for state in (h0, c0))
 
-    tracing = torch.jit.is_tracing()
+    tracing = torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
     if tracing:
         # While the jit traces, sizes are tensors: in the zero state they keep the batch free, elsewhere they are ints.
         h0, c0 = _traced_zeros(module, x) if h0 is None else (h0, c0)
