@@ -2,8 +2,8 @@
 
 A streamed step or a short sequence takes the engine a few microseconds, the full way through ``checks`` and
 ``dispatch`` some fifty. A call without autograd on plain CPU tensors of the right shapes needs neither: this module
-asks just what the engine's safety depends on, and whatever it does not know at once it leaves to the full way, which also
-words the errors.
+asks just what the engine's safety depends on, and whatever it does not know at once it leaves to the full way, which
+also words the errors.
 """
 
 from __future__ import annotations
