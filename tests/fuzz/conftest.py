@@ -4,7 +4,8 @@ import os
 
 from hypothesis import HealthCheck, settings
 
-# No deadline: on a shared machine one slow example says nothing. The fixtures of tests/conftest.py only restore settings.
+# No deadline: on a shared machine one slow example says nothing. The fixtures of tests/conftest.py hold no state of
+# a test, so that examples may share them.
 common = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]}
 settings.register_profile("ci", derandomize=True, database=None, **common)
 settings.register_profile("explore", max_examples=20_000, print_blob=True, **common)

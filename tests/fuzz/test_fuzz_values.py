@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.fuzz.conftest import examples
 from tests.parity.compare import BACKEND_NAMES, only, quiet_nn_lstm
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 import cellgate
 
@@ -124,16 +124,19 @@ def test_equal_to_nn_lstm(c: dict, backend: str, packed: bool):
     ).to(c["dtype"])
     peer.load_state_dict(lstm.state_dict())
     lengths = c["lengths"]
+
+    def pack() -> PackedSequence:
+        return pack_padded_sequence(x, torch.tensor(lengths), c["batch_first"], enforce_sorted=False)
+
     with torch.set_grad_enabled(c["grad"]), quiet_nn_lstm():
         if lengths is None:
             want = flat(peer(x, hx))
         else:
-            ragged = pack_padded_sequence(x, torch.tensor(lengths), c["batch_first"], enforce_sorted=False)
-            output, state = peer(ragged, hx)
+            output, state = peer(pack(), hx)
             want = flat((pad_packed_sequence(output, c["batch_first"], total_length=c["t"])[0], state))
         with only(backend):
             if packed and lengths is not None:
-                output, state = lstm(ragged, hx)
+                output, state = lstm(pack(), hx)
                 got = flat((pad_packed_sequence(output, c["batch_first"], total_length=c["t"])[0], state))
             else:
                 got = flat(lstm(x, hx, lengths=lengths))

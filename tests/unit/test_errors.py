@@ -1,4 +1,6 @@
-"""Every message that checks.py can give: what was expected, what came, the fix; and the classes code in the wild catches."""
+"""Every message that checks.py can give: expected, got, fix; and the classes that code in the wild catches."""
+
+# ruff: noqa: E501 - a table of one case a line is read across
 
 from __future__ import annotations
 
