@@ -94,12 +94,13 @@ def _call(problem: Problem, inputs: Inputs) -> Result:
 
 @contextlib.contextmanager
 def _quietly(problem: Problem) -> Iterator[None]:
-    """Keep PyTorch from announcing that oneDNN has no projections; it takes the same kernels either way."""
-    if problem.device != "cpu" or not problem.proj_sizes[0] or problem.compiling:
+    """Keep PyTorch quiet about what it does as well: projections without oneDNN, weights in several places on CUDA."""
+    if (problem.device == "cpu" and not problem.proj_sizes[0]) or problem.compiling:
         yield
         return
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "LSTM with projections is not supported with oneDNN")
+        warnings.filterwarnings("ignore", "RNN module weights are not part of single contiguous chunk")
         yield
 
 
