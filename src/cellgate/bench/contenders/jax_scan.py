@@ -19,8 +19,8 @@ NAME = "JAX scan"
 def build(case: Case, mode: str, threads: int) -> Contender:
     """Forward, value and gradient, or one jitted step. The worker process has limited JAX's threads before this."""
     try:
-        import jax
-        import jax.numpy as jnp
+        import jax  # pyright: ignore[reportMissingImports] - an extra
+        import jax.numpy as jnp  # pyright: ignore[reportMissingImports] - an extra
     except ImportError:
         raise Absent("jax is not installed: pip install cellgate[bench]") from None
     jax.config.update("jax_platforms", "cpu")
@@ -128,7 +128,7 @@ def build(case: Case, mode: str, threads: int) -> Contender:
 
 
 def _to_jax(tensor: Tensor) -> Any:
-    import jax.numpy as jnp
+    import jax.numpy as jnp  # pyright: ignore[reportMissingImports] - an extra
 
     if tensor.dtype == torch.bfloat16:
         return jnp.asarray(tensor.float().numpy(), dtype=jnp.bfloat16)
