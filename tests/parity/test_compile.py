@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import pytest
 import torch
@@ -39,25 +40,29 @@ def layer(flags: tuple, **kwargs) -> cellgate.LSTM:
     return cellgate.LSTM(4, 6, layers, True, batch_first, 0.0, bidirectional, proj, **kwargs)
 
 
-def gradients(module: nn.Module, result) -> list[Tensor]:
+def gradients(module: nn.Module, result, leaves: Sequence[Tensor] = ()) -> list[Tensor]:
     output, (h_n, c_n) = result
     parts = [*h_n, *c_n] if isinstance(h_n, tuple) else [h_n, c_n]
     loss = output.square().sum() + sum(s.sum() for s in parts)
-    return list(torch.autograd.grad(loss, list(module.parameters())))
+    return list(torch.autograd.grad(loss, [*leaves, *module.parameters()]))
 
 
 @pytest.mark.parametrize("flags", FLAGS[::3], ids=str)
 def test_full_graph_with_gradients(flags: tuple, backend: str):
     lstm = layer(flags)
-    x = torch.randn(3, 5, 4)
-    with only(backend):
-        want = lstm(x)
+    x = torch.randn(3, 5, 4, requires_grad=True)
+    rows, batch = len(lstm.all_weights), 3 if lstm.batch_first else 5
+    hx = tuple(torch.randn(rows, batch, size, requires_grad=True) for size in (lstm.proj_size or 6, 6))
     compiled = torch.compile(lstm, backend="aot_eager", fullgraph=True)
-    with only(backend):
-        got = compiled(x)
-        found = gradients(lstm, got)
-    torch.testing.assert_close(got, want)
-    torch.testing.assert_close(found, gradients(lstm, want), rtol=1e-4, atol=1e-5)
+    for state in (None, hx):
+        leaves = [x, *(state or ())]
+        with only(backend):
+            want = lstm(x, state)
+        with only(backend):
+            got = compiled(x, state)
+            found = gradients(lstm, got, leaves)
+        torch.testing.assert_close(got, want)
+        torch.testing.assert_close(found, gradients(lstm, want, leaves), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -256,6 +256,15 @@ def test_weight_drop(grad: bool):
             raw.grad = None
 
 
+@pytest.mark.parametrize("grad", [False, True])
+def test_an_attribute_in_front_of_a_parameter_is_obeyed(grad: bool):
+    """As wrappers do that shard or swap weights: what ``lstm.weight_hh_l0`` says is what counts."""
+    lstm, other = cellgate.LSTM(4, 6), cellgate.LSTM(4, 6)
+    vars(lstm).update({name: p.detach() for name, p in other.named_parameters()})
+    with torch.set_grad_enabled(grad):
+        torch.testing.assert_close(lstm(X), other(X))
+
+
 def test_pruning():
     lstm = cellgate.LSTM(4, 6)
     prune.l1_unstructured(lstm, "weight_hh_l0", amount=0.5)
