@@ -42,6 +42,7 @@ from .checks import (
     check_state_pair,
     check_weights,
 )
+from .jagged import jagged_like, padded_from_jagged
 from .quick import run_quick
 
 __all__ = [
@@ -198,6 +199,10 @@ def prepare(
 
 def run(module: Any, input: Any, hx: Any = None, lengths: Any = None, reset: Any = None) -> Any:
     """Execute one public call: ``output, (h_n, c_n)``."""
+    if isinstance(input, Tensor) and input.is_nested:
+        padded, sizes = padded_from_jagged(input, module.batch_first, lengths, reset)
+        output, state = run(module, padded, hx, sizes)
+        return jagged_like(input, output, sizes), state
     if lengths is None and reset is None:
         result = run_quick(module, input, hx)
         if result is not None:

@@ -139,7 +139,8 @@ class LSTM(nn.RNNBase):
         """Run the stack over a batch of sequences.
 
         Args:
-            input: (T, B, I), (B, T, I) with ``batch_first``, unbatched (T, I), or a ``PackedSequence``, sorted or not.
+            input: (T, B, I), (B, T, I) with ``batch_first``, unbatched (T, I), a ``PackedSequence``, sorted or not, or,
+                with ``batch_first``, a jagged nested tensor, which gives a jagged output.
             hx: (h_0, c_0), each (L*D, B, size), unbatched (L*D, size); zeros if left out. For layers of different sizes
                 each is a tuple of L tensors (D, B, size of the layer), the form in which ``h_n`` and ``c_n`` come back.
             lengths: The length of each sequence of a padded batch, B integers from 0 to T, in any order, on any device.
