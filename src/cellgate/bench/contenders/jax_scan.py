@@ -139,5 +139,5 @@ def _to_torch(array: Any) -> Tensor:
     import numpy as np
 
     if array.dtype == "bfloat16":
-        return torch.from_numpy(np.asarray(array.astype("float32"))).bfloat16()
+        return torch.from_numpy(np.array(array.astype("float32"))).bfloat16()
     return torch.from_numpy(np.array(array))

@@ -1,0 +1,10 @@
+"""The grid as it is run for this repository, and what is made of its results: BENCHMARKS.md and the chart."""
+
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+RESULTS = REPOSITORY / "benchmarks" / "results"
+GRID_JSON = RESULTS / "grid.json"
+PARTIAL_JSON = RESULTS / "grid.partial.json"
+BENCHMARKS_MD = REPOSITORY / "BENCHMARKS.md"
+CHART_SVG = REPOSITORY / "benchmarks" / "chart.svg"

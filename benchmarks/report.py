@@ -1,0 +1,248 @@
+"""BENCHMARKS.md and the chart, made from a run's JSON: no figure in them has another source.
+
+python -m benchmarks.report     writes both from benchmarks/results/grid.json
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import BENCHMARKS_MD, CHART_SVG, GRID_JSON
+from benchmarks.chart import chart
+from benchmarks.goals import verdicts
+from cellgate.bench import load, losses
+from cellgate.bench.summary import geometric_mean, kind_of, slowdowns
+from cellgate.bench.table import duration, three_digits
+
+__all__ = ["markdown", "write_reports"]
+
+OURS = "cellgate"
+PEERS = {
+    "inference": ("nn.LSTM", "onnxruntime", "JAX scan"),
+    "training": ("nn.LSTM", "JAX scan"),
+    "stream": ("nn.LSTM", "onnxruntime", "JAX scan"),
+}
+WORK = {"inference": "Inference", "training": "Training (forward and backward)", "stream": "One streamed step"}
+
+
+def markdown(document: dict[str, Any]) -> str:
+    """Return the text of BENCHMARKS.md."""
+    threads = max(entry["threads"] for entry in document["limits"])
+    parts = [
+        "# Benchmarks",
+        "<!-- Written by `python -m benchmarks.report` from benchmarks/results/grid.json. Do not edit. -->",
+        _origin(document),
+        _READING,
+        "![Times beside peers](benchmarks/chart.svg)",
+        "## Where we lose",
+        _losses(document),
+        "## Goals",
+        _goals(document, threads),
+    ]
+    counts = sorted({record["threads"] for record in document["cells"]}, reverse=True)
+    for load_ in ("quiet", "busy"):
+        for count in counts:
+            for mode in ("inference", "training", "stream"):
+                records = [r for r in document["cells"] if (r["mode"], r["threads"], r["load"]) == (mode, count, load_)]
+                if records:
+                    where = "" if load_ == "quiet" else ", beside two busy copies of itself"
+                    parts.append(f"## {WORK[mode]}, {_threads(count)}{where}")
+                    parts.append(_grid(records, PEERS[mode]))
+                    parts += _means(records, PEERS[mode])
+    parts += ["## Beyond the plain call", _variants(document)]
+    parts += ["## A busy machine", _slowdowns(document, counts)]
+    parts += ["## Memory of training", _memory(document)]
+    parts += ["## The machine's limits", _limits(document)]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _origin(document: dict[str, Any]) -> str:
+    machine, versions = document["machine"], document["versions"]
+    named = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+    commit = f"commit {document['commit']}" if document.get("commit") else "an installed package"
+    changed = " with local changes" if document.get("dirty") else ""
+    isa = f", kernels for {machine['isa']}" if machine.get("isa") else ""
+    caches = ", ".join(f"{level} {_bytes(size)}" for level, size in machine["caches"].items())
+    return (
+        f"Measured on {document['date']} at {commit}{changed}: {machine['cpu']}, {machine['cores']} cores "
+        f"({caches}), {machine['system']}{isa}; {named}."
+    )
+
+
+_READING = """\
+Every contender's numbers are compared with the same computation in double precision before anything is timed; training
+compares every gradient. Contenders then take turns in one process, in an order that rotates; a time is the median over
+the rounds, ± half the distance between its quartiles. **2.0×** means that the peer takes twice as long. *FMA* is
+cellgate's share of the multiply-adds that the machine's registers alone allow, *limit* its share of the least time that
+arithmetic, reading the weights from the cache they fit, and activations take; both limits are measured in the same run.
+Training counts forward and backward with gradients of input and weights, no optimiser; weights change between calls.
+Letters: T steps, B batch, I input size, H hidden size, L layers, D directions, P projection.
+`make bench` repeats all of it on your machine, `cellgate bench --mine model.pt` does so for your model."""
+
+
+def _losses(document: dict[str, Any]) -> str:
+    compared = sum(len(record.get("ratios", {}).get(OURS, {})) for record in document["cells"])
+    red = [record for record in document["cells"] if "red" in record]
+    lost = losses(document)
+    text = f"cellgate is slower than a peer in {len(lost)} of {compared} comparisons."
+    if lost:
+        rows = [[item["id"].replace(" / ", ", "), item["peer"], _times(item["ratio"])] for item in lost]
+        text += "\n\n" + _table(["cell", "peer", "ratio"], rows)
+    if red:
+        text += f"\n\n{len(red)} cells are wrong or fail, and were not timed:\n\n"
+        text += _table(["cell", "finding"], [[record["id"], record["red"]] for record in red])
+    return text
+
+
+def _goals(document: dict[str, Any], threads: int) -> str:
+    rows = [
+        [v.goal, v.target, v.shown, {True: "yes", False: "**no**", None: "-"}[v.met], v.worst]
+        for v in verdicts(document)
+    ]
+    note = f"On the quiet machine with {_threads(threads)} unless a goal says otherwise."
+    return note + "\n\n" + _table(["goal", "to reach", "reached", "met", "weakest"], rows)
+
+
+def _grid(records: Sequence[dict[str, Any]], peers: Sequence[str]) -> str:
+    peers = [peer for peer in peers if any(peer in record.get("times", {}) for record in records)]
+    rows = []
+    for record in records:
+        times = record.get("times", {})
+        row = [record["row"], record["title"], _time(times, OURS)]
+        for peer in peers:
+            ratio = record.get("ratios", {}).get(OURS, {}).get(peer)
+            row += [_time(times, peer), _times(ratio["ratio"]) if ratio else ""]
+        share, limit = record.get("share", {}).get(OURS), record.get("limit")
+        row.append(f"{share:.0%}" if share is not None else "")
+        row.append(f"{limit['seconds'] / times[OURS]['median']:.0%}" if limit and OURS in times else "")
+        rows.append(row)
+    head = ["shape", "", OURS, *(part for peer in peers for part in (peer, "")), "FMA", "limit"]
+    return _table(head, rows)
+
+
+def _means(records: Sequence[dict[str, Any]], peers: Sequence[str]) -> list[str]:
+    lines = []
+    for peer in peers:
+        values = [
+            record["ratios"][OURS][peer]["ratio"]
+            for record in records
+            if kind_of(record) == "plain" and peer in record.get("ratios", {}).get(OURS, {})
+        ]
+        if values:
+            lines.append(
+                f"{_times(geometric_mean(values))} {peer} (from {_times(min(values))} to {_times(max(values))})"
+            )
+    return ["Geometric mean over the plain float32 rows: " + ", ".join(lines) + "."] if lines else []
+
+
+def _variants(document: dict[str, Any]) -> str:
+    rows = []
+    for record in document["cells"]:
+        for ours, found in record.get("ratios", {}).items():
+            if ours == OURS or record["load"] != "quiet":
+                continue
+            plain = record["times"].get(OURS)
+            own = record["times"][ours]["median"]
+            ratio = found.get("nn.LSTM")
+            cost = f"{own / plain['median']:.2f}" if plain else ""
+            what = f"{ours.removeprefix(OURS).strip()}, {record['mode']}, {_threads(record['threads'])}"
+            rows.append(
+                [record["row"], what, _time(record["times"], ours), cost, _times(ratio["ratio"]) if ratio else ""]
+            )
+    loops = [
+        [r["row"], f"Python loop, {r['mode']}, {_threads(r['threads'])}", _time(r["times"], "Python loop"), "",
+         _times(r["ratios"][OURS]["Python loop"]["ratio"]) + " (cellgate over it)"]
+        for r in document["cells"] if "Python loop" in r.get("ratios", {}).get(OURS, {})
+    ]  # fmt: skip
+    return _table(["shape", "what", "time", "over the plain call", "times nn.LSTM's plain call"], rows + loops)
+
+
+def _slowdowns(document: dict[str, Any], counts: Iterable[int]) -> str:
+    blocks = []
+    for count in counts:
+        for mode in ("inference", "training"):
+            ours, theirs = (slowdowns(document, name, mode, count) for name in (OURS, "nn.LSTM"))
+            if ours:
+                rows = [
+                    [row, f"{value:.1f}", f"{theirs[row]:.1f}" if row in theirs else ""] for row, value in ours.items()
+                ]
+                blocks.append(
+                    f"{mode.capitalize()}, {_threads(count)}: time beside two busy copies of itself over time alone "
+                    f"(three processes on {document['machine']['cores']} cores).\n\n"
+                    + _table(["shape", OURS, "nn.LSTM"], rows)
+                )
+    return "\n\n".join(blocks)
+
+
+def _memory(document: dict[str, Any]) -> str:
+    rows = []
+    for entry in document["memory"]:
+        if "absent" in entry:
+            rows.append([entry["name"], entry["absent"], "", ""])
+        else:
+            rows.append([entry["name"], f"{entry['floats']:.1f}", _bytes(entry["bytes"]), duration(entry["seconds"])])
+    if not rows:
+        return ""
+    note = (
+        f"Growth of the peak of resident memory in one training pass over {document['memory'][0]['shape']}, each in a "
+        "fresh process, in floats for each of T*B*H."
+    )
+    return note + "\n\n" + _table(["", "floats", "bytes", "time of the pass"], rows)
+
+
+def _limits(document: dict[str, Any]) -> str:
+    rows = []
+    for entry in document["limits"]:
+        reads = [f"{entry['read'][level]['rate'] / 1e9:.0f}" if level in entry["read"] else "" for level in _LEVELS]
+        rows.append(
+            [str(entry["threads"]), f"{entry['fma_f32'] / 1e9:.0f}", f"{entry['fma_f64'] / 1e9:.0f}",
+             f"{entry['activations'] / 1e9:.1f}", *reads, entry["source"]]
+        )  # fmt: skip
+    head = ["threads", "GF/s float32", "GF/s float64", "10⁹ sigmoids/s"]
+    return _table([*head, *(f"{level} GB/s" for level in _LEVELS), "measured by"], rows)
+
+
+_LEVELS = ("L1", "L2", "L3", "DRAM")
+
+
+def _time(times: dict[str, Any], name: str) -> str:
+    if name not in times:
+        return ""
+    found = times[name]
+    half = (found["q75"] - found["q25"]) / 2 / found["median"]
+    return f"{duration(found['median'])} ±{half:.0%}"
+
+
+def _times(ratio: float) -> str:
+    return f"{three_digits(ratio)}×"
+
+
+def _threads(count: int) -> str:
+    return "1 thread" if count == 1 else f"{count} threads"
+
+
+def _bytes(size: float) -> str:
+    for unit, factor in (("GB", 2**30), ("MB", 2**20), ("KB", 2**10)):
+        if size >= factor:
+            return f"{three_digits(size / factor)} {unit}"
+    return f"{size:.0f} B"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "/") for cell in row) + " |" for row in lines)
+
+
+def write_reports(document: dict[str, Any], text_to: Path = BENCHMARKS_MD, chart_to: Path = CHART_SVG) -> None:
+    """Write both files."""
+    text_to.write_text(markdown(document), encoding="utf-8")
+    chart_to.write_text(chart(document), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    if not GRID_JSON.exists():
+        sys.exit(f"{GRID_JSON}: expected the results of `python -m benchmarks`, got no such file")
+    write_reports(load(GRID_JSON))
