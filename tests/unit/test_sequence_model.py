@@ -120,6 +120,16 @@ def test_ragged_batches_equal_each_sequence_alone(readout, bidirectional, batch_
         torch.testing.assert_close(packed, torch.stack(expected))
 
 
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("readout", ["last", "all", "mean"])
+def test_jagged_batches_equal_each_sequence_alone(readout, bidirectional):
+    model = build(readout, bidirectional=bidirectional)
+    x = torch.randn(B, T, I, dtype=torch.float64)
+    jagged = torch.nested.nested_tensor([x[b, :n] for b, n in enumerate(LENGTHS)], layout=torch.jagged)
+    for actual, expected in zip(model(jagged).unbind(), per_sequence(model, x, LENGTHS), strict=True):
+        torch.testing.assert_close(actual, expected)
+
+
 @pytest.mark.parametrize("readout", ["last", "all", "mean"])
 def test_gradients_equal_those_of_the_two_modules(readout):
     model = build(readout, bidirectional=True)

@@ -120,7 +120,8 @@ class SequenceModel(nn.Module):
         """Predict.
 
         Args:
-            input: (B, T, I), (T, B, I) with ``batch_first=False``, unbatched (T, I), or a ``PackedSequence``.
+            input: (B, T, I), (T, B, I) with ``batch_first=False``, unbatched (T, I), a ``PackedSequence``, or, batch
+                first, a jagged nested tensor.
             hx: (h_0, c_0) as :class:`cellgate.LSTM` takes it; zeros if left out.
             lengths: The length of each sequence of a padded batch, B integers from 0 to T.
             reset: Bools in the layout of the input, true where an episode begins.
@@ -129,8 +130,8 @@ class SequenceModel(nn.Module):
         Returns:
             The prediction, or ``prediction, (h_n, c_n)``. A prediction is (B, O) for ``"last"`` and ``"mean"``, (O,)
             unbatched. For ``"all"`` it has the input's layout with O features, zero past the end of a sequence, and is
-            packed where the input is. A sequence of length 0 has no step to read: ``"last"`` reads its initial state
-            and ``"mean"`` zeros, so without ``hx`` both predict the readout's bias.
+            packed or jagged where the input is. A sequence of length 0 has no step to read: ``"last"`` reads its
+            initial state and ``"mean"`` zeros, so without ``hx`` both predict the readout's bias.
 
         Raises:
             InputError: As :meth:`cellgate.LSTM.forward` raises.
@@ -183,6 +184,9 @@ class SequenceModel(nn.Module):
         """Return the mean of each sequence's own outputs, zeros for length 0."""
         if isinstance(output, PackedSequence):
             output, lengths = pad_packed_sequence(output, batch_first=self.lstm.batch_first)
+        elif output.is_nested:
+            lengths = output.offsets().diff()  # pyright: ignore[reportAttributeAccessIssue]
+            output = output.to_padded_tensor(0.0)
         time = 1 if output.dim() == 3 and self.lstm.batch_first else 0
         total = output.sum(time)  # padding is zero in the output of the layer
         if lengths is None:
