@@ -96,8 +96,7 @@ void stack_forward(const cellgate::StackShape& shape, int64_t steps, int64_t bat
                    bool weights_change, nb::handle packed) {
   const size_t layers = shape.layers.size();
   Addresses w(weights, weight_count(shape), "weights"), h(h0, layers, "h0"), c(c0, layers, "c0"),
-      hn(h_n, layers, "h_n"), cn(c_n, layers, "c_n"), m(masks, layers - 1, "masks"),
-      p(packed, layers * static_cast<size_t>(shape.directions), "packed");
+      hn(h_n, layers, "h_n"), cn(c_n, layers, "c_n"), m(masks, layers - 1, "masks");
   cellgate::StackForward call;
   call.steps = steps;
   call.batch = batch;
@@ -117,7 +116,7 @@ void stack_forward(const cellgate::StackShape& shape, int64_t steps, int64_t bat
   call.h_n = const_cast<void**>(hn.data);
   call.c_n = const_cast<void**>(cn.data);
   call.masks = m.data;
-  call.packed = p.data;
+  if (!packed.is_none()) call.packed = nb::cast<const cellgate::PackedStack&>(packed).addresses();
   call.saved = pointer<void>(saved);
   call.keep = static_cast<cellgate::Keep>(keep);
   call.every = every;
@@ -177,6 +176,15 @@ NB_MODULE(_native, m) {
           "steps"_a, "batch"_a, "rows"_a, "keep"_a, "every"_a, "dropout"_a,
           "Scalars of the block that a training forward fills (native/saved.h).");
   cellgate::python::bind_backward(m.attr("Stack"));
+  nb::class_<cellgate::PackedStack>(m, "PackedStack",
+                                    "The weights of a stack, packed once; they do not follow changes.")
+      .def(
+          "__init__",
+          [](cellgate::PackedStack* self, const cellgate::StackShape& shape, nb::handle weights) {
+            Addresses w(weights, weight_count(shape), "weights");
+            new (self) cellgate::PackedStack(shape, w.data);
+          },
+          "stack"_a, "weights"_a);
   m.def(
       "cache_statistics",
       [] {

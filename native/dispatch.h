@@ -28,6 +28,11 @@ struct Kernels {
   // Runs a stack forward; false when memory is out.
   bool (*forward_f32)(const ForwardCall<float>& call);
   bool (*forward_f64)(const ForwardCall<double>& call);
+  // Scalars of one direction's packed weights, and the packing itself, for callers that keep their weights packed.
+  int64_t (*packed_size_f32)(const ForwardLayer<float>& layer, bool projected);
+  int64_t (*packed_size_f64)(const ForwardLayer<double>& layer, bool projected);
+  void (*pack_f32)(const ForwardLayer<float>& layer, const ForwardDirection<float>& direction, float* packed);
+  void (*pack_f64)(const ForwardLayer<double>& layer, const ForwardDirection<double>& direction, double* packed);
   // The backward pass of a stack; false when memory is out.
   bool (*backward_f32)(const BackwardCall<float>& call);
   bool (*backward_f64)(const BackwardCall<double>& call);

@@ -1,6 +1,7 @@
 #include "stack.h"
 
 #include <algorithm>
+#include <new>
 #include <vector>
 
 #include "dispatch.h"
@@ -146,6 +147,59 @@ int64_t saved_size(const StackShape& shape, int64_t steps, int64_t batch, int64_
   }
   return at;
 }
+
+namespace {
+
+template <class S>
+Pack* pack_one(const LayerShape& size, const void* const* w, bool bias) {
+  const Kernels& k = kernels();
+  ForwardLayer<S> layer;
+  layer.input_size = size.input_size;
+  layer.hidden_size = size.hidden_size;
+  layer.projection_size = size.projection_size;
+  ForwardDirection<S> way;
+  way.w_ih = static_cast<const S*>(w[0]);
+  way.w_hh = static_cast<const S*>(w[1]);
+  if (size.projected) way.w_hr = static_cast<const S*>(w[bias ? 4 : 2]);
+  int64_t scalars;
+  if constexpr (sizeof(S) == 4) {
+    scalars = k.packed_size_f32(layer, size.projected);
+  } else {
+    scalars = k.packed_size_f64(layer, size.projected);
+  }
+  Pack* pack = pack_make(static_cast<size_t>(scalars) * sizeof(S));
+  if (!pack) return nullptr;
+  if constexpr (sizeof(S) == 4) {
+    k.pack_f32(layer, way, static_cast<S*>(pack_data(pack)));
+  } else {
+    k.pack_f64(layer, way, static_cast<S*>(pack_data(pack)));
+  }
+  return pack;
+}
+
+}  // namespace
+
+PackedStack::PackedStack(const StackShape& shape, const void* const* weights) : kernels_(&kernels()) {
+  for (int l = 0; l < static_cast<int>(shape.layers.size()); ++l) {
+    for (int d = 0; d < shape.directions; ++d, weights += shape.weights_of(l)) {
+      const LayerShape& size = shape.layers[static_cast<size_t>(l)];
+      Pack* pack = shape.scalar == Scalar::f64 ? pack_one<double>(size, weights, shape.bias)
+                                               : pack_one<float>(size, weights, shape.bias);
+      if (!pack) {
+        for (void* made : packs_) pack_release(static_cast<Pack*>(made));
+        throw std::bad_alloc();
+      }
+      packs_.push_back(pack);
+      addresses_.push_back(pack_data(pack));
+    }
+  }
+}
+
+PackedStack::~PackedStack() {
+  for (void* pack : packs_) pack_release(static_cast<Pack*>(pack));
+}
+
+const void* const* PackedStack::addresses() const { return kernels_ == &kernels() ? addresses_.data() : nullptr; }
 
 bool forward(const StackShape& shape, const StackForward& call) {
   return shape.scalar == Scalar::f64 ? forward_as<double>(shape, call) : forward_as<float>(shape, call);

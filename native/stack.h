@@ -49,6 +49,23 @@ struct StackForward {
 int64_t saved_size(const StackShape& shape, int64_t steps, int64_t batch, int64_t rows, Keep keep, int64_t every,
                    bool dropout);
 
+// The weights of a stack packed once, for callers that run it many times and know when the weights change. Packed for the
+// instruction set in use at that moment.
+class PackedStack {
+ public:
+  PackedStack(const StackShape& shape, const void* const* weights);  // throws std::bad_alloc
+  ~PackedStack();
+  PackedStack(const PackedStack&) = delete;
+  PackedStack& operator=(const PackedStack&) = delete;
+  // By layer and direction, for StackForward::packed; null when another instruction set is in use now.
+  const void* const* addresses() const;
+
+ private:
+  const void* kernels_;
+  std::vector<void*> packs_;
+  std::vector<const void*> addresses_;
+};
+
 // False when memory is out.
 bool forward(const StackShape& shape, const StackForward& call);
 

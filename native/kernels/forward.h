@@ -557,6 +557,20 @@ class ForwardMember {
   Sequence<const S> input_;
 };
 
+// All panels of one direction into `packed`, packed_size() scalars.
+template <class S>
+void pack_weights(const ForwardLayer<S>& layer, const ForwardDirection<S>& from, S* packed) {
+  constexpr int64_t L = Vec<S>::lanes;
+  const int64_t H = layer.hidden_size, I = layer.input_size, P = layer.projection_size;
+  for (int64_t block = 0; block < blocks_of<S>(H); ++block, packed += I * 4 * L)
+    pack_gate_panel(from.w_ih, H, I, block, packed);
+  for (int64_t block = 0; block < blocks_of<S>(H); ++block, packed += P * 4 * L)
+    pack_gate_panel(from.w_hh, H, P, block, packed);
+  if (!from.w_hr) return;
+  for (int64_t block = 0; block < ceil_div(P, 4 * L); ++block, packed += H * 4 * L)
+    pack_plain_panel(from.w_hr, P, H, block, packed);
+}
+
 template <class S>
 void run_forward_member(void* plan, int member, int) {
   ForwardMember<S>(*static_cast<Plan<S>*>(plan), member).run();

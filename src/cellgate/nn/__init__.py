@@ -5,6 +5,7 @@ from .convert import Conversion, convert, explain_conversion, revert
 from .gates import LayerGates
 from .lstm import LSTM
 from .sequence_model import SequenceModel
+from .stream import Stream
 
 __all__ = [
     "LSTM",
@@ -12,6 +13,7 @@ __all__ = [
     "LSTMCell",
     "LayerGates",
     "SequenceModel",
+    "Stream",
     "convert",
     "explain_conversion",
     "revert",

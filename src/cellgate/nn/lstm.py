@@ -13,10 +13,12 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from cellgate.backends import Choice
+from cellgate.errors import InputError
 
 from .call import hidden_sizes, prepare, run, run_recorded
 from .checks import check_constructor, check_num_layers, sizes_per_layer
 from .gates import LayerGates, layer_gates
+from .stream import Stream, step
 
 __all__ = ["LSTM"]
 
@@ -195,6 +197,44 @@ class LSTM(nn.RNNBase):
         (output, state), recorded, call = run_recorded(self, input, hx, lengths, reset)
         assert recorded is not None
         return output, state, tuple(layer_gates(self, call, layer) for layer in recorded)
+
+    def step(self, x_t: Tensor, state: tuple[Any, Any] | None = None) -> tuple[Tensor, Any]:
+        """Compute one time step.
+
+        Args:
+            x_t: (B, I), or (I,) without batch.
+            state: (h, c) as ``hx`` of :meth:`forward`; zeros if left out.
+
+        Returns:
+            ``h_t, (h, c)``: h of the last layer, (B, P) or (P,), and the state to hand to the next step. Differentiable.
+
+        Raises:
+            InputError: As :meth:`forward`, and for a bidirectional net, which has no single next step.
+        """
+        if self.bidirectional:
+            raise InputError(
+                "step: expected an LSTM of one direction, got bidirectional=True: its backward direction begins at the "
+                "last step. Call the module on a whole sequence"
+            )
+        return step(self, x_t, state)
+
+    def stream(self, batch: int | None = None, hx: tuple[Any, Any] | None = None) -> Stream:
+        """Return a :class:`Stream`, which takes one step at a time and carries the state itself.
+
+        Args:
+            batch: B, sequences side by side; None for one sequence without a batch dimension.
+            hx: The state to begin with; zeros if left out.
+
+        Raises:
+            InputError: The net is bidirectional, or an argument is wrong.
+
+        Example:
+            >>> import torch, cellgate
+            >>> stream = cellgate.LSTM(20, 100).stream()
+            >>> stream.push(torch.zeros(20)).shape
+            torch.Size([100])
+        """
+        return Stream(self, batch, hx)
 
     def explain_backend(
         self,
