@@ -12,7 +12,7 @@ import torch
 import cellgate
 from cellgate.errors import InputError, ShapeError
 
-T, I, H = 9, 5, 37
+T, I, H = 9, 5, 37  # noqa: E741 - the letter of the input size, as everywhere
 CASES = list(itertools.product((None, 1, 2, 7), (1, 3), (0, 11), ("auto", "aten")))
 
 

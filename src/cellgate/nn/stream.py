@@ -1,7 +1,7 @@
 """One step at a time: an LSTM that carries its state from call to call.
 
-A stream is for inference on data as it arrives. It owns the state and, for batches, a packed copy of the weights, so a step
-costs the arithmetic and a few microseconds. ``nn.LSTM`` spends many times that on preparing its weights at every call.
+A stream is for inference on data as it arrives. It owns the state and, for batches, a packed copy of the weights, so a
+step costs the arithmetic and a few microseconds. ``nn.LSTM`` spends many times that on preparing its weights at every call.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def step(module: Any, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
 class Stream:
     """A batch of sequences in progress; made by ``lstm.stream()``.
 
-    Gradients are not recorded; for a differentiable step there is ``lstm.step``. The stream follows the module's weights:
-    optimiser steps, ``load_state_dict`` and replaced parameters are seen by themselves. Writes through ``.data``, of which
-    PyTorch keeps no record, need :meth:`refresh` if the batch has more than two rows.
+    Gradients are not recorded; for a differentiable step there is ``lstm.step``. The stream follows the module's
+    weights: optimiser steps, ``load_state_dict`` and replaced parameters are seen by themselves. Writes through
+    ``.data``, of which PyTorch keeps no record, need :meth:`refresh` if the batch has more than two rows.
 
     Args:
         module: An LSTM, with the attributes of ``torch.nn.LSTM``, of one direction.
@@ -53,8 +53,8 @@ class Stream:
     def __init__(self, module: Any, batch: int | None = None, hx: Any = None) -> None:
         if module.bidirectional:
             raise InputError(
-                "stream: expected an LSTM of one direction, got bidirectional=True: its backward direction begins at the "
-                "last step, which a stream has not seen. Call the module on a whole sequence"
+                "stream: expected an LSTM of one direction, got bidirectional=True: its backward direction begins at "
+                "the last step, which a stream has not seen. Call the module on a whole sequence"
             )
         if batch is not None and (not isinstance(batch, int) or isinstance(batch, bool) or batch < 1):
             raise InputError(f"batch: expected a positive integer or None, got {batch!r}")

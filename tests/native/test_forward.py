@@ -1,0 +1,265 @@
+"""The native forward pass, once on every instruction set this CPU has, and what must hold around it."""
+
+from __future__ import annotations
+
+import copy
+import os
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+import cellgate
+from cellgate.backends import cpu
+
+pytestmark = pytest.mark.skipif(cpu.unavailable() is not None, reason="tests the native core, which is not built here")
+ISAS = [] if cpu.unavailable() else cpu.native().isas()
+
+
+@pytest.fixture(params=ISAS)
+def isa(request) -> Iterator[str]:
+    """Run on one instruction set, and check that it was that one."""
+    native = cpu.native()
+    before = native.isa()
+    native.force_isa(request.param)
+    yield request.param
+    assert native.isa() == request.param
+    native.force_isa(before)
+
+
+def peer(module, dtype=None):
+    """nn.LSTM with the same weights."""
+    other = torch.nn.LSTM(
+        module.input_size,
+        module.hidden_size,
+        module.num_layers,
+        bias=module.bias,
+        bidirectional=module.bidirectional,
+        proj_size=module.proj_size,
+        dtype=module.weight_ih_l0.dtype,
+    )
+    other.load_state_dict(module.state_dict())
+    return other.to(dtype or module.weight_ih_l0.dtype)
+
+
+def test_every_set_of_instructions_is_tested():
+    assert "scalar" in ISAS
+    assert cpu.native().isa() in ISAS
+
+
+# T, B, I, H, layers, directions, projection, threads
+SHAPES = [
+    (5, 7, 3, 17, 1, 1, 0, 1),
+    (12, 1, 32, 64, 1, 1, 0, 1),
+    (30, 33, 20, 100, 2, 2, 0, 2),
+    (1, 1, 128, 128, 1, 1, 0, 2),
+    (3, 3, 1, 1, 2, 1, 0, 2),
+    (9, 20, 64, 300, 1, 1, 0, 2),
+    (9, 1, 64, 512, 2, 1, 0, 2),
+    (10, 12, 9, 40, 2, 2, 13, 2),
+    (2, 2, 9, 70, 2, 2, 23, 1),
+    (63, 5, 40, 65, 1, 1, 0, 1),
+]
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_equals_nn_lstm(isa, shape, dtype, monkeypatch):
+    T, B, I, H, layers, directions, proj, threads = shape  # noqa: E741 - the letters of the documentation
+    torch.manual_seed(0)
+    module = cellgate.LSTM(I, H, layers, bidirectional=directions == 2, proj_size=proj, dtype=dtype)
+    x = torch.randn(T, B, I, dtype=dtype)
+    hx = (
+        torch.randn(layers * directions, B, proj or H, dtype=dtype),
+        torch.randn(layers * directions, B, H, dtype=dtype),
+    )
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.no_grad(), cellgate.use_backend("cpu"):
+            for state in (None, hx):
+                exact = peer(module, torch.float64)(x.double(), state and tuple(s.double() for s in state))
+                theirs = peer(module)(x, state)
+                for attempt in range(2):  # packed anew, then from the cache
+                    ours = module(x, state)
+                    triples = zip((ours[0], *ours[1]), (theirs[0], *theirs[1]), (exact[0], *exact[1]), strict=True)
+                    # In float64 the yardstick has the same rounding as ours, and the floor is all there is.
+                    floor = 4e-7 if dtype == torch.float32 else 1e-14
+                    for mine, his, true in triples:
+                        error, bound = (mine - true).abs().max(), 2 * (his - true).abs().max() + floor
+                        assert error <= bound, (attempt, float(error), float(bound))
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("function", "ulps"), [("sigmoid", 3), ("tanh", 7)])
+def test_activations_within_a_few_ulp(isa, function, ulps):
+    rng = np.random.default_rng(1)
+    special = np.array([0, -0.0, np.inf, -np.inf, np.nan, 1e-45, -1e-45, 3e38, -3e38], np.float32)
+    bits = rng.integers(0, 2**32, 300_000, dtype=np.uint64).astype(np.uint32).view(np.float32)
+    x = np.concatenate([bits, rng.normal(size=300_000).astype(np.float32) * 4, special])
+    y = np.empty_like(x)
+    cpu.native().apply(function, x.ctypes.data, y.ctypes.data, x.size, False)
+    with np.errstate(all="ignore"):
+        exact = np.tanh(x.astype(np.float64)) if function == "tanh" else 1 / (1 + np.exp(-x.astype(np.float64)))
+    assert np.array_equal(np.isnan(x), np.isnan(y))
+    finite = ~np.isnan(x)
+    error = np.abs(y[finite] - exact[finite])
+    # Below exp(-87) the sigmoid stays at the smallest normal numbers.
+    assert (error <= ulps * np.spacing(np.abs(exact[finite]).astype(np.float32)) + 2e-38).all()
+    assert np.nanmax(np.abs(y)) <= 1
+
+
+def test_nothing_is_written_past_the_ends(isa):
+    T, B, I, H = 3, 5, 7, 19  # noqa: E741 - the letters of the documentation
+    module = cellgate.LSTM(I, H)
+    stack = cpu.native().Stack(0, 1, True, [(I, H, 0)])
+    x, margin = torch.randn(T, B, I), 64
+    sizes = {"y": T * B * H, "h": B * H, "c": B * H}
+    blocks = {k: torch.full((n + 2 * margin,), float("nan")) for k, n in sizes.items()}
+    for block in blocks.values():
+        block[:margin] = block[-margin:] = -77.0
+    at = {k: b.data_ptr() + 4 * margin for k, b in blocks.items()}
+    weights = tuple(p.data_ptr() for p in module.parameters())
+    stack.forward(T, B, x.data_ptr(), B * I, I, at["y"], B * H, H, weights, None, None, (at["h"],), (at["c"],), 2)
+    for block in blocks.values():
+        assert (block[:margin] == -77).all()
+        assert (block[-margin:] == -77).all()
+        assert not block.isnan().any()
+
+
+# ---- the cache of packed weights ------------------------------------------------------------------------------------
+
+
+def agrees(module, x):
+    """Whether the module gives what nn.LSTM gives with its present weights."""
+    with torch.no_grad():
+        return torch.allclose(module(x)[0], peer(module)(x)[0], atol=1e-6)
+
+
+def _step(module):
+    module(torch.randn(4, 8, 12))[0].sum().backward()
+    torch.optim.SGD(module.parameters(), 0.3).step()
+
+
+CHANGES = {
+    "optimiser": _step,
+    "load_state_dict": lambda m: m.load_state_dict({k: torch.randn_like(v) * 0.2 for k, v in m.state_dict().items()}),
+    "data write": lambda m: m.weight_hh_l0.data.mul_(1.5),
+    "data replaced": lambda m: setattr(m.weight_hh_l0, "data", torch.randn_like(m.weight_hh_l0.data) * 0.2),
+    "numpy write": lambda m: m.weight_hh_l0.detach().numpy().__imul__(2.0),
+    "one number": lambda m: m.weight_hh_l0.data[3].fill_(9.0),
+    "signs": lambda m: m.weight_hh_l0.data.neg_(),
+    "rolled rows": lambda m: m.weight_hh_l0.data.copy_(m.weight_hh_l0.data.roll(1, 0)),
+    "swapped columns": lambda m: m.weight_hh_l0.data.copy_(m.weight_hh_l0.data.flip(1)),
+    "bias": lambda m: m.bias_ih_l0.data.add_(1.0),
+    "shared memory": lambda m: (m.share_memory(), m.weight_hh_l0.data.mul_(-0.5)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_packed_weights_are_never_stale(change):
+    torch.manual_seed(2)
+    module, x = cellgate.LSTM(12, 40), torch.randn(30, 8, 12)
+    assert agrees(module, x)
+    with torch.no_grad():
+        before = module(x)[0]
+    CHANGES[change](module)
+    assert agrees(module, x)
+    with torch.no_grad():
+        assert not torch.allclose(module(x)[0], before)
+
+
+def test_copies_and_tied_weights():
+    module, x = cellgate.LSTM(12, 40), torch.randn(30, 8, 12)
+    assert agrees(module, x)
+    twin, tied = copy.deepcopy(module), cellgate.LSTM(12, 40)
+    tied.weight_hh_l0 = module.weight_hh_l0
+    module.weight_hh_l0.data.mul_(2)
+    assert agrees(module, x)
+    assert agrees(twin, x)
+    assert agrees(tied, x)
+
+
+def test_parametrized_weights():
+    module, x = cellgate.LSTM(12, 40), torch.randn(30, 8, 12)
+    scale = torch.nn.Module()
+    scale.factor = torch.nn.Parameter(torch.tensor(1.0))
+    scale.forward = lambda w: w * scale.factor
+    torch.nn.utils.parametrize.register_parametrization(module, "weight_hh_l0", scale)
+    with torch.no_grad():
+        first = module(x)[0]
+        scale.factor.fill_(2.0)
+        plain = cellgate.LSTM(12, 40)
+        for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"):
+            getattr(plain, name).copy_(getattr(module, name))
+        second = module(x)[0]
+    assert not torch.allclose(first, second)
+    assert torch.allclose(second, peer(plain)(x)[0], atol=1e-6)
+
+
+# ---- threads and processes ------------------------------------------------------------------------------------------
+
+
+def test_several_python_threads_at_once():
+    modules = [cellgate.LSTM(20, 64 + 16 * k) for k in range(4)]
+    x = torch.randn(40, 16, 20)
+    with torch.no_grad():
+        expected = [peer(m)(x)[0] for m in modules]
+    wrong = []
+
+    def work(k):
+        with torch.no_grad():
+            for _ in range(30):
+                if not torch.allclose(modules[k](x)[0], expected[k], atol=1e-6):
+                    wrong.append(k)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join(60)
+    assert not any(t.is_alive() for t in threads)
+    assert not wrong
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_after_fork():
+    module, x = cellgate.LSTM(20, 256), torch.randn(50, 16, 20)
+    with torch.no_grad():
+        expected = module(x)[0]
+        child = os.fork()
+        if child == 0:
+            good = False
+            try:
+                good = torch.allclose(module(x)[0], expected, atol=1e-6)
+            finally:
+                os._exit(0 if good else 1)
+        assert os.waitpid(child, 0)[1] == 0
+        assert torch.equal(module(x)[0], expected)
+
+
+class _Rows(torch.utils.data.Dataset):
+    def __init__(self, module):
+        self.module = module
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        with torch.no_grad():
+            return self.module(torch.full((10, 1, 20), float(index)))[0]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_in_data_loader_workers():
+    module = cellgate.LSTM(20, 64)
+    rows = _Rows(module)
+    expected = [rows[k] for k in range(4)]
+    loader = torch.utils.data.DataLoader(rows, batch_size=None, num_workers=2, timeout=60)
+    for ours, theirs in zip(loader, expected, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-6)
