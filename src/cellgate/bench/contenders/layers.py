@@ -50,7 +50,7 @@ def cellgate_lstm(case: Case, mode: str, threads: int) -> Contender:
     if mode == "stream":
         if not hasattr(module, "stream"):
             raise Absent("this version has no stream()")
-        return _stream(OURS, case, module.stream(batch_size=case.shape.B) if case.shape.B > 1 else module.stream())
+        return _stream(OURS, case, module.stream(batch=case.shape.B))
     return _module(OURS, case, mode, module, packed=case.lengths is not None)
 
 
