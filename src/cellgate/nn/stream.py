@@ -1,7 +1,8 @@
 """One step at a time: an LSTM that carries its state from call to call.
 
 A stream is for inference on data as it arrives. It owns the state and, for batches, a packed copy of the weights, so a
-step costs the arithmetic and a few microseconds. ``nn.LSTM`` spends many times that on preparing its weights at every call.
+step costs the arithmetic and a few microseconds. ``nn.LSTM`` spends many times that on preparing its weights at every
+call.
 """
 
 from __future__ import annotations
