@@ -206,7 +206,7 @@ class LSTM(nn.RNNBase):
             state: (h, c) as ``hx`` of :meth:`forward`; zeros if left out.
 
         Returns:
-            ``h_t, (h, c)``: h of the last layer, (B, P) or (P,), and the state to hand to the next step. Differentiable.
+            ``h_t, (h, c)``: h of the last layer, (B, P) or (P,), and the state for the next step. Differentiable.
 
         Raises:
             InputError: As :meth:`forward`, and for a bidirectional net, which has no single next step.
