@@ -19,10 +19,8 @@ using namespace nb::literals;
 
 namespace {
 
-template <class T>
-T* pointer(uintptr_t address) {
-  return reinterpret_cast<T*>(address);
-}
+using cellgate::python::Addresses;
+using cellgate::python::pointer;
 
 void apply(const std::string& function, uintptr_t x, uintptr_t y, int64_t n, bool is_double) {
   const cellgate::Kernels& k = cellgate::kernels();
@@ -44,32 +42,6 @@ std::vector<std::string> isas(bool runnable) {
 }
 
 // ---- the stack -----------------------------------------------------------------------------------------------------
-
-// Addresses from a Python tuple of integers; the count is the caller's contract, checked here because a short tuple would
-// be read past its end.
-struct Addresses {
-  const void* small[32];
-  std::vector<const void*> large;
-  const void** data = nullptr;
-
-  Addresses(nb::handle tuple, size_t expected, const char* name) {
-    if (tuple.is_none()) return;
-    PyObject* t = tuple.ptr();
-    if (!PyTuple_Check(t) || static_cast<size_t>(PyTuple_GET_SIZE(t)) != expected)
-      throw std::invalid_argument(std::string(name) + ": expected a tuple of " + std::to_string(expected) +
-                                  " addresses");
-    data = small;
-    if (expected > 32) {
-      large.resize(expected);
-      data = large.data();
-    }
-    for (size_t j = 0; j < expected; ++j) {
-      void* p = PyLong_AsVoidPtr(PyTuple_GET_ITEM(t, static_cast<Py_ssize_t>(j)));
-      if (!p && PyErr_Occurred()) throw nb::python_error();
-      data[j] = p;
-    }
-  }
-};
 
 cellgate::StackShape make_stack(int scalar, int directions, bool bias,
                                 const std::vector<std::tuple<int64_t, int64_t, int64_t>>& layers) {
