@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import BENCHMARKS_MD, CHART_SVG, GRID_JSON
+from benchmarks.accuracy import ACCURACY_JSON
+from benchmarks.accuracy.table import stored_section
 from benchmarks.chart import chart
 from benchmarks.goals import verdicts
 from cellgate.bench import load, losses
@@ -238,7 +240,9 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def write_reports(document: dict[str, Any], text_to: Path = BENCHMARKS_MD, chart_to: Path = CHART_SVG) -> None:
     """Write both files."""
-    text_to.write_text(markdown(document), encoding="utf-8")
+    # The accuracy rows have a run of their own; their section is kept when the grid is written anew.
+    parts = [markdown(document), stored_section(ACCURACY_JSON)]
+    text_to.write_text("\n".join(part for part in parts if part).rstrip() + "\n", encoding="utf-8")
     chart_to.write_text(chart(document), encoding="utf-8")
 
 
