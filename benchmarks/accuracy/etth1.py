@@ -1,8 +1,8 @@
 """ETTh1, all seven columns, horizon 96, the standard split: 12, 4 and 4 months of 30 days.
 
 Errors are of values scaled by the mean and deviation of the first 12 months, over every window of the test months, as
-in Zhou et al. (2021), "Informer", section 4. Training sees the first 12 months, the next 4 stop it and set its intervals.
-Defaults were chosen on those 4 months.
+in Zhou et al. (2021), "Informer", section 4. Training sees the first 12 months, the next 4 stop it and set its
+intervals. Defaults were chosen on those 4 months.
 """
 
 from __future__ import annotations

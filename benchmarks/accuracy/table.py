@@ -38,9 +38,8 @@ def _scores(scores: dict[str, float]) -> str:
 
 
 def _remarks(document: dict[str, Any]) -> list[str]:
-    notes = [
-        f"- {name}: {row['details']['note']}" for name, row in document["rows"].items() if "note" in row["details"]
-    ]
+    told = {name: row["details"].get("note") for name, row in document["rows"].items()}
+    notes = [f"- {name}: {note}" for name, note in told.items() if note]
     return ["\n".join(notes)] if notes else []
 
 
