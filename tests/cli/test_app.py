@@ -72,7 +72,7 @@ def test_errors_as_json_go_where_the_caller_reads(capsys):
 
 
 def test_a_fault_of_our_own_is_no_traceback(capsys, monkeypatch):
-    def broken(name):
+    def broken(name, arguments):
         raise ZeroDivisionError("oh")
 
     monkeypatch.setattr(cli, "_load", broken)

@@ -1,8 +1,9 @@
 """The `cellgate` command: the table of verbs, loaded one at a time, and what an error looks like.
 
 A verb is a file in this folder with a function `command`, written as Typer likes it (annotated
-parameters, a docstring that is its help). It is imported only when it is called, so that
-`cellgate --help` costs no import of PyTorch. To add a verb, write its file and add a line to VERBS.
+parameters, a docstring that is its help), or with a function `choose` that gives such a one for the
+arguments. It is imported only when it is called, so that `cellgate --help` costs no import of
+PyTorch. To add a verb, write its file and add a line to VERBS.
 
 Exit codes:
     0    done
@@ -18,6 +19,7 @@ import importlib
 import json
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,15 +59,16 @@ class _LazyGroup(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)
         if name in VERBS:
-            command = _load(name)
+            command = _load(name, rest)
         return name, command, rest
 
 
-def _load(name: str) -> Any:
-    """The verb's real command, from its file."""
+def _load(name: str, arguments: Sequence[str] = ()) -> Any:
+    """The verb's real command, from its file; one with several, such as `train`, chooses by the arguments."""
     module = importlib.import_module(VERBS[name].module)
+    function = module.choose(arguments) if hasattr(module, "choose") else module.command
     single = typer.Typer(add_completion=False, rich_markup_mode="rich")
-    single.command(name)(module.command)
+    single.command(name)(function)
     return typer.main.get_command(single)
 
 

@@ -1,206 +1,43 @@
-"""`cellgate train`: from a table to a measured model and a forecast, in one folder."""
+"""`cellgate train`: which task's command it is. Each task has a file of its own, `train_<task>.py`."""
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
-from typing import Annotated, Any
+import importlib
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from typing import Any
 
-import typer
-
-from cellgate.cli.app import INTERRUPTED
-from cellgate.cli.columns import Data, Freq, Id, Season, Target, Time, TimeFormat, Wide
-from cellgate.cli.console import say, say_json, say_pairs, say_table, training_progress
-from cellgate.cli.forecast_files import write_forecast_files
-from cellgate.data import DataError, Panel
 from cellgate.errors import InputError
-from cellgate.estimators import Forecaster
-from cellgate.estimators.forecaster import BASELINE
 
-CHECKPOINT = "checkpoint"
-_MODEL, _RUN = "The model and its training", "The run"
-_SCORES = ("MASE", "sMAPE", "MAE")
+# task -> what it learns, for messages and help.
+TASKS = {
+    "forecast": "the next values of one or many series",
+}
+DEFAULT = "forecast"
 
 
-def command(
-    data: Data,
-    out: Annotated[Path, typer.Option(help="The folder to write; nothing is written outside it.")],
-    horizon: Annotated[int, typer.Option(min=1, help="Steps to predict.")] = 12,
-    holdout: Annotated[
-        int | None, typer.Option(min=0, help="Last steps kept out to measure on; the horizon if not given, 0 for none.")
-    ] = None,
-    time: Time = None,
-    target: Target = None,
-    id: Id = None,
-    wide: Wide = False,
-    freq: Freq = None,
-    season: Season = None,
-    time_format: TimeFormat = None,
-    level: Annotated[
-        list[float] | None, typer.Option(help="Intervals to give, in percent; may be repeated.", rich_help_panel=_MODEL)
-    ] = None,
-    hidden_size: Annotated[
-        int | None, typer.Option(min=1, help="Units of the LSTM; by the amount of data.", rich_help_panel=_MODEL)
-    ] = None,
-    layers: Annotated[int, typer.Option(min=1, help="Layers of the LSTM.", rich_help_panel=_MODEL)] = 1,
-    learning_rate: Annotated[float, typer.Option(help="The highest of the schedule.", rich_help_panel=_MODEL)] = 5e-3,
-    batch_size: Annotated[int, typer.Option(min=1, help="Windows in a step.", rich_help_panel=_MODEL)] = 32,
-    max_epochs: Annotated[
-        int | None, typer.Option(min=1, help="The most passes over the data.", rich_help_panel=_MODEL)
-    ] = None,
-    max_time: Annotated[
-        float | None, typer.Option(help="The most seconds of training.", rich_help_panel=_MODEL)
-    ] = None,
-    patience: Annotated[
-        int | None, typer.Option(min=1, help="Passes without improvement before it stops.", rich_help_panel=_MODEL)
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Equal seeds give equal runs.", rich_help_panel=_MODEL)] = 0,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a training in --out that was cut short.", rich_help_panel=_RUN)
-    ] = False,
-    checkpoint_every: Annotated[
-        float, typer.Option(min=0, help="The least seconds between two saves to resume from.", rich_help_panel=_RUN)
-    ] = 10.0,
-    force: Annotated[
-        bool, typer.Option("--force", help="Write into a folder that is not empty.", rich_help_panel=_RUN)
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object instead of text.", rich_help_panel=_RUN)
-    ] = False,
-) -> int | None:
-    """Train a forecaster on a table of one or many series, measure it, and write it all to a folder.
+def choose(arguments: Sequence[str]) -> Callable[..., Any]:
+    """The command of the task that the arguments name by --task; its options are its own.
 
-    Columns, frequency and season are found and echoed; an option overrides each. The last steps are
-    held out, and the errors on them are printed beside those of the seasonal naive forecast.
-
-    [bold]cellgate train airline --horizon 12 --out model[/bold]
+    Raises:
+        InputError: for a task that is none.
     """
-    _require_fresh(out, force, resume)
-    forecaster = Forecaster(
-        horizon,
-        season=season,
-        freq=freq,
-        time=time,
-        target=target,
-        id=id,
-        wide=wide,
-        time_format=time_format,
-        levels=tuple(level or (90.0,)),
-        hidden_size=hidden_size,
-        num_layers=layers,
-        learning_rate=learning_rate,
-        batch_size=batch_size,
-        max_epochs=max_epochs,
-        max_seconds=max_time,
-        patience=patience,
-        seed=seed,
-    )
-    panel = forecaster.read(data)
-    tail = horizon if holdout is None else holdout
-    _require_length(panel, tail)
-    if not as_json:
-        say_pairs([*panel.summary(), *([("held out", f"the last {tail} steps")] if tail else [])])
-    head, rest = panel.split(tail) if tail else (panel, None)
-    with training_progress(as_json) as watch:
-        forecaster.fit(head, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)
-    backcast = forecaster.forecast() if rest else None
-    metrics = forecaster.evaluate(rest) if rest else {}
-    forecaster.update(panel)
-    coming = forecaster.forecast()
-    out.mkdir(parents=True, exist_ok=True)
-    files = write_forecast_files(out, panel, coming, backcast, rest, metrics)
-    forecaster.save(out)  # its config.json is the last file: where it stands, everything does
-    shutil.rmtree(out / CHECKPOINT, ignore_errors=True)
-    record = forecaster.record_
-    if as_json:
-        say_json(
-            {
-                "out": str(out),
-                "data": dict(panel.summary()[:1])["data"],
-                "metrics": metrics,
-                "training": {
-                    "epochs": record.epochs,
-                    "best_epoch": record.best_epoch,
-                    "seconds": record.seconds,
-                    "stopped_by": record.stopped_by,
-                },
-                "files": files,
-            }
-        )
-    else:
-        _report(out, forecaster, metrics, files)
-    return INTERRUPTED if record.stopped_by == "Ctrl-C" else None
+    task = named_task(arguments) or DEFAULT
+    if task not in TASKS:
+        near = get_close_matches(task, TASKS, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise InputError(f"--task: expected one of {', '.join(TASKS)}, got {task!r}{hint}")
+    return importlib.import_module(f"cellgate.cli.train_{task}").command
 
 
-def _require_fresh(out: Path, force: bool, resume: bool) -> None:
-    """Refuse a folder with something in it, before any time is spent; forget a checkpoint that is not resumed."""
-    cut_short = (out / CHECKPOINT).is_dir()
-    if resume:
-        if not cut_short:
-            raise InputError(f"--resume: expected a training in {out} that was cut short, found none; leave it out")
-        return
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out}: expected a folder, got a file; give another name")
-    if out.is_dir() and any(out.iterdir()) and not force:
-        remedy = "give another, or --force"
-        if cut_short:
-            remedy = "--resume goes on with the training in it that was cut short, --force starts again"
-        raise InputError(f"--out {out}: expected a new or empty folder, got one with files in it; {remedy}")
-    if cut_short:
-        shutil.rmtree(out / CHECKPOINT)
-
-
-def _require_length(panel: Panel, tail: int) -> None:
-    shortest = min(range(len(panel)), key=lambda k: len(panel.values[k]))
-    steps = len(panel.values[shortest])
-    if tail and steps <= tail + 1:
-        name = f"series {panel.ids[shortest]!r}" if len(panel) > 1 else "the series"
-        raise DataError(
-            f"{panel.source}: expected more than {tail + 1} steps in {name}, of which the last {tail} are held out, "
-            f"got {steps}; give more history, or a smaller --horizon or --holdout"
-        )
-
-
-def _report(out: Path, forecaster: Forecaster, metrics: dict[str, Any], files: list[str]) -> None:
-    record, model = forecaster.record_, forecaster.model_
-    units = f"{forecaster.num_layers} x {model.lstm.hidden_size} units"
-    why = {
-        "patience": "no better for a while",
-        "max_epochs": "all epochs done",
-        "max_seconds": "time used up",
-        "Ctrl-C": "stopped by Ctrl-C, the best so far kept",
-    }[record.stopped_by]
-    best = f"best was {record.best_epoch}"
-    lines = [("trained", f"{units}, {record.epochs} epochs in {record.seconds:.1f} s ({why}), {best}")]
-    if record.models > 1:
-        lines.append(
-            ("trained", f"{record.models} models on {record.models} held-back stretches found it; one on all is kept")
-        )
-    say_pairs(lines)
-    if metrics:
-        say()
-        rows = [[name, *(_score(metrics[name][score]) for score in _SCORES)] for name in ("cellgate", BASELINE)]
-        say_table(["on the held-out steps", *_SCORES], rows)
-        for level in forecaster.levels:
-            inside = metrics["cellgate"][f"coverage-{level:g}"]
-            say(f"{inside:.0%} of the held-out values lie in the {level:g} % interval")
-        say(_verdict(metrics))
-    say()
-    say(f"wrote {out}: {', '.join(files)} and the model")
-    say(f"next  cellgate predict {out}")
-
-
-def _score(value: float) -> str:
-    return "-" if value != value else f"{value:.3f}" if abs(value) < 1000 else f"{value:,.0f}"
-
-
-def _verdict(metrics: dict[str, Any]) -> str:
-    """Which of the two is better, and by how much, without varnish."""
-    score = "MASE" if metrics["cellgate"]["MASE"] == metrics["cellgate"]["MASE"] else "MAE"
-    ours, base = metrics["cellgate"][score], metrics[BASELINE][score]
-    if ours < base:
-        return f"cellgate's {score} is {1 - ours / base:.0%} below the {BASELINE} forecast's"
-    return (
-        f"cellgate does NOT beat the {BASELINE} forecast here ({score} {ours:.3f} against {base:.3f}): "
-        "use that one, or give more history"
-    )
+def named_task(arguments: Sequence[str]) -> str | None:
+    """What follows --task; the last one counts, as it does for any option."""
+    named = None
+    for k, word in enumerate(arguments):
+        if word == "--":
+            break
+        if word == "--task" and k + 1 < len(arguments):
+            named = arguments[k + 1]
+        elif word.startswith("--task="):
+            named = word.removeprefix("--task=")
+    return named

@@ -1,0 +1,160 @@
+"""`cellgate train`: from a table to a measured model and a forecast, in one folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cellgate.cli import training_options as options
+from cellgate.cli.app import INTERRUPTED
+from cellgate.cli.columns import Data, Freq, Id, Season, Target, Time, TimeFormat, Wide
+from cellgate.cli.console import say, say_json, say_pairs, say_table, training_progress
+from cellgate.cli.forecast_files import write_forecast_files
+from cellgate.cli.training_run import CHECKPOINT, forget_checkpoint, require_fresh, training_facts, training_line
+from cellgate.data import DataError, Panel
+from cellgate.estimators import Forecaster
+from cellgate.estimators.forecaster import BASELINE
+
+_SCORES = ("MASE", "sMAPE", "MAE")
+
+
+def command(
+    data: Data,
+    out: options.Out,
+    task: options.Task = "forecast",
+    horizon: Annotated[int, typer.Option(min=1, help="Steps to predict.")] = 12,
+    holdout: Annotated[
+        int | None, typer.Option(min=0, help="Last steps kept out to measure on; the horizon if not given, 0 for none.")
+    ] = None,
+    time: Time = None,
+    target: Target = None,
+    id: Id = None,
+    wide: Wide = False,
+    freq: Freq = None,
+    season: Season = None,
+    time_format: TimeFormat = None,
+    level: Annotated[
+        list[float] | None,
+        typer.Option(help="Intervals to give, in percent; may be repeated.", rich_help_panel=options.MODEL_PANEL),
+    ] = None,
+    hidden_size: options.HiddenSize = None,
+    layers: options.Layers = 1,
+    learning_rate: options.LearningRate = 5e-3,
+    batch_size: options.BatchSize = 32,
+    max_epochs: options.MaxEpochs = None,
+    max_time: options.MaxTime = None,
+    patience: options.Patience = None,
+    seed: options.Seed = 0,
+    resume: options.Resume = False,
+    checkpoint_every: options.CheckpointEvery = 10.0,
+    force: options.Force = False,
+    as_json: options.AsJson = False,
+) -> int | None:
+    """Train a forecaster on a table of one or many series, measure it, and write it all to a folder.
+
+    Columns, frequency and season are found and echoed; an option overrides each. The last steps are
+    held out, and the errors on them are printed beside those of the seasonal naive forecast.
+
+    [bold]cellgate train airline --horizon 12 --out model[/bold]
+    """
+    require_fresh(out, force, resume)
+    forecaster = Forecaster(
+        horizon,
+        season=season,
+        freq=freq,
+        time=time,
+        target=target,
+        id=id,
+        wide=wide,
+        time_format=time_format,
+        levels=tuple(level or (90.0,)),
+        hidden_size=hidden_size,
+        num_layers=layers,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        max_epochs=max_epochs,
+        max_seconds=max_time,
+        patience=patience,
+        seed=seed,
+    )
+    panel = forecaster.read(data)
+    tail = horizon if holdout is None else holdout
+    _require_length(panel, tail)
+    if not as_json:
+        say_pairs([*panel.summary(), *([("held out", f"the last {tail} steps")] if tail else [])])
+    head, rest = panel.split(tail) if tail else (panel, None)
+    with training_progress(as_json) as watch:
+        forecaster.fit(head, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)
+    backcast = forecaster.forecast() if rest else None
+    metrics = forecaster.evaluate(rest) if rest else {}
+    forecaster.update(panel)
+    coming = forecaster.forecast()
+    out.mkdir(parents=True, exist_ok=True)
+    files = write_forecast_files(out, panel, coming, backcast, rest, metrics)
+    forecaster.save(out)  # its config.json is the last file: where it stands, everything does
+    forget_checkpoint(out)
+    record = forecaster.record_
+    if as_json:
+        say_json(
+            {
+                "out": str(out),
+                "data": dict(panel.summary()[:1])["data"],
+                "metrics": metrics,
+                "training": training_facts(record),
+                "files": files,
+            }
+        )
+    else:
+        _report(out, forecaster, metrics, files)
+    return INTERRUPTED if record.stopped_by == "Ctrl-C" else None
+
+
+def _require_length(panel: Panel, tail: int) -> None:
+    shortest = min(range(len(panel)), key=lambda k: len(panel.values[k]))
+    steps = len(panel.values[shortest])
+    if tail and steps <= tail + 1:
+        name = f"series {panel.ids[shortest]!r}" if len(panel) > 1 else "the series"
+        raise DataError(
+            f"{panel.source}: expected more than {tail + 1} steps in {name}, of which the last {tail} are held out, "
+            f"got {steps}; give more history, or a smaller --horizon or --holdout"
+        )
+
+
+def _report(out: Path, forecaster: Forecaster, metrics: dict[str, Any], files: list[str]) -> None:
+    record, model = forecaster.record_, forecaster.model_
+    units = f"{forecaster.num_layers} x {model.lstm.hidden_size} units"
+    lines = [("trained", training_line(units, record))]
+    if record.models > 1:
+        lines.append(
+            ("trained", f"{record.models} models on {record.models} held-back stretches found it; one on all is kept")
+        )
+    say_pairs(lines)
+    if metrics:
+        say()
+        rows = [[name, *(_score(metrics[name][score]) for score in _SCORES)] for name in ("cellgate", BASELINE)]
+        say_table(["on the held-out steps", *_SCORES], rows)
+        for level in forecaster.levels:
+            inside = metrics["cellgate"][f"coverage-{level:g}"]
+            say(f"{inside:.0%} of the held-out values lie in the {level:g} % interval")
+        say(_verdict(metrics))
+    say()
+    say(f"wrote {out}: {', '.join(files)} and the model")
+    say(f"next  cellgate predict {out}")
+
+
+def _score(value: float) -> str:
+    return "-" if value != value else f"{value:.3f}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def _verdict(metrics: dict[str, Any]) -> str:
+    """Which of the two is better, and by how much, without varnish."""
+    score = "MASE" if metrics["cellgate"]["MASE"] == metrics["cellgate"]["MASE"] else "MAE"
+    ours, base = metrics["cellgate"][score], metrics[BASELINE][score]
+    if ours < base:
+        return f"cellgate's {score} is {1 - ours / base:.0%} below the {BASELINE} forecast's"
+    return (
+        f"cellgate does NOT beat the {BASELINE} forecast here ({score} {ours:.3f} against {base:.3f}): "
+        "use that one, or give more history"
+    )
