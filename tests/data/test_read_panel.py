@@ -20,7 +20,7 @@ def test_the_bundled_airline_figures():
     assert panel.values[0].sum() == 40_363  # the total of Box and Jenkins' 144 figures
     assert panel.values[0][[0, 1, -1]].tolist() == [112, 118, 432]
     assert panel.times(0)[-1] == np.datetime64("1960-12-01")
-    assert panel.future(0, 2).astype("datetime64[M]").astype(str).tolist() == ["1961-01", "1961-02"]
+    assert panel.next_times(0, 2).astype("datetime64[M]").astype(str).tolist() == ["1961-01", "1961-02"]
     assert (panel.roles.time, panel.roles.target) == ("Month", "#Passengers")
 
 
@@ -60,7 +60,7 @@ def test_frequencies_are_found(tmp_path, lines, frequency, season):
     assert panel.season == season
     assert len(panel.values[0]) == len(lines)
     # Continuing the grid by its own length and reading those stamps back gives the same grid.
-    steps, exact = panel.frequency.positions(panel.future(0, 40), panel.starts[0])
+    steps, exact = panel.frequency.positions(panel.next_times(0, 40), panel.starts[0])
     assert exact.all()
     assert steps.tolist() == list(range(len(lines), len(lines) + 40))
 
@@ -69,7 +69,7 @@ def test_month_ends_stay_month_ends(tmp_path):
     ends = (np.datetime64("2023-02") + np.arange(14)).astype("datetime64[D]") - 1
     panel = read_panel(write(tmp_path, "\n".join(["ds,y", *(f"{d},{k}" for k, d in enumerate(ends))])))
     assert panel.frequency.month_end
-    assert panel.future(0, 2).astype("datetime64[D]").astype(str).tolist() == ["2024-03-31", "2024-04-30"]
+    assert panel.next_times(0, 2).astype("datetime64[D]").astype(str).tolist() == ["2024-03-31", "2024-04-30"]
 
 
 def test_ambiguous_dates_are_read_the_way_that_makes_a_grid(tmp_path):

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cellgate.cli.columns import Data, Freq, Id, Season, Target, Time, TimeFormat, Wide
+from cellgate.cli.columns import Data, Freq, Future, Id, Past, Season, Static, Target, Time, TimeFormat, Wide, names
 from cellgate.cli.console import say_json, say_pairs
 from cellgate.data import Roles, read_panel
 from cellgate.data.findings import findings
@@ -22,6 +22,9 @@ def command(
     freq: Freq = None,
     season: Season = None,
     time_format: TimeFormat = None,
+    past: Past = None,
+    future: Future = None,
+    static: Static = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
 ) -> None:
     """Read a table as `cellgate train` would, and say what it was taken for and what looks odd in it.
@@ -30,7 +33,8 @@ def command(
 
     [bold]cellgate check sales.csv[/bold]
     """
-    panel = read_panel(data, Roles(time, target, id, wide, freq, season, time_format))
+    beside = names(past), names(future), names(static)
+    panel = read_panel(data, Roles(time, target, id, wide, freq, season, time_format, *beside))
     odd = findings(panel)
     if as_json:
         series = [

@@ -18,3 +18,20 @@ Season = Annotated[int | None, typer.Option(min=1, help="Steps in a cycle; 1 for
 TimeFormat = Annotated[
     str | None, typer.Option(help="How times are written, as in strptime: '%d.%m.%Y'.", rich_help_panel=_PANEL)
 ]
+Past = Annotated[
+    list[str] | None,
+    typer.Option(help="Columns known up to the last step only; a,b or repeated.", rich_help_panel=_PANEL),
+]
+Future = Annotated[
+    list[str] | None,
+    typer.Option(help="Columns known for the steps to predict as well; a,b or repeated.", rich_help_panel=_PANEL),
+]
+Static = Annotated[
+    list[str] | None,
+    typer.Option(help="Columns that are the same throughout a series; a,b or repeated.", rich_help_panel=_PANEL),
+]
+
+
+def names(given: list[str] | None) -> tuple[str, ...]:
+    """The column names of a repeatable option: `--past a,b --past c` is ("a", "b", "c")."""
+    return tuple(name.strip() for text in given or () for name in text.split(",") if name.strip())

@@ -44,6 +44,6 @@ class Forecast:
         horizon = self.values.shape[1]
         return {
             "unique_id": np.repeat(np.array(self.panel.ids, dtype=object), horizon),
-            "ds": np.concatenate([self.panel.future(k, horizon) for k in range(len(self.panel))]),
+            "ds": np.concatenate([self.panel.next_times(k, horizon) for k in range(len(self.panel))]),
             **{name: self.values[..., k].reshape(-1) for k, name in enumerate(self.names)},
         }

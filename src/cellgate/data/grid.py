@@ -1,0 +1,200 @@
+"""Rows put on a regular grid of time, series by series: sorted, gaps left open, what does not fit refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from cellgate.data.covariates import Covariates, static_of
+from cellgate.data.errors import DataError
+from cellgate.data.frequency import COUNT, Frequency, infer_frequency, infer_season, parse_frequency
+from cellgate.data.panel import Panel, Roles, show_time
+from cellgate.data.table import Table
+
+_LARGEST_GRID = 20  # a grid of more than so many steps a row is no regular series
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A table whose columns have been read, its rows told apart by series.
+
+    Attributes:
+        table: where the rows come from, for messages.
+        roles: the columns as they were used.
+        names: one a series.
+        groups: the rows of each series, each (n,) int.
+        readings: the possible times of the rows, each (rows,) datetime64[us] or int64, the likeliest first.
+        values: (rows,) the target.
+        covariates: what stands beside it.
+        notes: what was assumed so far.
+    """
+
+    table: Table
+    roles: Roles
+    names: Sequence[str]
+    groups: Sequence[np.ndarray]
+    readings: Sequence[np.ndarray]
+    values: np.ndarray
+    covariates: Covariates
+    notes: Sequence[str]
+
+
+def to_panel(rows: Rows) -> Panel:
+    """Put every series on the grid, by the first reading of its times that fits one.
+
+    Raises:
+        DataError: where no reading fits, with what is wrong with the first.
+    """
+    duplicated = [name for name, count in zip(*np.unique(rows.names, return_counts=True), strict=True) if count > 1]
+    if duplicated:
+        raise DataError(
+            f"{rows.table.source}: expected a name once a series, got {str(duplicated[0])!r} twice; rename one"
+        )
+    failure: DataError | None = None
+    for times in rows.readings:
+        try:
+            return _on_grid(rows, times)
+        except DataError as error:
+            failure = failure or error
+    assert failure is not None
+    raise failure
+
+
+def _on_grid(rows: Rows, times: np.ndarray) -> Panel:
+    table, roles, notes = rows.table, rows.roles, list(rows.notes)
+    ordered, unsorted = [], False
+    for name, group in zip(rows.names, rows.groups, strict=True):
+        order = group[np.argsort(times[group], kind="stable")]
+        unsorted |= bool((np.diff(times[group].astype(np.int64)) < 0).any())
+        twice = np.flatnonzero(np.diff(times[order].astype(np.int64)) == 0)
+        if len(twice):
+            _refuse_duplicate(table, roles, name, int(order[twice[0]]), int(order[twice[0] + 1]), times)
+        ordered.append(order)
+    if unsorted:
+        notes.append("rows were not in the order of time: sorted")
+    frequency = _choose_frequency(table, roles, ordered, times)
+    made = [_one(rows, name, group, times, frequency) for name, group in zip(rows.names, ordered, strict=True)]
+    missing = sum(series.without_row for series in made)
+    if missing:
+        notes.append(f"{missing:,} step{'s have' if missing > 1 else ' has'} no row in the table")
+    grids = [series.values for series in made]
+    season = roles.season or frequency.season or _common_season(grids, notes)
+    return Panel(
+        source=table.source,
+        ids=tuple(rows.names),
+        values=tuple(grids),
+        starts=tuple(series.start for series in made),
+        frequency=frequency,
+        season=season,
+        roles=roles,
+        notes=tuple(dict.fromkeys(notes)),
+        past=tuple(series.past for series in made) if roles.past else (),
+        future=tuple(series.future for series in made) if roles.future else (),
+        static=np.array([series.static for series in made]) if roles.static else None,
+        past_names=roles.past,
+        future_names=roles.future,
+        static_names=roles.static,
+        categories=rows.covariates.categories,
+    )
+
+
+@dataclass(frozen=True)
+class _Series:
+    start: Any
+    values: np.ndarray
+    past: np.ndarray
+    future: np.ndarray
+    static: np.ndarray | None
+    without_row: int
+
+
+def _one(rows: Rows, name: str, group: np.ndarray, times: np.ndarray, frequency: Frequency) -> _Series:
+    """One series on the grid; `group` in the order of time."""
+    table, roles = rows.table, rows.roles
+    if not len(group):
+        raise DataError(f"{table.source}: expected values in series {name!r}, got none; remove it")
+    start: Any = times[group[0]]
+    if frequency.unit == COUNT:
+        start = int(start)
+    steps, exact = frequency.positions(times[group], start)
+    if not exact.all():
+        _refuse_irregular(table, frequency, times, group, int(np.argmin(exact)))
+    if steps[-1] + 1 > _LARGEST_GRID * max(len(group), 10):
+        widest = int(np.argmax(np.diff(steps)))
+        raise DataError(
+            f"{table.place(group[widest + 1])}: expected {frequency} steps, got a gap of {np.diff(steps)[widest]:,} "
+            f"steps after {show_time(times[group[widest]])}; give --freq, or cut the part before the gap"
+        )
+    values = np.full(int(steps[-1]) + 1, np.nan)
+    values[steps] = rows.values[group]
+    if not np.isfinite(values).any():
+        raise DataError(f"{table.source}: expected values in series {name!r}, got only missing ones; remove it")
+    beside = rows.covariates
+    past, future = (np.full((len(values), array.shape[1]), np.nan) for array in (beside.past, beside.future))
+    past[steps], future[steps] = beside.past[group], beside.future[group]
+    length = len(values)
+    if roles.future:
+        # Rows after the last value that say something of the future columns are the steps to predict.
+        last, said = int(np.flatnonzero(np.isfinite(values))[-1]), np.flatnonzero(np.isfinite(future).any(1))
+        if len(said) and said[-1] > last:
+            length, future = last + 1, future[: said[-1] + 1]
+    static = static_of(table, beside, roles.static, name, group)
+    return _Series(start, values[:length], past[:length], future, static, len(values) - len(group))
+
+
+def _choose_frequency(table: Table, roles: Roles, ordered: list[np.ndarray], times: np.ndarray) -> Frequency:
+    longest = max(ordered, key=len)
+    found = infer_frequency(times[longest])
+    if roles.freq is not None:
+        asked = parse_frequency(roles.freq)
+        if asked is None:
+            raise DataError(f"--freq {roles.freq}: expected a frequency such as h, 30min, D, W, MS, Q or Y")
+        if times.dtype.kind == "i":
+            # Numbered steps keep their numbers; the frequency given tells their season.
+            return Frequency(COUNT, found.step if found else 1)
+        return replace(asked, month_end=bool(found and found.month_end))
+    if found is None:
+        if len(longest) < 3:
+            raise DataError(
+                f"{table.source}: expected at least 3 rows in a series to find its frequency, got {len(longest)}; "
+                "give more history, or say --freq"
+            )
+        raise DataError(f"{table.source}: expected steps a whole number of seconds apart; round the time stamps")
+    return found
+
+
+def _common_season(grids: list[np.ndarray], notes: list[str]) -> int:
+    """The season most of (up to 30 of) the series show."""
+    chosen = [grids[k] for k in np.unique(np.linspace(0, len(grids) - 1, 30).astype(int))]
+    found, counts = np.unique([infer_season(grid) for grid in chosen], return_counts=True)
+    season = int(found[np.argmax(counts)])
+    notes.append(
+        f"season of {season} steps found by autocorrelation; --season overrides it"
+        if season > 1
+        else "no season shows in the autocorrelation; --season gives one"
+    )
+    return season
+
+
+def _refuse_duplicate(table: Table, roles: Roles, name: str, first: int, second: int, times: np.ndarray) -> None:
+    series = f" in series {name!r}" if roles.id else ""
+    remedy = (
+        "remove one"
+        if roles.id or roles.wide
+        else "remove one, or name the column that tells the series apart with --id"
+    )
+    raise DataError(
+        f"{table.place(second)}: expected each time once{series}, got {show_time(times[second])} again "
+        f"(first at {table.place(first).rsplit(', ', 1)[-1]}); {remedy}"
+    )
+
+
+def _refuse_irregular(table: Table, frequency: Frequency, times: np.ndarray, rows: np.ndarray, bad: int) -> None:
+    before = show_time(times[rows[bad - 1]]) if bad else show_time(times[rows[0]])
+    raise DataError(
+        f"{table.place(rows[bad])}: expected {frequency} steps, got {show_time(times[rows[bad]])} after {before}; "
+        "correct the time stamp, put the data on a regular grid, or give --freq"
+    )

@@ -1,0 +1,258 @@
+"""Tables made into series: which column is what, and which of three shapes the table has.
+
+long     a row a series and step: (id,) time, value
+wide     a row a step, a column a series
+by rows  a row a series, the values in V2, V3, ... as the M competitions publish them
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from cellgate.data.covariates import read_covariates
+from cellgate.data.errors import DataError
+from cellgate.data.grid import Rows, to_panel
+from cellgate.data.numbers import looks_numeric, require_numbers
+from cellgate.data.panel import Panel, Roles
+from cellgate.data.table import Table, read_table
+from cellgate.data.times import is_counter, looks_like_time, read_times
+
+_TIME_NAMES = {
+    "ds", "date", "datetime", "time", "timestamp", "month", "year", "day", "week", "quarter", "period", "hour",
+    "date_time", "t", "step", "index",
+}  # fmt: skip
+_ID_NAMES = {"unique_id", "id", "series", "series_id", "item_id", "item", "store", "sensor", "sensor_id", "name"}
+_TARGET_NAMES = {"y", "value", "target"}
+_SHOWN = 6
+
+
+def read_panel(data: Any, roles: Roles | None = None) -> Panel:
+    """Read series from a file, a frame or an array; whatever is not said in `roles` is found and noted.
+
+    Args:
+        data: see read_table.
+        roles: what the caller knows about the columns.
+
+    Raises:
+        DataError: for a table that cannot be used, naming the line and what to do.
+    """
+    roles = roles or Roles()
+    table = read_table(data)
+    _require_columns(table, roles)
+    panel = _shape(table, roles)
+    return replace(panel, notes=tuple(dict.fromkeys((*table.notes, *panel.notes))))
+
+
+def _require_columns(table: Table, roles: Roles) -> None:
+    """Refuse names that are no columns, and columns with two roles."""
+    taken: dict[str, str] = {}
+    for label in ("time", "target", "id", "past", "future", "static"):
+        given = getattr(roles, label)
+        for name in (given,) if isinstance(given, str) else given or ():
+            if name not in table.columns:
+                raise DataError(
+                    f"--{label} {name}: expected a column of {table.source}, which has {_names(table.columns)}"
+                )
+            if name in taken:
+                raise DataError(
+                    f"--{label} {name}: expected one role a column, got --{taken[name]} for it too; give one of them"
+                )
+            taken[name] = label
+
+
+def _shape(table: Table, roles: Roles) -> Panel:
+    """Find which columns are what, and with it which of the three shapes the table has."""
+    if _is_wide_by_rows(table, roles):
+        return _from_rows(table, roles)
+    columns = {name: column for name, column in table.columns.items() if name not in roles.covariates}
+    if not columns:
+        raise DataError(f"{table.source}: expected a column to predict beside --past, --future and --static, got none")
+    time = roles.time or _find_time(table, columns, roles)
+    if time:
+        columns.pop(time)
+    if roles.wide or (roles.target is None and _side_by_side(table)):
+        return _from_wide(table, columns, time, roles)
+    name = roles.id or _find_id(columns, roles)
+    if name:
+        columns.pop(name)
+    target = roles.target or _find_target(table, columns)
+    return _from_long(table, replace(roles, time=time, id=name, target=target))
+
+
+# ---------------------------------------------------------------- which column is what
+
+
+def _names(columns: Sequence[str] | dict[str, np.ndarray]) -> str:
+    names = list(columns)
+    return ", ".join(names[:_SHOWN]) + (f", ... ({len(names)} in all)" if len(names) > _SHOWN else "")
+
+
+def _find_time(table: Table, columns: dict[str, np.ndarray], roles: Roles) -> str | None:
+    columns = {name: column for name, column in columns.items() if name not in (roles.target, roles.id)}
+    if not columns:
+        return None
+    timely = [name for name, column in columns.items() if looks_like_time(column)]
+    named = [name for name in columns if name.lower() in _TIME_NAMES]
+    for name in (*[n for n in timely if n in named], *timely):
+        return name
+    for name in named:
+        if is_counter(columns[name]):
+            return name
+    # An unnamed first column 0, 1, 2, ... is the row number that a data frame writes beside its columns.
+    first = next(iter(columns))
+    if len(table.columns) > 1 and is_counter(columns[first]) and not table.source.startswith("the "):
+        numbers = np.array(columns[first].tolist(), dtype=np.float64)
+        if len(numbers) > 2 and (np.diff(numbers) == 1).all():
+            return first
+    return None
+
+
+def _find_id(columns: dict[str, np.ndarray], roles: Roles) -> str | None:
+    for name, column in columns.items():
+        if name == roles.target:
+            continue
+        if name == "unique_id" or (name.lower() in _ID_NAMES and not looks_numeric(column)):
+            return name
+    texts = [
+        name
+        for name, column in columns.items()
+        if column.dtype.kind == "O"
+        and name != roles.target
+        and not looks_numeric(column)
+        and not looks_like_time(column)
+    ]
+    repeated = [name for name in texts if 1 < len(set(columns[name].tolist())) <= len(columns[name]) // 2]
+    return repeated[0] if len(repeated) == 1 else None
+
+
+def _find_target(table: Table, columns: dict[str, np.ndarray]) -> str:
+    numeric = [name for name, column in columns.items() if looks_numeric(column)]
+    named = [name for name in numeric if name.lower() in _TARGET_NAMES]
+    if len(named) == 1:
+        return named[0]
+    if len(numeric) == 1:
+        return numeric[0]
+    if not numeric:
+        raise DataError(
+            f"{table.source}: expected a column of numbers to predict, found none among {_names(table.columns)}; "
+            "check the file, or name the column with --target"
+        )
+    raise DataError(
+        f"{table.source}: expected one column of numbers to predict, found {len(numeric)}: {_names(numeric)}; "
+        f"choose one with --target {numeric[-1]!r}, or predict all of them with --wide"
+    )
+
+
+def _side_by_side(table: Table) -> bool:
+    """Whether an array brought several series; a file's many columns need --wide."""
+    return table.source == "the array" and len(table.columns) > 1
+
+
+# ---------------------------------------------------------------- the three shapes of table
+
+
+def _from_long(table: Table, roles: Roles) -> Panel:
+    assert roles.target is not None
+    values, notes = require_numbers(table.columns[roles.target], roles.target, table.place)
+    covariates = read_covariates(table, roles.past, roles.future, roles.static)
+    if roles.id:
+        ids = np.array([str(cell) for cell in table.columns[roles.id]], dtype=object)
+        blank = np.array([not cell for cell in ids])
+        if blank.any():
+            raise DataError(f"{table.place(int(np.argmax(blank)))}: expected a series' name in {roles.id!r}, got none")
+        names = list(dict.fromkeys(ids.tolist()))
+        groups = _group(ids, names)
+    else:
+        names, groups = [roles.target], [np.arange(table.rows)]
+    if roles.time is None:
+        notes.append("no time column: the rows are taken in their order")
+        readings: list[np.ndarray] = [
+            np.concatenate([np.arange(len(g)) for g in groups])[np.argsort(np.concatenate(groups))]
+        ]
+    else:
+        readings, told = read_times(table.columns[roles.time], roles.time, table.place, roles.time_format)
+        notes += told
+    return to_panel(Rows(table, roles, names, groups, readings, values, covariates, notes + covariates.notes))
+
+
+def _group(ids: np.ndarray, names: list[str]) -> list[np.ndarray]:
+    """The rows of each name, in the order of names."""
+    code = {name: k for k, name in enumerate(names)}
+    codes = np.array([code[name] for name in ids.tolist()])
+    order = np.argsort(codes, kind="stable")
+    return np.split(order, np.cumsum(np.bincount(codes, minlength=len(names)))[:-1])
+
+
+def _from_wide(table: Table, columns: dict[str, np.ndarray], time: str | None, roles: Roles) -> Panel:
+    """A column a series; past and future columns go with all of them."""
+    if roles.static:
+        raise DataError(
+            f"--static {roles.static[0]}: expected a table with a row a series and step, got a column a series "
+            "(--wide), where nothing is static; bring the table into long form: id, time, value"
+        )
+    values, notes, names = [], [], []
+    for name, column in columns.items():
+        if roles.wide and not looks_numeric(column):
+            notes.append(f"{name}: not numbers, left out")
+            continue
+        numbers, told = require_numbers(column, name, table.place)
+        values.append(numbers)
+        names.append(name)
+        notes += told
+    if not names:
+        raise DataError(f"{table.source}: expected columns of numbers, found none among {_names(table.columns)}")
+    covariates = read_covariates(table, roles.past, roles.future, ())
+    rows = table.rows
+    if time is None:
+        readings = [np.tile(np.arange(rows), len(names))]
+    else:
+        times, told = read_times(table.columns[time], time, table.place, roles.time_format)
+        readings = [np.tile(reading, len(names)) for reading in times]
+        notes += told
+    stacked = Table(
+        table.source,
+        {"y": np.empty(rows * len(names))},
+        None if table.lines is None else np.tile(table.lines, len(names)),
+    )
+    groups = [np.arange(k * rows, (k + 1) * rows) for k in range(len(names))]
+    used = replace(roles, time=time, target=_names(names), wide=True)
+    flat, notes = np.concatenate(values), notes + covariates.notes
+    return to_panel(Rows(stacked, used, names, groups, readings, flat, covariates.tiled(len(names)), notes))
+
+
+def _is_wide_by_rows(table: Table, roles: Roles) -> bool:
+    """A row a series, as the M competitions publish them: a name, then V2, V3, ... with the values in order."""
+    if roles.time or roles.target or roles.id or roles.covariates:
+        return False
+    rest = list(table.columns)[1:]
+    return len(rest) > 2 and all(re.fullmatch(r"V\d+", name) for name in table.columns)
+
+
+def _from_rows(table: Table, roles: Roles) -> Panel:
+    first, *rest = table.columns
+    notes = ["a row a series, as in the M competitions; empty cells at the end are no part of it"]
+    columns = []
+    for name in rest:
+        numbers, told = require_numbers(table.columns[name], name, table.place)
+        columns.append(numbers)
+        notes += told
+    matrix = np.stack(columns, axis=1)
+    values = []
+    for row in matrix:
+        known = np.flatnonzero(np.isfinite(row))
+        values.append(row[: known[-1] + 1] if len(known) else row[:0])
+    names = [str(name) for name in table.columns[first]]
+    lengths = np.array([len(v) for v in values])
+    ends = np.cumsum(lengths)
+    groups = [np.arange(end - length, end) for end, length in zip(ends, lengths, strict=True)]
+    flat = np.concatenate(values)
+    lines = None if table.lines is None else np.repeat(table.lines, lengths)
+    stacked = Table(table.source, {"y": flat}, lines)
+    steps = np.concatenate([np.arange(length) for length in lengths])
+    used = replace(roles, id=first, target="V2 on", wide=True)
+    return to_panel(Rows(stacked, used, names, groups, [steps], flat, read_covariates(stacked, (), (), ()), notes))
