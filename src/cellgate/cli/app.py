@@ -40,6 +40,11 @@ class Verb:
     summary: str
     panel: str
 
+    @property
+    def takes_config(self) -> bool:
+        """Whether its options may come from a TOML file."""
+        return self.panel != LAYER_PANEL
+
 
 DATA_PANEL, LAYER_PANEL = "From a table to a prediction", "The LSTM layer"
 
@@ -59,7 +64,15 @@ class _LazyGroup(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)
         if name in VERBS:
-            command = _load(name, rest)
+            values: dict[str, Any] = {}
+            path = None
+            if VERBS[name].takes_config:
+                from cellgate.cli.config import defaults_for, read_config, take_config
+
+                rest, path = take_config(rest)
+                values = read_config(path, name, [n for n, verb in VERBS.items() if verb.takes_config]) if path else {}
+            command = _load(name, [*(["--task", str(values["task"])] if "task" in values else []), *rest])
+            ctx.default_map = {name: defaults_for(command, values, path)} if path else None
         return name, command, rest
 
 
@@ -67,6 +80,10 @@ def _load(name: str, arguments: Sequence[str] = ()) -> Any:
     """The verb's real command, from its file; one with several, such as `train`, chooses by the arguments."""
     module = importlib.import_module(VERBS[name].module)
     function = module.choose(arguments) if hasattr(module, "choose") else module.command
+    if VERBS[name].takes_config:
+        from cellgate.cli.config import remembered
+
+        function = remembered(function, name)
     single = typer.Typer(add_completion=False, rich_markup_mode="rich")
     single.command(name)(function)
     return typer.main.get_command(single)
@@ -90,7 +107,7 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback(
     epilog="First steps: [bold]cellgate train airline --horizon 12 --out model[/bold], "
-    "then [bold]cellgate predict model[/bold].",
+    "then [bold]cellgate predict model[/bold]. Verbs that read data take options from a TOML file as well: --config.",
 )
 def _root(
     version: bool = typer.Option(False, "--version", callback=_show_version, is_eager=True, help="Show the version."),
@@ -151,7 +168,8 @@ def _judge(error: Exception) -> tuple[int, str]:
         ctx = getattr(error, "ctx", None)
         command = ctx.command_path if ctx else "cellgate"
         message = told()
-        return UNUSABLE, f"{message} See {command} --help." if message else ""
+        origin = " (that is from the --config file)" if _from_config(error) else ""
+        return UNUSABLE, f"{message}{origin} See {command} --help." if message else ""
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return UNUSABLE, f"{where}{error.strerror or error}"
@@ -161,6 +179,13 @@ def _judge(error: Exception) -> tuple[int, str]:
             f"{type(error).__name__}: {error} (this is a fault of cellgate's own; CELLGATE_TRACEBACK=1 shows where)"
         )
     return code, str(error)
+
+
+def _from_config(error: Exception) -> bool:
+    """Whether a usage error is about a value that the --config file gave."""
+    ctx, name = getattr(error, "ctx", None), getattr(getattr(error, "param", None), "name", None)
+    source = ctx.get_parameter_source(name) if ctx and name else None
+    return source is not None and source.name == "DEFAULT_MAP"
 
 
 if __name__ == "__main__":

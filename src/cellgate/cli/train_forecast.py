@@ -10,6 +10,7 @@ import typer
 from cellgate.cli import training_options as options
 from cellgate.cli.app import INTERRUPTED
 from cellgate.cli.columns import Data, Freq, Id, Season, Target, Time, TimeFormat, Wide
+from cellgate.cli.config import save_config
 from cellgate.cli.console import say, say_json, say_pairs, say_table, training_progress
 from cellgate.cli.forecast_files import write_forecast_files
 from cellgate.cli.training_run import CHECKPOINT, forget_checkpoint, require_fresh, training_facts, training_line
@@ -84,6 +85,7 @@ def command(
     _require_length(panel, tail)
     if not as_json:
         say_pairs([*panel.summary(), *([("held out", f"the last {tail} steps")] if tail else [])])
+    save_config(out)
     head, rest = panel.split(tail) if tail else (panel, None)
     with training_progress(as_json) as watch:
         forecaster.fit(head, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)

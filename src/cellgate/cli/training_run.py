@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from cellgate.cli.config import SAVED
 from cellgate.errors import InputError
 from cellgate.training import TrainingRecord
 
@@ -26,7 +27,8 @@ def require_fresh(out: Path, force: bool, resume: bool) -> None:
         return
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: expected a folder, got a file; give another name")
-    if out.is_dir() and any(out.iterdir()) and not force:
+    # A training killed before its first save leaves its options only, which are no loss.
+    if out.is_dir() and any(path.name != SAVED for path in out.iterdir()) and not force:
         remedy = "give another, or --force"
         if cut_short:
             remedy = "--resume goes on with the training in it that was cut short, --force starts again"

@@ -1,0 +1,219 @@
+"""Options from a TOML file: `--config FILE` for every verb that reads data, and the file that repeats a training.
+
+    [train]                  one table a verb; a file without such tables is all for the verb that is called
+    data = "sales.csv"       arguments and options by their long names, with - or _
+    max-epochs = 50
+    level = [80, 90]         an option that may be repeated is a list
+
+What is typed on the command line goes before the file. A key that the verb does not have is refused.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import tomllib
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cellgate._version import __version__
+from cellgate.data.files import write_atomic
+from cellgate.errors import InputError
+
+SAVED = "train.toml"
+Config = Annotated[Path | None, typer.Option(help="A TOML file of options; those typed go before it.")]
+_OF_THE_RUN = {"out", "resume", "force", "json", "as_json", "config"}  # where and how, not what
+_current: ContextVar[tuple[str, dict[str, Any]] | None] = ContextVar("current command", default=None)
+
+
+def take_config(arguments: Sequence[str]) -> tuple[list[str], Path | None]:
+    """The arguments without --config FILE, and the file; the last one counts.
+
+    `--resume --out FOLDER` without a file takes the options of the training that was cut short, from the folder.
+
+    Raises:
+        InputError: for --config without a file.
+    """
+    rest: list[str] = []
+    path: Path | None = None
+    words = iter(arguments)
+    for word in words:
+        if word == "--":
+            rest += [word, *words]
+        elif word == "--config":
+            following = next(words, None)
+            if following is None:
+                raise InputError("--config: expected a TOML file, got nothing after it; name the file")
+            path = Path(following)
+        elif word.startswith("--config="):
+            path = Path(word.removeprefix("--config="))
+        else:
+            rest.append(word)
+    if path is None and "--resume" in rest:
+        out = _value_of("--out", rest)
+        if out and (Path(out) / SAVED).is_file():
+            path = Path(out) / SAVED
+    return rest, path
+
+
+def _value_of(option: str, arguments: Sequence[str]) -> str | None:
+    for k, word in enumerate(arguments):
+        if word.startswith(f"{option}="):
+            return word.removeprefix(f"{option}=")
+        if word == option and k + 1 < len(arguments):
+            return arguments[k + 1]
+    return None
+
+
+def read_config(path: Path, verb: str, verbs: Iterable[str]) -> dict[str, Any]:
+    """What a file says for a verb, key by key as it is written.
+
+    Raises:
+        InputError: if it is not there, is not TOML, or has a table for no verb.
+    """
+    try:
+        content = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+    except FileNotFoundError:
+        raise InputError(f"--config {path}: expected a TOML file, found none; check the name") from None
+    except IsADirectoryError:
+        raise InputError(f"--config {path}: expected a TOML file, got a folder; name the file in it") from None
+    except UnicodeDecodeError:
+        raise InputError(f"--config {path}: expected TOML in UTF-8, got another encoding; save it as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"--config {path}: expected TOML, got a mistake in it: {error}; correct it") from None
+    verbs = list(verbs)
+    tables = {key for key, value in content.items() if isinstance(value, dict)}
+    strange = sorted(tables - set(verbs))
+    if strange:
+        near = get_close_matches(strange[0], verbs, 1)
+        hint = f"; did you mean [{near[0]}]?" if near else ""
+        raise InputError(f"--config {path}: expected a table for a verb, got [{strange[0]}]{hint}")
+    if not tables:
+        return content
+    loose = [key for key in content if key not in tables]
+    if loose:
+        raise InputError(
+            f"--config {path}: expected {loose[0]!r} in a table, as there are tables for verbs; put it under [{verb}]"
+        )
+    return content.get(verb, {})
+
+
+def defaults_for(command: Any, values: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The values by the names of the command's parameters, as text, for its context's default_map.
+
+    Args:
+        command: the Typer command.
+        values: what read_config gave.
+        path: the file, for messages.
+
+    Raises:
+        InputError: for a key that the command does not have, with the nearest one, or a list, a value or a truth
+            where another of them belongs.
+    """
+    parameters: dict[str, Any] = {}
+    shown: dict[str, str] = {}
+    for parameter in command.params:
+        long = [option.lstrip("-") for option in getattr(parameter, "opts", ()) if option.startswith("--")]
+        for name in {parameter.name, *long}:
+            parameters[name.replace("-", "_")] = parameter
+        shown[(long[0] if long else parameter.name).replace("-", "_")] = long[0] if long else parameter.name
+    for name in ("help", "version", "config"):
+        parameters.pop(name, None)
+        shown.pop(name, None)
+    made: dict[str, Any] = {}
+    for key, value in values.items():
+        name = key.replace("-", "_")
+        if name not in parameters:
+            near = get_close_matches(name, shown, 1)
+            hint = f"did you mean {shown[near[0]]!r}?" if near else f"known are {', '.join(sorted(shown.values()))}"
+            raise InputError(f"--config {path}: expected an option of `cellgate {command.name}`, got {key!r}; {hint}")
+        parameter = parameters[name]
+        made[parameter.name] = _shaped(parameter, key, value, path)
+    return made
+
+
+def _shaped(parameter: Any, key: str, value: Any, path: Path) -> Any:
+    flag, several = getattr(parameter, "is_flag", False), getattr(parameter, "multiple", False) or parameter.nargs != 1
+    if flag != isinstance(value, bool):
+        expected = "true or false" if flag else "a value"
+        raise InputError(f"--config {path}: expected {expected} for {key!r}, got {json.dumps(value, default=str)}")
+    if several and not isinstance(value, list):
+        value = [value]
+    if not several and isinstance(value, list | dict):
+        raise InputError(f"--config {path}: expected one value for {key!r}, got {json.dumps(value, default=str)}")
+    # As text, a value goes through the very checks that the command line goes through, when the verb is called.
+    return value if flag else [str(part) for part in value] if several else str(value)
+
+
+# ---------------------------------------------------------------- the file that repeats a training
+
+
+def remembered(function: Callable[..., Any], verb: str) -> Callable[..., Any]:
+    """The verb's function with --config among its options; save_config knows its parameters while it runs."""
+
+    @functools.wraps(function)
+    def call(config: Any = None, **parameters: Any) -> Any:  # the file has been read before the options are
+        token = _current.set((verb, parameters))
+        try:
+            return function(**parameters)
+        finally:
+            _current.reset(token)
+
+    signature = inspect.signature(function, eval_str=True)  # annotations as objects: strings are not looked up again
+    option = inspect.Parameter("config", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Config)
+    extended = signature.replace(parameters=[*signature.parameters.values(), option])
+    call.__signature__ = extended  # type: ignore[attr-defined]
+    call.__annotations__ = {name: parameter.annotation for name, parameter in extended.parameters.items()}
+    return call
+
+
+def save_config(out: Path) -> None:
+    """Write the options of the command that runs to `out`/train.toml, every default filled in.
+
+    `cellgate train --config out/train.toml --out other` then repeats the run. Called outside a command
+    (a test, a program), it writes nothing.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    running = _current.get()
+    if running is None:
+        return
+    verb, parameters = running
+    lines = [
+        f"# What this model was trained with, by cellgate {__version__}. To repeat it:",
+        f"#   cellgate {verb} --config {SAVED} --out ANOTHER_FOLDER",
+        f"[{verb}]",
+    ]
+    for name, value in parameters.items():
+        if name in _OF_THE_RUN or value is None or value is False or (isinstance(value, list | tuple) and not value):
+            continue
+        lines.append(f"{name.replace('_', '-')} = {_toml(_absolute(value))}")
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomic(out / SAVED, ("\n".join(lines) + "\n").encode())
+
+
+def _absolute(value: Any) -> Any:
+    """Files by their absolute paths, so that the run can be repeated from anywhere."""
+    if isinstance(value, list | tuple):
+        return [_absolute(part) for part in value]
+    if isinstance(value, str | Path) and str(value) and Path(value).is_file():
+        return str(Path(value).absolute())
+    return value
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml(part) for part in value) + "]"
+    # JSON's escapes are TOML's; only the character DEL is escaped by one of them alone.
+    return json.dumps(str(getattr(value, "value", value)), ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,133 @@
+"""--config: options from a TOML file, what is typed before them, and the file that repeats a training."""
+
+import json
+import tomllib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cellgate.cli import app as cli
+from cellgate.cli import config
+
+
+def call(capsys, *arguments):
+    with pytest.raises(SystemExit) as left:
+        cli.main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return left.value.code or 0, out, err
+
+
+@pytest.fixture
+def sales(tmp_path):
+    lines = ["day,shop,sold", *(f"2024-01-{d:02},{s},{d % 7 + 1}" for s in "ab" for d in range(1, 29))]
+    (tmp_path / "sales.csv").write_text("\n".join(lines))
+    return tmp_path / "sales.csv"
+
+
+def test_a_file_gives_options_and_the_command_line_goes_before_it(capsys, tmp_path, sales):
+    (tmp_path / "c.toml").write_text(
+        f'[check]\ndata = "{sales}"\nid = "shop"\ntarget = "sold"\nseason = 7\njson = true\n'
+    )
+    told = json.loads(call(capsys, "check", "--config", tmp_path / "c.toml")[1])
+    assert (told["season"], len(told["series"])) == (7, 2)
+    told = json.loads(call(capsys, "check", f"--config={tmp_path / 'c.toml'}", "--season", 5)[1])
+    assert told["season"] == 5
+
+
+def test_a_file_without_tables_is_all_for_the_verb(capsys, tmp_path, sales):
+    (tmp_path / "c.toml").write_text("season = 3\ntime_format = '%Y-%m-%d'\n")
+    assert "season   3 steps" in call(capsys, "check", sales, "--config", tmp_path / "c.toml")[1]
+
+
+def test_lists_are_options_given_again_and_again(capsys, tmp_path):
+    text = "ds,y,a,b\n" + "\n".join(f"{k},{k % 3},{k},{k}" for k in range(30))
+    (tmp_path / "t.csv").write_text(text)
+    (tmp_path / "c.toml").write_text('past = ["a", "b"]')
+    assert (
+        "past     a, b: up to the last step"
+        in call(capsys, "check", tmp_path / "t.csv", "--config", tmp_path / "c.toml")[1]
+    )
+
+
+def test_a_training_is_repeated_by_the_file_that_it_saves(capsys, tmp_path, sales, monkeypatch):
+    monkeypatch.chdir(sales.parent)
+    first = ["--max-epochs", 2, "--horizon", 3, "--level", 80, "--level", 95, "--seed", 4, "--target", "sold"]
+    assert call(capsys, "train", "sales.csv", "--out", "a", *first)[0] == 0
+    saved = tomllib.loads((tmp_path / "a" / "train.toml").read_text())["train"]
+    assert saved["data"] == str(sales)
+    assert (saved["horizon"], saved["level"], saved["seed"], saved["learning-rate"]) == (3, [80, 95], 4, 0.005)
+    assert "out" not in saved
+    monkeypatch.chdir("/")
+    code, _, err = call(capsys, "train", "--config", tmp_path / "a" / "train.toml", "--out", tmp_path / "b")
+    assert code == 0, err
+    for name in ("forecast.csv", "train.toml", "metrics.json"):
+        assert (tmp_path / "a" / name).read_text() == (tmp_path / "b" / name).read_text()
+
+
+def test_resume_takes_the_options_of_the_training_that_was_cut_short(capsys, tmp_path, monkeypatch):
+    from cellgate.training import loop
+
+    save = loop.Checkpoint.save
+
+    def killed(checkpoint, model, optimizer, generator, best, record):
+        save(checkpoint, model, optimizer, generator, best, record)
+        if record.epochs == 2:
+            raise SystemExit(9)
+
+    options = ["airline", "--horizon", 4, "--max-epochs", 4, "--checkpoint-every", 0]
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Checkpoint, "save", killed)
+        call(capsys, "train", *options, "--out", tmp_path / "m")
+    assert (tmp_path / "m" / "checkpoint").is_dir()
+    code, out, err = call(capsys, "train", "--resume", "--out", tmp_path / "m")
+    assert (code, err) == (0, "")
+    assert "4 epochs" in out
+    call(capsys, "train", *options, "--out", tmp_path / "whole")
+    assert (tmp_path / "m" / "forecast.csv").read_text() == (tmp_path / "whole" / "forecast.csv").read_text()
+
+
+MISTAKES = {
+    "horzon = 3": "expected an option of `cellgate train`, got 'horzon'; did you mean 'horizon'?",
+    "max_epoch = 3": "got 'max_epoch'; did you mean 'max-epochs'?",
+    "xyz = 3": "got 'xyz'; known are",
+    "[trian]\nhorizon = 3": "expected a table for a verb, got [trian]; did you mean [train]?",
+    "seed = 1\n[train]\nhorizon = 3": "expected 'seed' in a table, as there are tables for verbs; put it under [train]",
+    "wide = 1": "expected true or false for 'wide', got 1",
+    "horizon = true": "expected a value for 'horizon', got true",
+    "horizon = [1, 2]": "expected one value for 'horizon', got [1, 2]",
+    "horizon = 'soon'": "Invalid value for '--horizon'",
+    "horizon = 0": "(that is from the --config file)",
+    "horizon = ": "expected TOML, got a mistake in it: ",
+    "a.b = 3": "expected a table for a verb, got [a]",
+}
+
+
+@pytest.mark.parametrize("text", MISTAKES)
+def test_mistakes_in_a_file(capsys, tmp_path, text):
+    (tmp_path / "c.toml").write_text(text)
+    code, out, err = call(capsys, "train", "airline", "--out", tmp_path / "m", "--config", tmp_path / "c.toml")
+    assert (code, out) == (2, "")
+    assert MISTAKES[text] in err
+    assert not (tmp_path / "m").exists()
+
+
+def test_files_that_are_none(capsys, tmp_path):
+    (tmp_path / "latin.toml").write_bytes("id = 'Größe'".encode("latin-1"))
+    for arguments, message in (
+        ((tmp_path / "none.toml",), "expected a TOML file, found none"),
+        ((tmp_path,), "got a folder"),
+        ((tmp_path / "latin.toml",), "expected TOML in UTF-8"),
+        ((), "--config: expected a TOML file, got nothing after it"),
+    ):
+        code, _, err = call(capsys, "check", "airline", "--config", *arguments)
+        assert code == 2
+        assert message in err
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+
+
+@given(st.one_of(TEXT, st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), st.lists(TEXT), st.booleans()))
+def test_what_is_written_is_read_back(value):
+    assert tomllib.loads(f"x = {config._toml(value)}")["x"] == value
