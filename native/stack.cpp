@@ -46,7 +46,9 @@ bool forward_as(const StackShape& shape, const StackForward& in) {
     lengths = index.data() + T;
   }
 
-  // Outputs of inner layers: in the saved block, or turn about in two scratch areas.
+  // Outputs of inner layers: in the saved block, or turn about in two scratch areas. All layers have rows of the same
+  // distance there: threads that share the batch do not wait for each other between layers, so one may write a row of
+  // layer l + 1 where another still reads its own rows of layer l.
   int64_t widest = 0;
   for (int l = 0; l + 1 < layers; ++l) widest = std::max(widest, shape.layers[l].projection_size);
   S* between[3] = {nullptr, nullptr, nullptr};  // the third for inputs after dropout
@@ -76,8 +78,9 @@ bool forward_as(const StackShape& shape, const StackForward& in) {
     layer.projection_size = P;
     layer.input = input;
     if (mask) {
+      const int64_t row = dropped == between[2] ? D * widest : I;
       layer.mask = {mask, B * I, I, first};
-      layer.dropped = {dropped, B * I, I, first};
+      layer.dropped = {dropped, B * row, row, first};
     }
     layer.directions = D;
 
@@ -85,8 +88,8 @@ bool forward_as(const StackShape& shape, const StackForward& in) {
     if (saved_block) saved_at = lay_out_saved(saved_shape, size, last, saved_at, saved);
     Sequence<S> output{static_cast<S*>(in.y), in.y_step, in.y_row, first};
     if (!last) {
-      S* p = saved_block ? saved_block + saved.output : between[l & 1];
-      output = {p, B * D * P, D * P, first};
+      const int64_t row = saved_block ? D * P : D * widest;
+      output = {saved_block ? saved_block + saved.output : between[l & 1], B * row, row, first};
     }
     for (int d = 0; d < D; ++d) {
       ForwardDirection<S>& way = layer.direction[d];

@@ -1,210 +1,164 @@
-// Runs stacks forward and backward for the sanitizers (scripts/sanitize): many shapes and options, every instruction set,
-// one and several threads, and several callers at once. All arrays have exactly the size they need, so that an address
-// sanitizer sees a step too far; results are compared with those of the scalar kernels on one thread.
-#include <cmath>
-#include <cstdio>
-#include <cstdlib>
+// Runs stacks of LSTM layers in every way the core offers, for the sanitizers (scripts/sanitize) and for instruction sets
+// that need an emulator (scripts/test_neon):
+//
+//   sanitized_stack [CASE...]     the named cases of stack_cases.h; none: all
+//   sanitized_stack --isas        only list the instruction sets that this CPU has
+//
+// On every instruction set of this CPU, or on the one that CELLGATE_CPU_ISA names: every case in float and double, in
+// every save mode, on one to three threads; weights from the cache, packed before, and read in place; one step at a time;
+// several callers at once on shared weights while the cache is cleared under them; and in the child of a fork. All results
+// are compared with the scalar kernels in double on one thread.
 #include <cstring>
-#include <limits>
+#include <string>
 #include <thread>
-#include <vector>
 
 #include "dispatch.h"
-#include "stack_backward.h"
+#include "memory.h"
+#include "stack_cases.h"
+
+#if defined(__unix__)
+#include <sys/wait.h>
+#include <unistd.h>
+#endif
 
 namespace {
 
 using namespace cellgate;
 
-struct Case {
-  const char* name;
-  int64_t steps, batch, inputs;
-  std::vector<int64_t> hidden, proj;  // proj 0: none
-  int directions;
-  bool bias, lengths, reset, masks, packed;
-};
-
-const Case cases[] = {
-    {"one of each", 1, 1, 1, {1}, {0}, 1, true, false, false, false, false},
-    {"no input", 3, 3, 0, {17}, {0}, 1, true, false, false, false, false},
-    {"one row", 40, 1, 20, {70}, {0}, 1, false, false, false, false, false},
-    {"chunks", 70, 33, 5, {24}, {0}, 2, true, false, false, false, false},
-    {"stack", 9, 5, 4, {33, 16, 7}, {0, 0, 0}, 2, true, false, false, true, false},
-    {"ragged", 30, 19, 4, {33, 9}, {0, 0}, 2, true, true, true, false, false},
-    {"packed", 30, 19, 4, {33, 9}, {0, 0}, 2, true, false, false, true, true},
-    {"projected", 11, 9, 4, {35, 20}, {5, 19}, 2, true, true, true, false, false},
-    {"batch split", 20, 64, 24, {96}, {0}, 1, true, true, false, false, false},
-    {"directions", 21, 40, 24, {96}, {40}, 2, true, false, false, false, false},
-    {"units split", 6, 8, 40, {640}, {0}, 1, true, false, false, false, false},
-    {"no steps", 0, 3, 4, {5}, {0}, 1, true, false, false, false, false},
-};
-
-class Random {
- public:
-  explicit Random(uint64_t seed) : state_(seed * 2654435761u + 88172645463325252u) {}
-  uint64_t next() {
-    state_ ^= state_ << 13;
-    state_ ^= state_ >> 7;
-    state_ ^= state_ << 17;
-    return state_;
-  }
-  int64_t below(int64_t n) { return static_cast<int64_t>(next() % static_cast<uint64_t>(n)); }
-  double normalish() { return (static_cast<double>(next() % 20001) - 10000.0) / 5000.0; }
-
- private:
-  uint64_t state_;
-};
-
+// Fails unless each result stands where it should, to rounding. `got` may hold the first results only.
 template <class S>
-struct Arrays {
-  std::vector<std::vector<S>> held;
-  S* make(int64_t n, Random* random, double scale = 1.0) {
-    held.emplace_back(static_cast<size_t>(n));
-    for (S& s : held.back())
-      s = random ? static_cast<S>(random->normalish() * scale) : std::numeric_limits<S>::quiet_NaN();
-    return held.back().data();
-  }
-};
-
-// Runs a case and returns every output: y, final states, all gradients.
-template <class S>
-std::vector<std::vector<S>> run(const Case& c, Keep keep, int threads) {
-  Random random(7);
-  Arrays<S> in, out;
-  in.held.reserve(200), out.held.reserve(200);
-  const int layers = static_cast<int>(c.hidden.size());
-  const int64_t T = c.steps, B = c.batch, D = c.directions;
-  StackShape shape;
-  shape.scalar = sizeof(S) == 8 ? Scalar::f64 : Scalar::f32;
-  shape.directions = c.directions;
-  shape.bias = c.bias;
-  int64_t width = c.inputs;
-  for (int l = 0; l < layers; ++l) {
-    const int64_t P = c.proj[l] ? c.proj[l] : c.hidden[l];
-    shape.layers.push_back({width, c.hidden[l], P, c.proj[l] != 0});
-    width = P * D;
-  }
-  std::vector<int64_t> lengths(static_cast<size_t>(B)), batch_sizes(static_cast<size_t>(T));
-  std::vector<uint8_t> reset(static_cast<size_t>(T * B));
-  for (int64_t b = 0; b < B; ++b) lengths[static_cast<size_t>(b)] = random.below(T + 1);
-  for (uint8_t& r : reset) r = random.below(5) == 0;
-  int64_t N = T * B;
-  if (c.packed) {
-    N = 0;
-    for (int64_t t = 0; t < T; ++t) N += batch_sizes[static_cast<size_t>(t)] = B - t * (B - 1) / T;
-  }
-  std::vector<const void*> weights, masks;
-  std::vector<void*> dweights;
-  std::vector<const void*> h0, c0, dh_n, dc_n;
-  std::vector<void*> h_n, c_n, dh0, dc0;
-  for (int l = 0; l < layers; ++l) {
-    const LayerShape& layer = shape.layers[static_cast<size_t>(l)];
-    const int64_t H = layer.hidden_size, P = layer.projection_size, I = layer.input_size;
-    std::vector<int64_t> sizes{4 * H * I, 4 * H * P};
-    if (c.bias) sizes.insert(sizes.end(), {4 * H, 4 * H});
-    if (layer.projected) sizes.push_back(P * H);
-    for (int64_t d = 0; d < D; ++d)
-      for (int64_t n : sizes) {
-        weights.push_back(in.make(n, &random, 1 / std::sqrt(static_cast<double>(H))));
-        dweights.push_back(out.make(n, nullptr));
-      }
-    h0.push_back(in.make(D * B * P, &random));
-    c0.push_back(in.make(D * B * H, &random));
-    dh_n.push_back(in.make(D * B * P, &random));
-    dc_n.push_back(in.make(D * B * H, &random));
-    h_n.push_back(out.make(D * B * P, nullptr));
-    c_n.push_back(out.make(D * B * H, nullptr));
-    dh0.push_back(out.make(D * B * P, nullptr));
-    dc0.push_back(out.make(D * B * H, nullptr));
-    if (c.masks && l + 1 < layers) masks.push_back(in.make(N * D * P, &random));
-  }
-  StackBackward call;
-  StackForward& f = call.forward;
-  f.steps = T, f.batch = B, f.threads = threads;
-  if (c.packed) f.rows = N, f.batch_sizes = batch_sizes.data();
-  if (c.lengths) f.lengths = lengths.data();
-  if (c.reset) f.reset = reset.data();
-  f.x = in.make(N * c.inputs, &random);
-  f.x_step = B * c.inputs, f.x_row = c.inputs;
-  f.y = out.make(N * width, nullptr);
-  f.y_step = B * width, f.y_row = width;
-  f.weights = weights.data();
-  f.h0 = h0.data(), f.c0 = c0.data(), f.h_n = h_n.data(), f.c_n = c_n.data();
-  if (c.masks) f.masks = masks.data();
-  f.keep = keep;
-  f.every = keep == Keep::minimal ? 4 : 1;
-  f.weights_change = true;
-  Arrays<S> saved;
-  f.saved = saved.make(saved_size(shape, T, B, c.packed ? N : 0, keep, f.every, c.masks), nullptr);
-  call.dy = in.make(N * width, &random);
-  call.dy_step = f.y_step, call.dy_row = f.y_row;
-  call.dh_n = dh_n.data(), call.dc_n = dc_n.data();
-  call.dx = out.make(N * c.inputs, nullptr);
-  call.dx_step = f.x_step, call.dx_row = f.x_row;
-  call.dweights = dweights.data(), call.dh0 = dh0.data(), call.dc0 = dc0.data();
-  if (!forward(shape, f) || !backward(shape, call)) {
-    std::fprintf(stderr, "%s: out of memory\n", c.name);
-    std::exit(2);
-  }
-  return out.held;
-}
-
-template <class S>
-void compare(const Case& c, const char* how, const std::vector<std::vector<S>>& got,
-             const std::vector<std::vector<S>>& want) {
+void compare(const Case& c, const std::string& how, const Results& got, const Results& want) {
   const double limit = sizeof(S) == 8 ? 1e-12 : 1e-4;
-  for (size_t a = 0; a < want.size(); ++a) {
+  for (size_t a = 0; a < got.size(); ++a) {
     double largest = 1;
-    for (S w : want[a]) largest = std::fmax(largest, std::fabs(static_cast<double>(w)));
+    for (double w : want[a]) largest = std::fmax(largest, std::fabs(w));
     for (size_t j = 0; j < want[a].size(); ++j) {
       // Written so that NaN fails.
-      if (std::fabs(static_cast<double>(got[a][j] - want[a][j])) <= limit * largest) continue;
-      std::fprintf(stderr, "%s, %s: output %zu[%zu] is %g, expected %g\n", c.name, how, a, j,
-                   static_cast<double>(got[a][j]), static_cast<double>(want[a][j]));
+      if (std::fabs(got[a][j] - want[a][j]) <= limit * largest) continue;
+      std::fprintf(stderr, "%s, %s: result %zu[%zu] is %g, expected %g\n", c.name, how.c_str(), a, j, got[a][j],
+                   want[a][j]);
       std::exit(1);
     }
   }
 }
 
-// Names of the cases to run; none: all.
-std::vector<const char*> wanted;
+Results exact(const Case& c) {
+  const std::string before = kernels().name;
+  force_kernels("scalar");
+  Results want = Problem<double>(c).train(Keep::fast, 1);
+  force_kernels(before.c_str());
+  return want;
+}
 
 template <class S>
-void check_all(int threads) {
-  for (const Case& c : cases) {
-    bool chosen = wanted.empty();
-    for (const char* name : wanted) chosen = chosen || std::strcmp(name, c.name) == 0;
-    if (!chosen) continue;
-    force_kernels("scalar");
-    auto want = run<S>(c, Keep::fast, 1);
-    for (const char* const* isa = built_isas(); *isa; ++isa) {
-      const char* why = nullptr;
-      if (!find_kernels(*isa, &why)) continue;
-      force_kernels(*isa);
-      for (Keep keep : {Keep::fast, Keep::lean, Keep::minimal})
-        for (int n = 1; n <= threads; ++n) compare(c, *isa, run<S>(c, keep, n), want);
-    }
+void check_case(const Case& c, const Results& want, int threads) {
+  const std::string isa = std::string(kernels().name) + (sizeof(S) == 8 ? ", double" : ", float");
+  const Problem<S> problem(c);
+  for (Keep keep : {Keep::fast, Keep::lean, Keep::minimal})
+    for (int n = 1; n <= threads; ++n)
+      compare<S>(c, isa + ", training, save mode " + std::to_string(static_cast<int>(keep)), problem.train(keep, n),
+                 want);
+  const PackedStack packed = problem.pack();
+  for (int n = 1; n <= threads; ++n) {
+    for (int time = 0; time < 2; ++time) compare<S>(c, isa + ", inference", problem.infer(n), want);
+    compare<S>(c, isa + ", packed before", problem.infer(n, &packed), want);
+    if (!problem.streamable() || c.steps == 0) continue;
+    compare<S>(c, isa + ", streamed", problem.stream(n, &packed), want);
+    compare<S>(c, isa + ", streamed from plain weights", problem.stream(n, nullptr), want);
   }
 }
 
-// Several threads call at the same time, as Python threads do that each hold a model.
-void check_callers() {
-  const Case& c = cases[8];
-  auto want = run<float>(c, Keep::fast, 1);
+const Case& named(const std::vector<Case>& cases, const char* name) {
+  for (const Case& c : cases)
+    if (std::strcmp(c.name, name) == 0) return c;
+  std::fprintf(stderr, "no case is called \"%s\"\n", name);
+  std::exit(2);
+}
+
+// Several threads call at the same time, as Python threads do: with a model each, with one model for all, and while the
+// cache of packed weights is emptied. One of them gets the pool, the others go on alone.
+void check_callers(const std::vector<Case>& cases) {
+  const char* names[] = {"batch split", "directions", "ragged", "stack"};
+  std::vector<Results> want;
+  std::vector<Problem<float>> problems;
+  for (const char* name : names) {
+    want.push_back(exact(named(cases, name)));
+    problems.emplace_back(named(cases, name));
+  }
+  const PackedStack shared = problems[0].pack();
   std::vector<std::thread> callers;
-  for (int i = 0; i < 3; ++i)
-    callers.emplace_back([&] {
-      for (int k = 0; k < 5; ++k) compare(c, "several callers", run<float>(c, Keep::fast, 2), want);
+  for (size_t i = 0; i < 4; ++i)
+    callers.emplace_back([&, i] {
+      for (size_t k = 0; k < 4; ++k) {
+        const Case& mine = named(cases, names[(i + k) % 4]);
+        const Problem<float>& problem = problems[(i + k) % 4];
+        compare<float>(mine, "callers, training", problem.train(Keep::fast, 2), want[(i + k) % 4]);
+        compare<float>(mine, "callers, inference", problem.infer(2), want[(i + k) % 4]);
+        compare<float>(named(cases, names[0]), "callers, shared", problems[0].infer(3, &shared), want[0]);
+        pack_clear();
+      }
     });
   for (std::thread& caller : callers) caller.join();
+}
+
+// The child of a fork has none of the parent's threads, and must find the pool and the cache in order.
+void check_fork(const std::vector<Case>& cases) {
+#if defined(__unix__)
+  const Case& c = named(cases, "batch split");
+  const Results want = exact(c);
+  const Problem<float> problem(c);
+  compare<float>(c, "before a fork", problem.infer(2), want);
+  for (int time = 0; time < 3; ++time) {
+    const pid_t child = fork();
+    if (child == 0) {
+      compare<float>(c, "child of a fork, inference", problem.infer(2), want);
+      compare<float>(c, "child of a fork, training", problem.train(Keep::lean, 2), want);
+      _exit(0);
+    }
+    compare<float>(c, "parent of a fork", problem.train(Keep::fast, 2), want);
+    int status = -1;
+    if (child < 0 || waitpid(child, &status, 0) != child || status != 0) {
+      std::fprintf(stderr, "the child of a fork failed: status %d\n", status);
+      std::exit(1);
+    }
+  }
+#else
+  (void)cases;
+#endif
 }
 
 }  // namespace
 
 int main(int count, char** arguments) {
-  wanted.assign(arguments + 1, arguments + count);
-  check_all<float>(3);
-  check_all<double>(2);
-  check_callers();
-  std::puts("native stacks: forward and backward agree on every instruction set");
+  const char* forced = std::getenv("CELLGATE_CPU_ISA");
+  std::vector<const char*> isas;
+  for (const char* const* isa = built_isas(); *isa; ++isa) {
+    const char* why = nullptr;
+    if (find_kernels(*isa, &why) && (!forced || std::strcmp(forced, *isa) == 0)) isas.push_back(*isa);
+  }
+  if (count == 2 && std::strcmp(arguments[1], "--isas") == 0) {
+    for (const char* isa : isas) std::puts(isa);
+    return 0;
+  }
+  kernels();  // throws where CELLGATE_CPU_ISA names what is not there
+
+  const std::vector<Case> cases = all_cases();
+  std::vector<const Case*> wanted;
+  for (int k = 1; k < count; ++k) wanted.push_back(&named(cases, arguments[k]));
+  if (count == 1)
+    for (const Case& c : cases) wanted.push_back(&c);
+  for (const Case* c : wanted) {
+    const Results want = exact(*c);
+    for (const char* isa : isas) {
+      force_kernels(isa);
+      check_case<float>(*c, want, 3);
+      check_case<double>(*c, want, 2);
+    }
+  }
+  for (const char* isa : isas) {
+    force_kernels(isa);
+    if (count == 1) check_callers(cases);
+    if (count == 1) check_fork(cases);
+    std::printf("%s: %zu cases agree\n", isa, wanted.size());
+  }
 }

@@ -95,6 +95,23 @@ def test_equals_nn_lstm(isa, shape, dtype, monkeypatch):
         torch.set_num_threads(before)
 
 
+@pytest.mark.parametrize("threads", [2, 3])
+def test_layers_of_different_sizes_on_several_threads(threads):
+    """Threads that split the batch run ahead of each other from layer to layer, and share the memory between layers."""
+    torch.manual_seed(5)
+    module, x = cellgate.LSTM(4, [66, 16, 48, 9, 33]), torch.randn(9, 24, 4)
+    before = torch.get_num_threads()
+    with torch.no_grad(), cellgate.use_backend("reference"):
+        expected = module(x)[0]
+    torch.set_num_threads(threads)
+    try:
+        with torch.no_grad(), cellgate.use_backend("cpu"):
+            for _ in range(40):
+                assert torch.allclose(module(x)[0], expected, atol=1e-6)
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize(("function", "ulps"), [("sigmoid", 3), ("tanh", 7)])
 def test_activations_within_a_few_ulp(isa, function, ulps):
     rng = np.random.default_rng(1)
