@@ -4,7 +4,7 @@ from cellgate._version import __version__
 from cellgate.backends import info, use_backend
 from cellgate.errors import BackendError, CellgateError, DtypeError, InputError, ShapeError
 from cellgate.estimators import Forecaster, load
-from cellgate.nn import LSTM, LSTMCell, SequenceModel, convert, explain_conversion, revert
+from cellgate.nn import LSTM, LSTMCell, SequenceModel, convert, explain_conversion, revert, tbptt
 from cellgate.trace import trace
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "info",
     "load",
     "revert",
+    "tbptt",
     "trace",
     "use_backend",
 ]

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch._VF import lstm as torch_lstm  # pyright: ignore[reportAttributeAccessIssue]
 from torch._VF import lstm_cell as torch_lstm_cell  # pyright: ignore[reportAttributeAccessIssue]
 
-from cellgate.equations import LSTMWeights
+from cellgate.equations import PLAIN, LSTMWeights
 
 from . import reference
 from .episodes import run_by_episodes
@@ -32,6 +32,12 @@ NAME = "aten"
 
 def reason_against(problem: Problem) -> str | None:
     """Return why PyTorch's kernels cannot run this problem, or None if they can."""
+    if problem.cell != PLAIN:
+        return f"PyTorch's LSTM kernels know the plain cell only; this has {problem.cell}"
+    if problem.noise:
+        return "PyTorch's LSTM kernels take no masks inside the recurrence"
+    if problem.connection is not None:
+        return f"PyTorch's LSTM kernels have no {problem.connection} connections between layers"
     if problem.transformed:
         return "PyTorch's LSTM kernels have no vmap, jvp or torch.func rules"
     if problem.input_size == 0:

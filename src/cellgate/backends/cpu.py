@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cellgate.equations import PLAIN
+
 from . import cpu_autograd
 from .cpu_autograd import plain_rows
 from .problem import Inputs, Problem, Result, State
@@ -71,6 +73,8 @@ def reason_against(problem: Problem) -> str | None:
     """Return why the engine cannot run this problem, or None if it can."""
     if _native is None:
         return unavailable()
+    if problem.cell != PLAIN or problem.noise or problem.connection is not None:
+        return f"it has kernels for the plain cell only; this has {problem.cell}, {problem.noise}, {problem.connection}"
     if problem.device != "cpu":
         return f"it computes on the CPU; this is on {problem.device!r}"
     if problem.dtype not in SCALARS:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from cellgate.equations import LSTMWeights
+from cellgate.equations import PLAIN, Cell, CellMasks, LSTMWeights
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,6 +52,9 @@ class Problem:
         tracing: Inside torch.jit.trace, which records PyTorch's operators and nothing else.
         autocast: Autocast is on for this device.
         memory: What training keeps for backward: "fast", "lean" or "minimal".
+        cell: What the cells compute.
+        noise: Which masks inside the recurrence come with it (fields of ``CellMasks``), in ``Inputs.cell_masks``.
+        connection: "residual" or "highway" connections around every layer but the first, or None.
     """
 
     steps: int
@@ -74,6 +77,9 @@ class Problem:
     tracing: bool = False
     autocast: bool = False
     memory: str = "fast"
+    cell: Cell = PLAIN
+    noise: tuple[str, ...] = ()
+    connection: str | None = None
 
     @property
     def layers(self) -> int:
@@ -84,6 +90,11 @@ class Problem:
     def output_sizes(self) -> tuple[int, ...]:
         """Size of h of each layer in one direction: its projection, else its hidden size."""
         return tuple(p or h for h, p in zip(self.hidden_sizes, self.proj_sizes, strict=True))
+
+    @property
+    def memory_sizes(self) -> tuple[int, ...]:
+        """Size of c of each layer: its hidden size, or a multiple for cells that remember more."""
+        return tuple(h * self.cell.memories for h in self.hidden_sizes)
 
     @property
     def uniform(self) -> bool:
@@ -106,6 +117,8 @@ class Inputs:
             from step t-1 for both directions: read backwards, the state is zero before step t-1.
         dropout_masks: One for every layer but the last, shaped like that layer's output, already scaled by 1/(1-p);
             or None.
+        cell_masks: ``cell_masks[layer][direction]``, time-major and padded also for packed data; or None.
+        highway: (W_t, b_t) of every layer but the first, with ``connection="highway"``; or None.
     """
 
     x: Tensor
@@ -116,6 +129,8 @@ class Inputs:
     batch_sizes: Tensor | None = None
     reset: Tensor | None = None
     dropout_masks: Sequence[Tensor] | None = None
+    cell_masks: Sequence[Sequence[CellMasks]] | None = None
+    highway: Sequence[tuple[Tensor, Tensor]] | None = None
 
 
 @dataclass(slots=True)

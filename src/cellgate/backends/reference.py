@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from cellgate.equations import LSTMWeights, input_part, step_for
+from cellgate.equations import Cell, CellMasks, LSTMWeights, connect, input_part, input_sums, step_for, stepper
 
 from .problem import Gates, Inputs, Problem, Result, join_state, split_state
 from .ragged import active_mask, padded_inputs, repacked_result
@@ -39,18 +39,32 @@ def run(problem: Problem, inputs: Inputs) -> Result:
         # Padding may hold anything, NaN too; as a zero it cannot reach a gradient.
         x = torch.where(active.unsqueeze(-1), x, 0.0)
     h0 = _initial(inputs.h0, problem, problem.output_sizes, x)
-    c0 = _initial(inputs.c0, problem, problem.hidden_sizes, x)
+    c0 = _initial(inputs.c0, problem, problem.memory_sizes, x)
 
     h_n, c_n, gates = [], [], []
     for layer, directions in enumerate(inputs.weights):
+        before = x
         if layer > 0 and inputs.dropout_masks is not None:
             x = x * inputs.dropout_masks[layer - 1]
         scans = [
-            _scan(x, h0[layer][d], c0[layer][d], weights, active, inputs.reset, backward=d == 1, record=problem.gates)
+            _scan(
+                x,
+                h0[layer][d],
+                c0[layer][d],
+                weights,
+                active,
+                inputs.reset,
+                cell=problem.cell,
+                masks=None if inputs.cell_masks is None else inputs.cell_masks[layer][d],
+                backward=d == 1,
+                record=problem.gates,
+            )
             for d, weights in enumerate(directions)
         ]
         outputs, h_last, c_last, records = zip(*scans, strict=True)
         x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
+        if layer > 0 and problem.connection is not None:
+            x = connect(before, x, None if inputs.highway is None else inputs.highway[layer - 1])
         h_n.append(torch.stack(h_last))
         c_n.append(torch.stack(c_last))
         if problem.gates:
@@ -78,6 +92,8 @@ def _scan(
     active: Tensor | None,
     reset: Tensor | None,
     *,
+    cell: Cell,
+    masks: CellMasks | None,
     backward: bool,
     record: bool,
 ) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]:
@@ -86,40 +102,43 @@ def _scan(
     Args:
         x: (T, B, I).
         h: h_0, (B, P).
-        c: c_0, (B, H).
+        c: c_0, (B, size of the memory).
         weights: The cell's parameters.
         active: (T, B) bool, false past a sequence's end, or None.
         reset: (T, B) bool, true where an episode begins, or None.
+        cell: What the cell computes.
+        masks: Noise inside the recurrence, or None.
         backward: Read from the last step to the first.
         record: Also return i, f, g, o, c and h of every step.
 
     Returns:
         Output (T, B, P), last h (B, P), last c (B, H), and the record, six of (T, B, size), or an empty tuple.
     """
-    step = step_for(weights)
+    step = stepper(cell, weights)
     steps = x.shape[0]
-    a_x = input_part(x, weights)
+    a_x = input_sums(x, weights, cell)
     boundary = _boundaries(active, reset, steps, backward)
     outputs: list[Tensor] = [h] * steps
     records: list[tuple[Tensor, ...]] = [()] * steps
     for t in reversed(range(steps)) if backward else range(steps):
         cleared = None if boundary is None else boundary[t]
+        noise = None if masks is None else masks.at(t)
         if cleared is not None:
             keep = ~cleared.unsqueeze(-1)
-            before = step(a_x[t], torch.where(keep, h, 0.0), torch.where(keep, c, 0.0), weights)
+            new, memory = step(a_x[t], torch.where(keep, h, 0.0), torch.where(keep, c, 0.0), noise)
         else:
-            before = step(a_x[t], h, c, weights)
+            new, memory = step(a_x[t], h, c, noise)
         if active is None:
-            h, c, outputs[t] = before.h, before.c, before.h
-            records[t] = before
+            h, c, outputs[t] = new.h, memory, new.h
+            records[t] = new
         else:
             on = active[t].unsqueeze(-1)
-            h, c = torch.where(on, before.h, h), torch.where(on, before.c, c)
-            outputs[t] = torch.where(on, before.h, 0.0)
-            records[t] = tuple(torch.where(on, part, 0.0) for part in before) if record else ()
+            h, c = torch.where(on, new.h, h), torch.where(on, memory, c)
+            outputs[t] = torch.where(on, new.h, 0.0)
+            records[t] = tuple(torch.where(on, part, 0.0) for part in new) if record else ()
     if not steps:
         # The equations over no steps: nothing but shapes, and a graph that backward can walk.
-        none = step(a_x, h.expand(0, *h.shape), c.expand(0, *c.shape), weights)
+        none, _ = step(a_x, h.expand(0, *h.shape), c.expand(0, *c.shape), None)
         return none.h, h, c, none if record else ()
     output = torch.stack(outputs)
     if not record:

@@ -43,6 +43,14 @@ class LSTMWeights(NamedTuple):
         b_ih: First bias, (4H,), or None.
         b_hh: Second bias, (4H,), or None.
         w_hr: Projection, (P, H), or None.
+        peephole: Of i, f and o, (3H,), or None; see ``peephole.py``.
+        w_gg: From the gates of the step before, (3H, 3H), or None; see ``full_gates.py``.
+        gain_ih: α of the normalised input product, (4H,), or None; see ``norm.py``.
+        shift_ih: β of it, (4H,), or None.
+        gain_hh: α of the normalised recurrent product, (4H,), or None.
+        shift_hh: β of it, (4H,), or None.
+        gain_c: α of the normalised cell, (H,), or None.
+        shift_c: β of it, (H,), or None.
     """
 
     w_ih: Tensor
@@ -50,6 +58,14 @@ class LSTMWeights(NamedTuple):
     b_ih: Tensor | None = None
     b_hh: Tensor | None = None
     w_hr: Tensor | None = None
+    peephole: Tensor | None = None
+    w_gg: Tensor | None = None
+    gain_ih: Tensor | None = None
+    shift_ih: Tensor | None = None
+    gain_hh: Tensor | None = None
+    shift_hh: Tensor | None = None
+    gain_c: Tensor | None = None
+    shift_c: Tensor | None = None
 
 
 class LSTMStep(NamedTuple):

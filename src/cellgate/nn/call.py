@@ -29,7 +29,7 @@ from cellgate.backends import (
     run_captured,
 )
 from cellgate.backends.aten import draws_dropout_itself
-from cellgate.equations import LSTMWeights
+from cellgate.equations import PLAIN, LSTMWeights
 from cellgate.errors import InputError
 
 from .checks import (
@@ -42,12 +42,16 @@ from .checks import (
     check_state_pair,
     check_weights,
 )
+from .initial import initial_state
 from .jagged import jagged_like, padded_from_jagged
+from .noise import add_noise, draw_dropout_masks
 from .quick import run_quick
+from .variant import FIELDS, variant_of
 
 __all__ = [
     "Prepared",
     "hidden_sizes",
+    "memory_sizes",
     "output_sizes",
     "prepare",
     "proj_sizes",
@@ -75,12 +79,25 @@ def output_sizes(module: Any) -> tuple[int, ...]:
     return tuple(p or h for h, p in zip(hidden_sizes(module), proj_sizes(module), strict=True))
 
 
+def memory_sizes(module: Any) -> tuple[int, ...]:
+    """Return the size of c of every layer in one direction."""
+    memories = variant_of(module).description.memories
+    return tuple(memories * size for size in hidden_sizes(module))
+
+
 def weights_of(module: Any) -> list[list[LSTMWeights]]:
     """Return ``weights[layer][direction]``, read by name at every call, so that whoever replaces one is obeyed."""
     directions = 2 if module.bidirectional else 1
     cells = []
+    variant = getattr(module, "variant", None)
     for names in module._all_weights:
         tensors = [getattr(module, name) for name in names]
+        if variant is not None:
+            found = {FIELDS[name.partition("_l")[0]]: tensor for name, tensor in zip(names, tensors, strict=True)}
+            if variant.single_bias:
+                found["b_hh"] = torch.zeros_like(found["b_ih"])
+            cells.append(LSTMWeights(**found))
+            continue
         w_hr = tensors.pop() if names[-1].startswith("weight_hr") else None
         b_ih, b_hh = tensors[2:] if len(tensors) == 4 else (None, None)
         cells.append(LSTMWeights(tensors[0], tensors[1], b_ih, b_hh, w_hr))
@@ -118,8 +135,17 @@ def prepare(
     weight = weights[0][0].w_ih
     packed = input if isinstance(input, PackedSequence) else None
     data = input.data if isinstance(input, PackedSequence) else input
+    variant = variant_of(module)
+    cell = variant.description
     check_weights(
-        module._all_weights, weights, module.input_size, hidden_sizes(module), proj_sizes(module), module.bias
+        module._all_weights,
+        weights,
+        module.input_size,
+        hidden_sizes(module),
+        proj_sizes(module),
+        module.bias,
+        cell=cell,
+        single_bias=variant.single_bias,
     )
     check_input("input", data, module.input_size, weight, batch_first=module.batch_first, packed=packed is not None)
     compiling, transformed = torch.compiler.is_compiling(), under_transform()
@@ -143,6 +169,8 @@ def prepare(
         steps, batch = x.shape[0], x.shape[1]
 
     h0, c0 = _initial_state(module, hx, batch, batched, x)
+    if h0 is None and variant.learned_state:
+        h0, c0 = (_join(module, parts) for parts in initial_state(module, batch))
     if packed is not None and packed.sorted_indices is not None:
         h0, c0 = (_select(state, packed.sorted_indices) for state in (h0, c0))
 
@@ -163,7 +191,7 @@ def prepare(
         reset = check_reset(reset, expected, "(B, T)" if transposed else "(T, B)" if batched else "(T,)", x)
         reset = reset.T if transposed else reset if batched else reset.unsqueeze(1)
 
-    dropout = float(module.dropout) if module.training and module.num_layers > 1 else 0.0
+    dropout = float(module.dropout or variant.locked_dropout[1]) if module.training and module.num_layers > 1 else 0.0
     problem = Problem(
         steps=steps,
         batch=batch,
@@ -185,15 +213,23 @@ def prepare(
         tracing=tracing,
         autocast=autocast_on(x.device),
         memory=getattr(module, "memory", "fast"),
+        cell=cell,
+        noise=variant.noise(module.training),
+        connection=variant.connection,
     )
+    # Shapes of the captured operator are those of the plain cell.
+    uncapturable = gates or transformed or cell != PLAIN or bool(problem.noise) or variant.connection is not None
     if compiling:
         # Dynamo can neither look up what use_backend asks for nor use a cache; what runs is chosen when the graph runs.
-        choice = Choice("reference" if gates or transformed else CAPTURED, "auto", {})
-    elif capturing and not gates and not transformed:
+        choice = Choice("reference" if uncapturable else CAPTURED, "auto", {})
+    elif capturing and not uncapturable:
         choice = Choice(CAPTURED, "auto", {})
     else:
         choice = choose(problem, backend or requested_backend())
     inputs = Inputs(x, h0, c0, weights, lengths, batch_sizes, reset)
+    if variant.connection == "highway":
+        layers = range(1, module.num_layers)
+        inputs.highway = [tuple(getattr(module, f"{kind}_highway_l{n}") for kind in ("weight", "bias")) for n in layers]
     return Prepared(problem, inputs, choice, batched, packed)
 
 
@@ -221,8 +257,12 @@ def run_recorded(
     """
     call = prepare(module, input, hx, lengths, reset, gates=gates)
     problem = call.problem
-    if problem.dropout > 0 and not (call.choice.name == "aten" and draws_dropout_itself(problem)):
-        call.inputs.dropout_masks = _dropout_masks(problem, call.inputs.x)
+    variant = getattr(module, "variant", None)
+    if variant is not None:
+        add_noise(variant, module.training, problem, call.inputs)
+    if problem.dropout > 0 and call.inputs.dropout_masks is None:
+        if not (call.choice.name == "aten" and draws_dropout_itself(problem)):
+            call.inputs.dropout_masks = draw_dropout_masks(problem, call.inputs.x)
     captured = call.choice.name == CAPTURED
     result = run_captured(problem, call.inputs) if captured else execute(problem, call.inputs, call.choice)
     return _public(module, call, result.output, result.h_n, result.c_n), result.gates, call
@@ -245,8 +285,8 @@ def _initial_state(module: Any, hx: Any, batch: int, batched: bool, x: Tensor) -
         return None, None
     check_state_pair(hx)
     directions = 2 if module.bidirectional else 1
-    sizes = (output_sizes(module), hidden_sizes(module))
-    uniform = all(len(set(s)) == 1 for s in (hidden_sizes(module), proj_sizes(module)))
+    sizes = (output_sizes(module), memory_sizes(module))
+    uniform = _uniform(module)
 
     def checked(name: str, state: Any, rows: int, size: int) -> Tensor:
         expected = (rows, batch, size) if batched else (rows, size)
@@ -275,11 +315,19 @@ def _traced_zeros(module: Any, x: Tensor) -> tuple[State, State]:
     directions = 2 if module.bidirectional else 1
     layers = [
         [x.new_zeros(directions, x.shape[1], size) for size in sizes]
-        for sizes in (output_sizes(module), hidden_sizes(module))
+        for sizes in (output_sizes(module), memory_sizes(module))
     ]
-    uniform = all(len(set(s)) == 1 for s in (hidden_sizes(module), proj_sizes(module)))
-    h0, c0 = (torch.cat(parts) if uniform else tuple(parts) for parts in layers)
+    h0, c0 = (_join(module, parts) for parts in layers)
     return h0, c0
+
+
+def _uniform(module: Any) -> bool:
+    return all(len(set(s)) == 1 for s in (hidden_sizes(module), proj_sizes(module)))
+
+
+def _join(module: Any, layers: list[Tensor]) -> State:
+    """Return one (D, B, size) a layer in the form of ``State``."""
+    return torch.cat(layers) if _uniform(module) else tuple(layers)
 
 
 def _one_length(lengths: Any) -> Any:
@@ -314,16 +362,3 @@ def under_transform() -> bool:
     # Dynamo wraps what this returns, so that None is no longer None there; but it knows the type.
     transform = isinstance(functorch.peek_interpreter_stack(), functorch.CInterpreter)
     return transform or torch.autograd.forward_ad._current_level >= 0
-
-
-def _dropout_masks(problem: Problem, x: Tensor) -> list[Tensor]:
-    """Draw a mask for every layer but the last.
-
-    nn.LSTM draws one Bernoulli number for each output of a layer, in this order and shape, and from the same
-    generator, so the same seed gives the same masks; and they are the same on every backend.
-    """
-    leading = x.shape[:-1]
-    return [
-        torch.dropout(x.new_ones(*leading, problem.directions * size), problem.dropout, True)
-        for size in problem.output_sizes[:-1]
-    ]

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor
 
 from cellgate.backends.ragged import check_range
-from cellgate.equations import LSTMWeights
+from cellgate.equations import PLAIN, Cell, LSTMWeights
 from cellgate.errors import DtypeError, InputError, ShapeError
+
+from .variant import FIELDS, parameter_shapes
 
 __all__ = [
     "autocast_on",
@@ -174,6 +176,9 @@ def check_weights(
     hidden_sizes: Sequence[int],
     proj_sizes: Sequence[int],
     bias: bool,
+    *,
+    cell: Cell = PLAIN,
+    single_bias: bool = False,
 ) -> None:
     """Check that the parameters still are what the sizes say: anybody may have replaced one.
 
@@ -190,10 +195,10 @@ def check_weights(
         raise DtypeError(f"{names[0][0]}: expected a Tensor, got {type(first).__name__}")
     cell_names = iter(names)
     for directions, h, p in zip(weights, hidden_sizes, proj_sizes, strict=True):
-        expected = [(4 * h, input_size), (4 * h, p or h), *[(4 * h,)] * (2 if bias else 0), *[(p, h)] * (1 if p else 0)]
-        for cell in directions:
-            tensors = [*cell[:2], *(cell[2:4] if bias else ()), *(cell[4:] if p else ())]
-            for name, weight, shape in zip(next(cell_names), tensors, expected, strict=True):
+        expected = parameter_shapes(cell, input_size, h, p, bias=bias, single_bias=single_bias)
+        for own in directions:
+            tensors = [getattr(own, FIELDS[kind]) for kind in expected]
+            for name, weight, shape in zip(next(cell_names), tensors, expected.values(), strict=True):
                 if not isinstance(weight, Tensor):
                     raise DtypeError(f"{name}: expected a Tensor of {shape}, got {type(weight).__name__}")
                 if weight.shape != shape:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-import re
 import warnings
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -15,14 +14,15 @@ from torch.nn.utils.rnn import PackedSequence
 from cellgate.backends import Choice
 from cellgate.errors import InputError
 
-from .call import hidden_sizes, prepare, run, run_recorded
+from .call import hidden_sizes, memory_sizes, output_sizes, prepare, run, run_recorded
 from .checks import check_constructor, check_num_layers, sizes_per_layer
 from .gates import LayerGates, layer_gates
+from .initial import reset_parameters
+from .penalty import penalty
 from .stream import Stream, step
+from .variant import Variant, parameter_shapes, variant_of
 
 __all__ = ["LSTM"]
-
-_LAYER = re.compile(r"_l(\d+)")
 
 
 def _without_weight_lists(state: dict[str, Any]) -> dict[str, Any]:
@@ -51,10 +51,29 @@ class LSTM(nn.RNNBase):
         proj_size: P, size of the projected hidden state, 0 for none; or a list, one a layer.
         device: Of the parameters.
         dtype: Of the parameters, any floating dtype.
+        cell: "lstm"; "peephole", the same with ``peephole=True``; "cifg"; "original", of 1997; "no_input_gate",
+            "no_forget_gate", "no_output_gate", "no_input_activation", "no_output_activation",
+            "full_gate_recurrence"; or "slstm". ``docs/variants.md`` says what each is for.
+        peephole: The gates see the memory cell: a parameter ``weight_peephole_l{k}`` (3H,), of i, f and o.
+        activation: "tanh" for sigmoid and tanh, "hard" for piecewise linear functions in their places.
+        norm: "layer" or "rms" normalisation of both products and of the cell; None for none.
+        cell_clip: c is kept within [-cell_clip, cell_clip].
+        zoneout: Probabilities with which a unit of c, and of h, keeps its value; one number for both.
+        recurrent_dropout: Probability of dropout of the cell candidate g, a new mask at every step.
+        locked_dropout: Probabilities of dropout with one mask for all steps: of the input, between layers, of h in the
+            recurrence; one number for all three.
+        weight_drop: Probability of dropout of the entries of W_hh, one mask a call.
+        single_bias: Have ``bias_ih`` only.
+        forget_bias: Initial bias of the forget gate.
+        chrono: Longest dependency in steps; initial biases of i and f are drawn for it.
+        orthogonal: Initial recurrent weights of each gate are an orthogonal matrix.
+        learned_state: The state to begin with is a parameter, ``h0_l{k}`` and ``c0_l{k}``, where ``hx`` is left out.
+        connection: "residual" or "highway": every layer but the first adds what it reads to what it writes.
 
     Raises:
         TypeError: A size is not an int, or ``bias`` or ``batch_first`` is not a bool.
-        ValueError: A size or probability is out of range, or a list's length contradicts ``num_layers``.
+        ValueError: A size or probability is out of range, or a list's length contradicts ``num_layers``,
+            or keywords do not go together.
 
     Example:
         >>> import torch, cellgate
@@ -79,6 +98,22 @@ class LSTM(nn.RNNBase):
         proj_size: int | Sequence[int] = 0,
         device: Any = None,
         dtype: torch.dtype | None = None,
+        *,
+        cell: str = "lstm",
+        peephole: bool = False,
+        activation: str = "tanh",
+        norm: str | None = None,
+        cell_clip: float | None = None,
+        zoneout: float | tuple[float, float] = 0.0,
+        recurrent_dropout: float = 0.0,
+        locked_dropout: float | tuple[float, float, float] = 0.0,
+        weight_drop: float = 0.0,
+        single_bias: bool = False,
+        forget_bias: float | None = None,
+        chrono: int | None = None,
+        orthogonal: bool = False,
+        learned_state: bool = False,
+        connection: str | None = None,
     ) -> None:
         # RNNBase.__init__ knows one size for all layers only; its attributes are set here instead.
         nn.Module.__init__(self)
@@ -95,6 +130,23 @@ class LSTM(nn.RNNBase):
         self.dropout = float(dropout)
         self.bidirectional = bidirectional
         self.proj_size = proj[0] if len(set(proj)) == 1 else proj
+        self.variant = Variant.of_keywords(
+            cell=cell,
+            peephole=peephole,
+            activation=activation,
+            norm=norm,
+            cell_clip=cell_clip,
+            zoneout=zoneout,
+            recurrent_dropout=recurrent_dropout,
+            locked_dropout=locked_dropout,
+            weight_drop=weight_drop,
+            single_bias=single_bias,
+            forget_bias=forget_bias,
+            chrono=chrono,
+            orthogonal=orthogonal,
+            learned_state=learned_state,
+            connection=connection,
+        )
         if dropout > 0 and self.num_layers == 1:
             warnings.warn(
                 "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects "
@@ -105,12 +157,10 @@ class LSTM(nn.RNNBase):
         self._flat_weights_names: list[str] = []
         self._all_weights: list[list[str]] = []
         layer_input = input_size
+        variant = variant_of(self)
+        description = variant.description
         for layer, (h, p) in enumerate(zip(hidden, proj, strict=True)):
-            shapes = {"weight_ih": (4 * h, layer_input), "weight_hh": (4 * h, p or h)}
-            if bias:
-                shapes |= {"bias_ih": (4 * h,), "bias_hh": (4 * h,)}
-            if p:
-                shapes["weight_hr"] = (p, h)
+            shapes = parameter_shapes(description, layer_input, h, p, bias=bias, single_bias=variant.single_bias)
             for suffix in ("", "_reverse") if bidirectional else ("",):
                 names = []
                 for kind, shape in shapes.items():
@@ -119,16 +169,32 @@ class LSTM(nn.RNNBase):
                 self._flat_weights_names += names
                 self._all_weights.append(names)
             layer_input = (p or h) * (2 if bidirectional else 1)
+        if self.variant is not None:
+            self._register_more(device, dtype)
         self.reset_parameters()
 
+    def _register_more(self, device: Any, dtype: torch.dtype | None) -> None:
+        """Register what a variant has beside its cells: a learned state, and gates between layers."""
+        variant = variant_of(self)
+        outs = [(2 if self.bidirectional else 1) * size for size in output_sizes(self)]
+        variant.check_with(self.bias, self.dropout, list(pairwise(outs)))
+        shapes: dict[str, tuple[int, ...]] = {}
+        if variant.learned_state:
+            for layer, (out, memory) in enumerate(zip(output_sizes(self), memory_sizes(self), strict=True)):
+                for suffix in ("", "_reverse") if self.bidirectional else ("",):
+                    shapes |= {f"h0_l{layer}{suffix}": (out,), f"c0_l{layer}{suffix}": (memory,)}
+        if variant.connection == "highway":
+            for layer, width in enumerate(outs[1:], 1):
+                shapes |= {f"weight_highway_l{layer}": (width, width), f"bias_highway_l{layer}": (width,)}
+        for name, shape in shapes.items():
+            self.register_parameter(name, nn.Parameter(torch.empty(shape, device=device, dtype=dtype)))
+
     def reset_parameters(self) -> None:
-        """Draw all parameters from U(-1/sqrt(H), 1/sqrt(H)), H being the layer's own: what nn.LSTM draws."""
-        sizes = hidden_sizes(self)
-        for name, parameter in self.named_parameters():
-            found = _LAYER.search(name)
-            # Not H ** -0.5, which differs from it in the last bit for one H in three.
-            bound = 1.0 / math.sqrt(sizes[int(found.group(1)) if found else 0])
-            nn.init.uniform_(parameter, -bound, bound)
+        """Draw all parameters from U(-1/sqrt(H), 1/sqrt(H)), H being the layer's own: what nn.LSTM draws.
+
+        What the keywords ask for, such as ``chrono``, is set after that; the sources are in ``initial.py``.
+        """
+        reset_parameters(self, hidden_sizes(self))
 
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
@@ -197,6 +263,33 @@ class LSTM(nn.RNNBase):
         (output, state), recorded, call = run_recorded(self, input, hx, lengths, reset)
         assert recorded is not None
         return output, state, tuple(layer_gates(self, call, layer) for layer in recorded)
+
+    def penalty(
+        self,
+        output: Tensor | PackedSequence,
+        *,
+        activation: float = 2.0,
+        temporal: float = 1.0,
+        lengths: Sequence[int] | Tensor | None = None,
+    ) -> Tensor:
+        """Return the activation (AR) and temporal activation (TAR) regularisation terms of an output, to add to a loss.
+
+        Merity, Keskar and Socher, "Regularizing and Optimizing LSTM Language Models", ICLR 2018, section 4.6, use 2 and
+        1, the first on the output after dropout.
+
+        Args:
+            output: As :meth:`forward` returned it.
+            activation: Weight of the mean square of h.
+            temporal: Weight of the mean square of the change of h from step to step.
+            lengths: As given to :meth:`forward`; steps past a sequence's end do not count.
+
+        Returns:
+            A scalar.
+
+        Raises:
+            ShapeError: Not an output of this layer.
+        """
+        return penalty(self, output, activation, temporal, lengths)
 
     def step(self, x_t: Tensor, state: tuple[Any, Any] | None = None) -> tuple[Tensor, Any]:
         """Compute one time step.
@@ -267,6 +360,8 @@ class LSTM(nn.RNNBase):
             parts.append(f"dropout={self.dropout}")
         if self.bidirectional is not False:
             parts.append(f"bidirectional={self.bidirectional}")
+        if variant_of(self) != Variant():
+            parts.append(str(self.variant))
         return ", ".join(parts)
 
     # nn.RNNBase keeps a second list of its weights in step with the first by hooks on assignment, .to() and pickling.
@@ -295,3 +390,5 @@ class LSTM(nn.RNNBase):
         nn.Module.__setstate__(self, state)
         if "proj_size" not in state:
             self.proj_size = 0
+        if "variant" not in state:
+            self.variant = None

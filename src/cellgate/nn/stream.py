@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from cellgate.backends import Problem, cpu, requested_backend
 from cellgate.errors import DtypeError, InputError, ShapeError
 
-from .call import hidden_sizes, output_sizes, proj_sizes, run
+from .call import hidden_sizes, memory_sizes, output_sizes, proj_sizes, run
+from .initial import initial_state
 
 __all__ = ["Stream", "step"]
 
@@ -62,7 +63,8 @@ class Stream:
         self._module = module
         self._batch = batch
         self._rows = batch or 1
-        self._sizes = (output_sizes(module), hidden_sizes(module))
+        self._sizes = (output_sizes(module), memory_sizes(module))
+        self._variant = getattr(module, "variant", None)
         self._weights: list[Tensor] = []
         self._versions: list[tuple[int, int]] = []
         self._packed: Any = None
@@ -82,7 +84,7 @@ class Stream:
             1,
             self._rows,
             module.input_size,
-            self._sizes[1],
+            hidden_sizes(module),
             proj_sizes(module),
             1,
             module.bias,
@@ -91,6 +93,8 @@ class Stream:
         )
         self._weights, self._packed, self._stack = tensors, None, None
         self._versions = [_version(w) for w in tensors]
+        if self._variant is not None:
+            return  # through the module, step by step
         if requested_backend() not in ("auto", cpu.NAME) or cpu.reason_against(problem) is not None:
             return
         if not all(w.is_contiguous() and w.dtype == first.dtype and w.is_cpu for w in tensors):
@@ -134,6 +138,8 @@ class Stream:
                 part[:, rows] = 0
             return
         made = [[self._zeros(size) for size in sizes] for sizes in self._sizes]
+        if hx is None and self._variant is not None and self._variant.learned_state:
+            hx = tuple(initial_state(self._module, self._rows))
         if hx is not None:
             for name, parts, given in zip(("hx[0]", "hx[1]"), made, self._given(hx), strict=True):
                 for layer, (part, source) in enumerate(zip(parts, given, strict=True)):
@@ -174,7 +180,7 @@ class Stream:
 
     def _state_of(self, parts: list[Tensor]) -> Any:
         parts = [part.squeeze(1) if self._batch is None else part for part in parts]
-        if all(len(set(sizes)) == 1 for sizes in (self._sizes[1], proj_sizes(self._module))):
+        if all(len(set(sizes)) == 1 for sizes in (hidden_sizes(self._module), proj_sizes(self._module))):
             return torch.cat(parts)
         return tuple(part.clone() for part in parts)
 

@@ -33,6 +33,7 @@ from cellgate.nn.convert import ConvertedLSTM
 from cellgate.nn.derived import derived, rebased
 from cellgate.nn.eager import Eager
 from cellgate.nn.gates import LayerGates, layer_gates, to_public
+from cellgate.nn.variant import variant_of
 
 from .layer import GATES
 from .tape import Tape, Track
@@ -270,7 +271,8 @@ def _dropout_in_the_kernel(module: Any) -> bool:
 
 
 def _random_state(module: Any) -> Tensor | None:
-    return torch.get_rng_state() if _uses_dropout(module) else None
+    draws = module.training and variant_of(module).draws
+    return torch.get_rng_state() if draws or _uses_dropout(module) else None
 
 
 @contextlib.contextmanager

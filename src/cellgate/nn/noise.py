@@ -1,0 +1,84 @@
+"""Random masks of a call, drawn here and nowhere else, so that every backend and thread count sees the same.
+
+They come from PyTorch's generator of the input's device, always in this order: dropped weights, locked dropout of the
+input, dropout between layers, then layer by layer and direction by direction the masks inside the recurrence.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cellgate.backends import Inputs, Problem
+from cellgate.equations import CellMasks
+
+from .variant import Variant
+
+__all__ = ["add_noise", "draw_dropout_masks"]
+
+
+def add_noise(variant: Variant, training: bool, problem: Problem, inputs: Inputs) -> None:
+    """Put the masks of a call into its inputs."""
+    input_p, between_p, _ = variant.locked_dropout
+    if training and variant.weight_drop:
+        inputs.weights = [
+            [w._replace(w_hh=torch.dropout(w.w_hh, variant.weight_drop, True)) for w in layer]
+            for layer in inputs.weights
+        ]
+    if training and input_p:
+        inputs.x = inputs.x * _rows(_locked(inputs.x, problem.batch, problem.input_size, input_p), inputs)
+    if training and between_p and problem.layers > 1:
+        widths = [problem.directions * size for size in problem.output_sizes[:-1]]
+        masks = [_locked(inputs.x, problem.batch, width, between_p) for width in widths]
+        inputs.dropout_masks = [_rows(mask, inputs, problem.steps) for mask in masks]
+    if problem.noise:
+        inputs.cell_masks = [
+            [_cell_masks(variant, training, problem, inputs.x, layer) for _ in range(problem.directions)]
+            for layer in range(problem.layers)
+        ]
+
+
+def draw_dropout_masks(problem: Problem, x: Tensor) -> list[Tensor]:
+    """Draw a mask for every layer but the last.
+
+    nn.LSTM draws one Bernoulli number for each output of a layer, in this order and shape, and from the same
+    generator, so the same seed gives the same masks; and they are the same on every backend.
+    """
+    leading = x.shape[:-1]
+    return [
+        torch.dropout(x.new_ones(*leading, problem.directions * size), problem.dropout, True)
+        for size in problem.output_sizes[:-1]
+    ]
+
+
+def _locked(x: Tensor, batch: int, size: int, p: float) -> Tensor:
+    """Return one mask for all steps, (B, size)."""
+    return torch.dropout(x.new_ones(batch, size), p, True)
+
+
+def _rows(mask: Tensor, inputs: Inputs, steps: int | None = None) -> Tensor:
+    """Return a (B, size) mask in the form of the data: for all T steps, or for the rows of packed data."""
+    if inputs.batch_sizes is not None:
+        rows = torch.cat([torch.arange(int(n)) for n in inputs.batch_sizes])
+        return mask.index_select(0, rows.to(mask.device))
+    return mask if steps is None else mask.unsqueeze(0).expand(steps, -1, -1)
+
+
+def _cell_masks(variant: Variant, training: bool, problem: Problem, x: Tensor, layer: int) -> CellMasks:
+    hidden, out = problem.hidden_sizes[layer], problem.output_sizes[layer]
+    steps, batch = problem.steps, problem.batch
+    drawn: dict[str, Any] = {}
+    if "locked" in problem.noise:
+        drawn["locked"] = _locked(x, batch, out, variant.locked_dropout[2])
+    if "candidate" in problem.noise:
+        drawn["candidate"] = torch.dropout(x.new_ones(steps, batch, hidden), variant.recurrent_dropout, True)
+    for name, size, p in (("zone_c", hidden, variant.zoneout[0]), ("zone_h", out, variant.zoneout[1])):
+        if name not in problem.noise:
+            continue
+        if training:
+            drawn[name] = torch.empty(steps, batch, size, dtype=x.dtype, device=x.device).bernoulli_(p)
+        else:
+            drawn[name] = x.new_full((1, 1, size), p).expand(steps, batch, size)
+    return CellMasks(**drawn)
