@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import threading
 from collections.abc import Iterator
@@ -146,76 +145,6 @@ def test_nothing_is_written_past_the_ends(isa):
         assert (block[:margin] == -77).all()
         assert (block[-margin:] == -77).all()
         assert not block.isnan().any()
-
-
-# ---- the cache of packed weights ------------------------------------------------------------------------------------
-
-
-def agrees(module, x):
-    """Whether the module gives what nn.LSTM gives with its present weights."""
-    with torch.no_grad():
-        return torch.allclose(module(x)[0], peer(module)(x)[0], atol=1e-6)
-
-
-def _step(module):
-    module(torch.randn(4, 8, 12))[0].sum().backward()
-    torch.optim.SGD(module.parameters(), 0.3).step()
-
-
-CHANGES = {
-    "optimiser": _step,
-    "load_state_dict": lambda m: m.load_state_dict({k: torch.randn_like(v) * 0.2 for k, v in m.state_dict().items()}),
-    "data write": lambda m: m.weight_hh_l0.data.mul_(1.5),
-    "data replaced": lambda m: setattr(m.weight_hh_l0, "data", torch.randn_like(m.weight_hh_l0.data) * 0.2),
-    "numpy write": lambda m: m.weight_hh_l0.detach().numpy().__imul__(2.0),
-    "one number": lambda m: m.weight_hh_l0.data[3].fill_(9.0),
-    "signs": lambda m: m.weight_hh_l0.data.neg_(),
-    "rolled rows": lambda m: m.weight_hh_l0.data.copy_(m.weight_hh_l0.data.roll(1, 0)),
-    "swapped columns": lambda m: m.weight_hh_l0.data.copy_(m.weight_hh_l0.data.flip(1)),
-    "bias": lambda m: m.bias_ih_l0.data.add_(1.0),
-    "shared memory": lambda m: (m.share_memory(), m.weight_hh_l0.data.mul_(-0.5)),
-}
-
-
-@pytest.mark.parametrize("change", CHANGES)
-def test_packed_weights_are_never_stale(change):
-    torch.manual_seed(2)
-    module, x = cellgate.LSTM(12, 40), torch.randn(30, 8, 12)
-    assert agrees(module, x)
-    with torch.no_grad():
-        before = module(x)[0]
-    CHANGES[change](module)
-    assert agrees(module, x)
-    with torch.no_grad():
-        assert not torch.allclose(module(x)[0], before)
-
-
-def test_copies_and_tied_weights():
-    module, x = cellgate.LSTM(12, 40), torch.randn(30, 8, 12)
-    assert agrees(module, x)
-    twin, tied = copy.deepcopy(module), cellgate.LSTM(12, 40)
-    tied.weight_hh_l0 = module.weight_hh_l0
-    module.weight_hh_l0.data.mul_(2)
-    assert agrees(module, x)
-    assert agrees(twin, x)
-    assert agrees(tied, x)
-
-
-def test_parametrized_weights():
-    module, x = cellgate.LSTM(12, 40), torch.randn(30, 8, 12)
-    scale = torch.nn.Module()
-    scale.factor = torch.nn.Parameter(torch.tensor(1.0))
-    scale.forward = lambda w: w * scale.factor
-    torch.nn.utils.parametrize.register_parametrization(module, "weight_hh_l0", scale)
-    with torch.no_grad():
-        first = module(x)[0]
-        scale.factor.fill_(2.0)
-        plain = cellgate.LSTM(12, 40)
-        for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"):
-            getattr(plain, name).copy_(getattr(module, name))
-        second = module(x)[0]
-    assert not torch.allclose(first, second)
-    assert torch.allclose(second, peer(plain)(x)[0], atol=1e-6)
 
 
 # ---- threads and processes ------------------------------------------------------------------------------------------
