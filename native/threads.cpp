@@ -218,15 +218,14 @@ void forget_pool_in_child() {
   the_pool.store(nullptr, std::memory_order_relaxed);
   forked.store(true, std::memory_order_relaxed);
 }
+// From the time the library is loaded, not from the first call: the runtime's threads may be lost in a fork before it,
+// and whoever asks for them in the child waits for ever.
+[[maybe_unused]] const int registered = pthread_atfork(nullptr, nullptr, forget_pool_in_child);
 #endif
 
 Pool* pool() {
   Pool* found = the_pool.load(std::memory_order_acquire);
   if (found) return found;
-#if defined(__unix__) || defined(__APPLE__)
-  static const int registered = pthread_atfork(nullptr, nullptr, forget_pool_in_child);
-  (void)registered;
-#endif
   Pool* made = new (std::nothrow) Pool;
   if (made && !the_pool.compare_exchange_strong(found, made, std::memory_order_acq_rel)) {
     delete made;

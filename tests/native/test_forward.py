@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 
@@ -170,42 +169,3 @@ def test_several_python_threads_at_once():
         t.join(60)
     assert not any(t.is_alive() for t in threads)
     assert not wrong
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_after_fork():
-    module, x = cellgate.LSTM(20, 256), torch.randn(50, 16, 20)
-    with torch.no_grad():
-        expected = module(x)[0]
-        child = os.fork()
-        if child == 0:
-            good = False
-            try:
-                good = torch.allclose(module(x)[0], expected, atol=1e-6)
-            finally:
-                os._exit(0 if good else 1)
-        assert os.waitpid(child, 0)[1] == 0
-        assert torch.equal(module(x)[0], expected)
-
-
-class _Rows(torch.utils.data.Dataset):
-    def __init__(self, module):
-        self.module = module
-
-    def __len__(self):
-        return 4
-
-    def __getitem__(self, index):
-        with torch.no_grad():
-            return self.module(torch.full((10, 1, 20), float(index)))[0]
-
-
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_in_data_loader_workers():
-    module = cellgate.LSTM(20, 64)
-    rows = _Rows(module)
-    expected = [rows[k] for k in range(4)]
-    loader = torch.utils.data.DataLoader(rows, batch_size=None, num_workers=2, timeout=60)
-    for ours, theirs in zip(loader, expected, strict=True):
-        assert torch.allclose(ours, theirs, atol=1e-6)

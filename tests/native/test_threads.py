@@ -1,0 +1,216 @@
+"""The engine among threads and processes: as many threads as PyTorch says, no lock held, safe in any company."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+import torch
+
+import cellgate
+from cellgate.backends import cpu
+
+pytestmark = pytest.mark.skipif(cpu.unavailable() is not None, reason="tests the native core, which is not built here")
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+quiet_fork = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+
+COUNT_THREADS = """
+import os
+import torch, cellgate
+
+def threads():
+    return len(os.listdir("/proc/self/task"))
+
+torch.set_num_threads(1)
+x = torch.randn(20, 64, 64)
+with cellgate.use_backend("cpu"):
+    lstm = cellgate.LSTM(64, 256)
+    before, counts = threads(), []
+    for n in (1, 2, 3):
+        torch.set_num_threads(n)
+        with torch.no_grad():
+            lstm(x)
+        lstm(x)
+        counts.append(threads() - before)
+print(*counts)
+"""
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts threads in /proc")
+@pytest.mark.parametrize("kind", ["own", "borrowed"])
+def test_as_many_threads_as_pytorch_says(kind: str) -> None:
+    """With set_num_threads(n) the engine has n - 1 helpers, whether its own or those of PyTorch's OpenMP runtime."""
+    environment = os.environ | {"CELLGATE_THREADS": kind}
+    done = subprocess.run(
+        [sys.executable, "-c", COUNT_THREADS], capture_output=True, text=True, env=environment, timeout=100
+    )
+    assert done.stdout.split() == ["0", "1", "2"], done.stderr
+
+
+def long_call(backward: bool) -> Callable[[], None]:
+    """A native call of some tenths of a second that holds nothing of Python."""
+    lstm, x = cellgate.LSTM(128, 256), torch.randn(400, 32, 128)
+    output = lstm(x)[0].sum() if backward else None
+
+    def call() -> None:
+        if output is not None:
+            output.backward()
+        else:
+            with torch.no_grad():
+                lstm(x)
+
+    return call
+
+
+@pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
+def test_other_python_threads_go_on(backward: bool) -> None:
+    """While the engine computes, another Python thread gets its turn every few milliseconds."""
+    call, span, ticks = long_call(backward), [], []
+
+    def work() -> None:
+        span.append(time.perf_counter())
+        call()
+        span.append(time.perf_counter())
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    while worker.is_alive():
+        ticks.append(time.perf_counter())
+        time.sleep(0.001)
+    worker.join()
+    inner = [t for t in ticks if span[0] < t < span[1]]
+    # Were the lock held, there would be none between the first milliseconds and the end.
+    assert len(inner) > 5, (len(inner), span[1] - span[0])
+    assert inner[-1] - inner[0] > 0.5 * (span[1] - span[0])
+
+
+def trained(module: cellgate.LSTM, x: torch.Tensor) -> list[torch.Tensor]:
+    """Output and every gradient of one training step."""
+    output = module(x)[0]
+    return [output.detach(), *torch.autograd.grad(output.square().sum(), list(module.parameters()))]
+
+
+def same(got: list[torch.Tensor], want: list[torch.Tensor]) -> bool:
+    """Whether two lists of results agree to rounding; the number of threads may change the order of a sum."""
+    return all(
+        torch.allclose(a, b, rtol=1e-4, atol=1e-5 * float(b.abs().max())) for a, b in zip(got, want, strict=True)
+    )
+
+
+def test_several_python_threads_train_at_once() -> None:
+    """Each with a module of its own, and all with one module."""
+    torch.set_num_threads(2)
+    modules = [cellgate.LSTM(20, 64 + 16 * k, bidirectional=k % 2 == 1) for k in range(3)]
+    x = torch.randn(30, 24, 20)
+    expected, wrong = [trained(m, x) for m in modules], []
+
+    def work(k: int) -> None:
+        for turn in range(8):
+            which = k if turn % 2 else 0
+            if not same(trained(modules[which], x), expected[which]):
+                wrong.append((k, turn))
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(3)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join(100)
+    assert not any(t.is_alive() for t in threads)
+    assert not wrong
+
+
+def succeeds_in_child(check: Callable[[], bool], seconds: float = 60) -> bool:
+    """Run a check in a forked child; False where it fails, raises, or does not come back in time."""
+    child = os.fork()
+    if child == 0:
+        good = False
+        try:
+            good = check()
+        finally:
+            os._exit(0 if good else 1)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return status == 0
+        time.sleep(0.005)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return False
+
+
+@needs_fork
+@quiet_fork
+def test_after_fork() -> None:
+    """Child and parent go on, with several threads each, in inference and training; so does a grandchild."""
+    torch.set_num_threads(2)
+    # So small that PyTorch's own operators keep to one thread: with several they hang in a forked child.
+    module, x = cellgate.LSTM(20, 80), torch.randn(12, 32, 20)
+    expected = trained(module, x)
+
+    def check() -> bool:
+        with torch.no_grad():
+            inferred = module(x)[0]
+        return torch.allclose(inferred, expected[0], atol=1e-6) and same(trained(module, x), expected)
+
+    assert check()
+    assert succeeds_in_child(check)
+    assert succeeds_in_child(lambda: check() and succeeds_in_child(check, 30))
+    assert check()
+
+
+FORK_FIRST = """
+import os, sys
+import torch, cellgate
+
+torch.set_num_threads(2)
+x = torch.randn(50, 16, 20)
+torch.randn(600, 600) @ torch.randn(600, 600)
+torch.randn(4_000_000).exp_()  # PyTorch's runtime has its threads now; the engine has not been called yet
+child = os.fork()
+if child == 0:
+    with cellgate.use_backend("cpu"), torch.no_grad():
+        cellgate.LSTM(20, 256)(x)
+    os._exit(0)
+sys.exit(os.waitpid(child, 0)[1])
+"""
+
+
+@needs_fork
+def test_first_call_in_a_forked_child() -> None:
+    """PyTorch's OpenMP threads are gone in the child, though the engine never saw the fork's parent use them."""
+    done = subprocess.run([sys.executable, "-c", FORK_FIRST], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+class Rows(torch.utils.data.Dataset):
+    """What a DataLoader's workers compute with the engine."""
+
+    def __init__(self, module: cellgate.LSTM) -> None:
+        self.module = module
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        with torch.no_grad():
+            return self.module(torch.full((10, 8, 20), float(index)))[0]
+
+
+@quiet_fork
+def test_in_data_loader_workers() -> None:
+    """Workers are forked while this process holds threads, and itself computes in between."""
+    torch.set_num_threads(2)
+    rows = Rows(cellgate.LSTM(20, 128))
+    expected = [rows[k] for k in range(4)]
+    loader = torch.utils.data.DataLoader(rows, batch_size=None, num_workers=2, timeout=60)
+    for epoch in range(2):
+        for k, ours in enumerate(loader):
+            assert torch.allclose(ours, expected[k], atol=1e-6), (epoch, k)
+            assert torch.allclose(rows[k], expected[k], atol=1e-6), (epoch, k)
