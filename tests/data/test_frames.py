@@ -87,7 +87,9 @@ def test_an_arrow_file_without_a_reader_is_refused_with_the_remedy(tmp_path, mon
 
 
 def test_what_is_no_table_is_refused():
-    with pytest.raises(DataError, match=r"expected a path, an array or a data frame .* got object"):
+    with pytest.raises(
+        DataError, match=r"expected a path, an array, a mapping of columns or a data frame .* got object"
+    ):
         read_panel(object())
     with pytest.raises(DataError, match="has unique_id, ds, y"):
         read_panel(make("pandas"), Roles(target="z"))

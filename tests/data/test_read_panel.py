@@ -108,7 +108,8 @@ def test_encodings(tmp_path, encoding):
     panel = read_panel(write(tmp_path, text, encoding=encoding))
     assert panel.roles.time == "Größe"
     # Only what was a guess is told.
-    assert panel.notes == (("not UTF-8: read as Windows-1252",) if encoding == "cp1252" else ())
+    guess = "not UTF-8 (line 1): read as Windows-1252; save it as UTF-8 if names look wrong"
+    assert panel.notes == ((guess,) if encoding == "cp1252" else ())
 
 
 def test_gaps_and_missing_values_are_left_open(tmp_path):
@@ -194,7 +195,7 @@ BROKEN = {
     ),
     "zones on some rows": (
         "ds,y\n2024-01-01T00:00:00Z,1\n2024-01-02T00:00:00,2\n2024-01-03T00:00:00,2\n",
-        "expected a time zone on every row or on none",
+        "line 3: expected a time zone on every row of 'ds' or on none",
     ),
 }  # fmt: skip
 
@@ -211,7 +212,7 @@ def test_files_that_are_no_tables(tmp_path):
         read_panel(tmp_path / "none.csv")
     with pytest.raises(DataError, match="got a folder"):
         read_panel(tmp_path)
-    with pytest.raises(DataError, match="binary"):
+    with pytest.raises(DataError, match="got a spreadsheet or a zip archive; save the sheet as CSV"):
         read_panel(write(tmp_path, "PK\x03\x04\x00\x00", "t.csv", "latin-1"))
     with pytest.raises(DataError, match="spreadsheet; save it as CSV"):
         read_panel(write(tmp_path, "x", "t.xlsx"))

@@ -74,7 +74,7 @@ def _read_column(table: Table, name: str, held: Covariates) -> np.ndarray:
             "(the calendar is read from the time column anyway), or make a number of it, such as days since then"
         )
     if column.dtype.kind != "O" or looks_numeric(column):
-        numbers, told = require_numbers(column, name, table.place)
+        numbers, told = require_numbers(column, name, table.place, table.decimal_comma)
         held.notes += told
         return numbers
     words = np.array([str(cell) for cell in column.tolist()], dtype=object)
@@ -191,7 +191,7 @@ def _continue(
     if not exact[after].all():
         row = int(rows[after][np.argmin(exact[after])])
         raise DataError(
-            f"{table.place(row)}: expected {panel.frequency} steps that go on from series {panel.ids[k]!r}, got "
+            f"{table.place(row)}: expected {panel.frequency.steps} that go on from series {panel.ids[k]!r}, got "
             f"{show_time(times[row])}; correct the time stamp"
         )
     if not after.any():

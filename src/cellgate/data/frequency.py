@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-SECOND, BUSINESS_DAY, MONTH, COUNT = "second", "business day", "month", "count"
+SECOND, MICROSECOND, BUSINESS_DAY, MONTH, COUNT = "second", "microsecond", "business day", "month", "count"
 _DAY = 86_400
 _NAMES = {
     (SECOND, 1): "every second",
@@ -23,6 +23,11 @@ _NAMES = {
     (MONTH, 12): "yearly",
     (COUNT, 1): "numbered steps",
 }
+# Steps that people choose, in seconds: what a step that is only nearly regular is meant to be.
+_ROUND_STEPS = (
+    1, 2, 5, 10, 15, 20, 30, 60, 120, 180, 300, 600, 900, 1200, 1800, 3600, 7200, 10_800, 14_400, 21_600, 28_800,
+    43_200, _DAY, 2 * _DAY, 7 * _DAY, 14 * _DAY,
+)  # fmt: skip
 # Alias -> (unit, step), the names of pandas old and new, and plain words.
 _ALIASES = {
     "s": (SECOND, 1), "sec": (SECOND, 1), "second": (SECOND, 1),
@@ -44,7 +49,8 @@ class Frequency:
     """A regular grid of time.
 
     Attributes:
-        unit: "second", "business day", "month", or "count" where steps are only numbered.
+        unit: "second", "microsecond" where seconds are too coarse, "business day", "month", or "count" where steps are
+            only numbered.
         step: how many units lie between two steps.
         month_end: for months, whether stamps stand on the last day.
     """
@@ -62,12 +68,21 @@ class Frequency:
                 if self.step % size == 0:
                     return f"every {self.step // size} {word}"
             return f"every {self.step} seconds"
+        if self.unit == MICROSECOND:
+            return f"every {self.step / 1000:g} milliseconds" if self.step >= 100 else f"every {self.step} microseconds"
         return f"every {self.step} {'months' if self.unit == MONTH else self.unit + 's'}"
+
+    @property
+    def steps(self) -> str:
+        """In words of messages: "monthly steps", "a step every 30 minutes"."""
+        return (
+            f"a step {self}" if str(self).startswith("every") else f"{self}" if self.unit == COUNT else f"{self} steps"
+        )
 
     @property
     def season(self) -> int | None:
         """Steps in the cycle that such data usually follows; 1 for none, None where nothing is known."""
-        if self.unit == COUNT:
+        if self.unit in (COUNT, MICROSECOND):
             return None
         if self.unit == MONTH:
             return 12 // self.step if 12 % self.step == 0 else 1
@@ -93,8 +108,8 @@ class Frequency:
         if self.unit == COUNT:
             return int(start) + steps * self.step
         start = np.datetime64(start, "us")
-        if self.unit == SECOND:
-            return start + steps * np.timedelta64(self.step * 1_000_000, "us")
+        if self.unit in (SECOND, MICROSECOND):
+            return start + steps * np.timedelta64(self._microseconds, "us")
         if self.unit == BUSINESS_DAY:
             day = start.astype("datetime64[D]")
             return np.busday_offset(day, steps * self.step, roll="forward").astype("datetime64[us]") + (start - day)
@@ -110,10 +125,9 @@ class Frequency:
             off = times - int(start)
             return off // self.step, off % self.step == 0
         start = np.datetime64(start, "us")
-        if self.unit == SECOND:
+        if self.unit in (SECOND, MICROSECOND):
             off = (times - start).astype(np.int64)
-            size = self.step * 1_000_000
-            return off // size, off % size == 0
+            return off // self._microseconds, off % self._microseconds == 0
         if self.unit == BUSINESS_DAY:
             days, day = times.astype("datetime64[D]"), start.astype("datetime64[D]")
             off = np.busday_count(day, days)
@@ -122,6 +136,51 @@ class Frequency:
         months = times.astype("datetime64[M]").astype(np.int64) - start.astype("datetime64[M]").astype(np.int64)
         exact = (months % self.step == 0) & (times == _add_months(start, months, self.month_end))
         return months // self.step, exact
+
+    @property
+    def _microseconds(self) -> int:
+        return self.step * (1_000_000 if self.unit == SECOND else 1)
+
+    def near(self, times: np.ndarray) -> tuple[np.ndarray, Any, str] | None:
+        """The steps that stamps beside the grid are meant to stand on, where that is beyond doubt.
+
+        Months are taken by the month, whatever the day; fixed steps by the nearest one, if no stamp is further from it
+        than a tenth of a step (a day, for weeks, which holidays shift).
+
+        Args:
+            times: (n,) datetime64[us], sorted.
+
+        Returns:
+            (n,) int64 steps, each once; the stamp of step 0; and a note. None where there is doubt.
+        """
+        if self.unit == MONTH:
+            months = times.astype("datetime64[M]").astype(np.int64)
+            steps, rest = np.divmod(months - months[0], self.step)
+            if rest.any() or (np.diff(steps) <= 0).any():
+                return None
+            return steps, times[0], "the days of the month differ: taken by the month"
+        if self.unit not in (SECOND, MICROSECOND):
+            return None
+        size = self._microseconds
+        allowed = 0.1 * size if size < 7 * _DAY * 1_000_000 else _DAY * 1_000_000
+        stamps = times.astype(np.int64)
+        # The grid that goes through full hours and midnights, if the first stamp is near it; else through the middle.
+        origin = int(np.round(stamps[0] / size)) * size
+        if abs(origin - stamps[0]) > allowed or size >= 7 * _DAY * 1_000_000:
+            off = stamps - stamps[0]
+            origin = int(stamps[0] + np.median(off - np.round(off / size).astype(np.int64) * size))
+        steps = np.round((stamps - origin) / size).astype(np.int64)
+        away = np.abs(stamps - origin - steps * size)
+        if away.max() > allowed or (np.diff(steps) <= 0).any():
+            return None
+        beside = int((away > 0).sum())
+        worst = (
+            Frequency(MICROSECOND, int(away.max()))
+            if away.max() % 1_000_000
+            else Frequency(SECOND, int(away.max()) // 1_000_000)
+        )
+        note = f"{beside:,} stamps stand up to {str(worst).removeprefix('every ')} beside the grid: taken as on it"
+        return steps - steps[0], (origin + steps[0] * size).astype("datetime64[us]"), note
 
     def to_json(self) -> dict[str, object]:
         """As plain values for a config file."""
@@ -141,6 +200,8 @@ def _add_months(start: np.datetime64, months: np.ndarray, month_end: bool) -> np
 
 def parse_frequency(text: str) -> Frequency | None:
     """A frequency by its alias ("h", "30min", "MS", "weekly"), or None if it is not one."""
+    if text.strip() in ("ms", "us"):  # for pandas, "ms" is a millisecond and "MS" a month
+        return Frequency(MICROSECOND, 1_000 if text.strip() == "ms" else 1)
     match = re.fullmatch(r"(\d*)\s*([A-Za-z]+)(-[A-Za-z]{3})?", text.strip())
     if not match or match[2].lower() not in _ALIASES:
         return None
@@ -172,15 +233,27 @@ def infer_frequency(times: np.ndarray) -> Frequency | None:
         months = times.astype("datetime64[M]")
         day = (days - months.astype("datetime64[D]")).astype(np.int64)
         length = ((months + 1).astype("datetime64[D]") - months.astype("datetime64[D]")).astype(np.int64)
-        at_end = bool((day == length - 1).all())
-        # The same day every month, or its last where the month is shorter (30 January, 28 February).
-        if at_end or (day == np.minimum(day.max(), length - 1)).all():
-            return Frequency(MONTH, _most_common(np.diff(months.astype(np.int64))) or 1, at_end)
+        last = day == length - 1
+        # The same day every month, or its last where the month is shorter (30 January, 28 February); also days that
+        # move about, such as the first on which a market is open, unless they are a number of weeks apart.
+        same_day = bool((day == np.minimum(day.max(), length - 1)).all())
+        apart = np.diff(months.astype(np.int64))
+        if same_day or last.all() or ((apart > 0).all() and (gaps % common != 0).any()):
+            return Frequency(MONTH, _most_common(apart) or 1, bool(last.mean() > 0.5 and (last.all() or not same_day)))
     if common == _DAY * 1_000_000 and same_clock and len(times) >= 10 and np.is_busday(days).all():
         return Frequency(BUSINESS_DAY, 1)
     if common % 1_000_000:
-        return None
+        return Frequency(MICROSECOND, common)
     return Frequency(SECOND, common // 1_000_000)
+
+
+def round_frequency(times: np.ndarray) -> Frequency | None:
+    """The step that people choose which is nearest to the usual distance of these stamps, within a twentieth."""
+    if len(times) < 3 or times.dtype.kind != "M":
+        return None
+    usual = float(np.median(np.diff(times).astype(np.int64))) / 1e6
+    nearest = min(_ROUND_STEPS, key=lambda step: abs(step - usual))
+    return Frequency(SECOND, nearest) if abs(nearest - usual) <= 0.05 * nearest else None
 
 
 def _most_common(gaps: np.ndarray) -> int:

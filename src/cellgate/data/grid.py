@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from cellgate.data.covariates import Covariates, static_of
 from cellgate.data.errors import DataError
-from cellgate.data.frequency import COUNT, Frequency, infer_frequency, infer_season, parse_frequency
+from cellgate.data.frequency import COUNT, Frequency, infer_frequency, infer_season, parse_frequency, round_frequency
 from cellgate.data.panel import Panel, Roles, show_time
 from cellgate.data.table import Table
 
@@ -75,8 +75,8 @@ def _on_grid(rows: Rows, times: np.ndarray) -> Panel:
         ordered.append(order)
     if unsorted:
         notes.append("rows were not in the order of time: sorted")
-    frequency = _choose_frequency(table, roles, ordered, times)
-    made = [_one(rows, name, group, times, frequency) for name, group in zip(rows.names, ordered, strict=True)]
+    frequency, made = _fit(rows, ordered, times)
+    notes += [series.note for series in made if series.note]
     missing = sum(series.without_row for series in made)
     if missing:
         notes.append(f"{missing:,} step{'s have' if missing > 1 else ' has'} no row in the table")
@@ -101,6 +101,30 @@ def _on_grid(rows: Rows, times: np.ndarray) -> Panel:
     )
 
 
+def _fit(rows: Rows, ordered: Sequence[np.ndarray], times: np.ndarray) -> tuple[Frequency, list[_Series]]:
+    """The grid, and every series on it: exactly, or else with stamps that stand a little beside it.
+
+    Raises:
+        DataError: where neither is so.
+    """
+    frequency = _choose_frequency(rows.table, rows.roles, ordered, times)
+    tries = [(frequency, True)]
+    rounded = round_frequency(times[max(ordered, key=len)])
+    if rounded is not None and rows.roles.freq is None:
+        tries.append((rounded, False))
+    tries.append((frequency, False))
+    failure: DataError | None = None
+    for tried, exactly in tries:
+        try:
+            return tried, [
+                _one(rows, name, group, times, tried, exactly) for name, group in zip(rows.names, ordered, strict=True)
+            ]
+        except DataError as error:
+            failure = failure or error
+    assert failure is not None
+    raise failure
+
+
 @dataclass(frozen=True)
 class _Series:
     start: Any
@@ -109,10 +133,11 @@ class _Series:
     future: np.ndarray
     static: np.ndarray | None
     without_row: int
+    note: str
 
 
-def _one(rows: Rows, name: str, group: np.ndarray, times: np.ndarray, frequency: Frequency) -> _Series:
-    """One series on the grid; `group` in the order of time."""
+def _one(rows: Rows, name: str, group: np.ndarray, times: np.ndarray, frequency: Frequency, exactly: bool) -> _Series:
+    """One series on the grid, or with `exactly` False near it; `group` in the order of time."""
     table, roles = rows.table, rows.roles
     if not len(group):
         raise DataError(f"{table.source}: expected values in series {name!r}, got none; remove it")
@@ -120,12 +145,16 @@ def _one(rows: Rows, name: str, group: np.ndarray, times: np.ndarray, frequency:
     if frequency.unit == COUNT:
         start = int(start)
     steps, exact = frequency.positions(times[group], start)
+    note = ""
     if not exact.all():
-        _refuse_irregular(table, frequency, times, group, int(np.argmin(exact)))
+        near = None if exactly else frequency.near(times[group])
+        if near is None:
+            _refuse_irregular(rows, frequency, times, group, int(np.argmin(exact)), name)
+        steps, start, note = near
     if steps[-1] + 1 > _LARGEST_GRID * max(len(group), 10):
         widest = int(np.argmax(np.diff(steps)))
         raise DataError(
-            f"{table.place(group[widest + 1])}: expected {frequency} steps, got a gap of {np.diff(steps)[widest]:,} "
+            f"{table.place(group[widest + 1])}: expected {frequency.steps}, got a gap of {np.diff(steps)[widest]:,} "
             f"steps after {show_time(times[group[widest]])}; give --freq, or cut the part before the gap"
         )
     values = np.full(int(steps[-1]) + 1, np.nan)
@@ -142,10 +171,10 @@ def _one(rows: Rows, name: str, group: np.ndarray, times: np.ndarray, frequency:
         if len(said) and said[-1] > last:
             length, future = last + 1, future[: said[-1] + 1]
     static = static_of(table, beside, roles.static, name, group)
-    return _Series(start, values[:length], past[:length], future, static, len(values) - len(group))
+    return _Series(start, values[:length], past[:length], future, static, len(values) - len(group), note)
 
 
-def _choose_frequency(table: Table, roles: Roles, ordered: list[np.ndarray], times: np.ndarray) -> Frequency:
+def _choose_frequency(table: Table, roles: Roles, ordered: Sequence[np.ndarray], times: np.ndarray) -> Frequency:
     longest = max(ordered, key=len)
     found = infer_frequency(times[longest])
     if roles.freq is not None:
@@ -162,7 +191,7 @@ def _choose_frequency(table: Table, roles: Roles, ordered: list[np.ndarray], tim
                 f"{table.source}: expected at least 3 rows in a series to find its frequency, got {len(longest)}; "
                 "give more history, or say --freq"
             )
-        raise DataError(f"{table.source}: expected steps a whole number of seconds apart; round the time stamps")
+        raise DataError(f"{table.source}: expected times that differ, got the same again and again; correct them")
     return found
 
 
@@ -179,22 +208,46 @@ def _common_season(grids: list[np.ndarray], notes: list[str]) -> int:
     return season
 
 
-def _refuse_duplicate(table: Table, roles: Roles, name: str, first: int, second: int, times: np.ndarray) -> None:
+def _refuse_duplicate(table: Table, roles: Roles, name: str, first: int, second: int, times: np.ndarray) -> NoReturn:
     series = f" in series {name!r}" if roles.id else ""
     remedy = (
         "remove one"
         if roles.id or roles.wide
-        else "remove one, or name the column that tells the series apart with --id"
+        else ("remove one, or name the column that tells the series apart with --id")
     )
+    if _is_clock_change(times[second]):
+        remedy = "were clocks put back in that night? then write times in UTC or with their offset (+02:00); " + remedy
     raise DataError(
         f"{table.place(second)}: expected each time once{series}, got {show_time(times[second])} again "
         f"(first at {table.place(first).rsplit(', ', 1)[-1]}); {remedy}"
     )
 
 
-def _refuse_irregular(table: Table, frequency: Frequency, times: np.ndarray, rows: np.ndarray, bad: int) -> None:
-    before = show_time(times[rows[bad - 1]]) if bad else show_time(times[rows[0]])
+def _is_clock_change(stamp: Any) -> bool:
+    """Whether clocks may be put back at this local time: a Sunday in spring or autumn, between one and three."""
+    if not isinstance(stamp, np.datetime64):
+        return False
+    moment = stamp.astype("datetime64[s]").item()
+    return moment.weekday() == 6 and moment.month in (3, 4, 10, 11) and 1 <= moment.hour < 3
+
+
+def _refuse_irregular(
+    rows: Rows, frequency: Frequency, times: np.ndarray, group: np.ndarray, bad: int, name: str
+) -> NoReturn:
+    before = show_time(times[group[max(bad - 1, 0)]])
+    series = f" in series {name!r}" if len(rows.names) > 1 else ""
+    distances = np.diff(times[group].astype(np.int64))
+    expected, remedy = frequency.steps, "correct the time stamp, put the data on a regular grid, or give --freq"
+    if (
+        frequency.unit != COUNT
+        and len(distances) > 2
+        and np.unique(distances, return_counts=True)[1].max() < 0.5 * len(distances)
+    ):
+        expected = "steps a regular distance apart"
+        remedy = "put the data on a regular grid first: a mean, sum or count for every hour, say"
+    elif len(rows.names) > 1:
+        remedy += "; series of different frequencies need a model each"
     raise DataError(
-        f"{table.place(rows[bad])}: expected {frequency} steps, got {show_time(times[rows[bad]])} after {before}; "
-        "correct the time stamp, put the data on a regular grid, or give --freq"
+        f"{rows.table.place(group[bad])}: expected {expected}{series}, got {show_time(times[group[bad]])} "
+        f"after {before}; {remedy}"
     )

@@ -1,4 +1,4 @@
-"""Columns of text read as numbers: thousands separators, decimal commas, signs of missing values."""
+"""Columns of text read as numbers: thousands separators, decimal commas, units, signs of missing values."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ import numpy as np
 from cellgate.data.errors import DataError
 
 MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "-", "--", "?", ".", "missing", "nat"})
+_LARGEST = 1e100  # squares of larger ones, and their sums, are no doubles
 _UNITS = "$€£¥% "
-_SPACES = re.compile(r"(?<=\d)[\s\u00a0\u202f'](?=\d{3})")
-_COMMA_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(\.\d*)?")
+_SPACES = re.compile(r"(?<=\d)[\s\u00a0\u202f'\u2019](?=\d{3})")
+_NEGATIVE = re.compile(r"\(([^()]+)\)")  # a bookkeeper's (12) is -12
+# 1,234,567 and, as in India, 12,34,567.
+_COMMA_THOUSANDS = re.compile(r"[+-]?\d{1,3}((,\d{3})+|(,\d{2})+,\d{3})(\.\d*)?")
 _DOT_THOUSANDS = re.compile(r"[+-]?\d{1,3}(\.\d{3})+(,\d*)?")
 
 
@@ -35,7 +38,8 @@ def _decimal_comma(cell: str) -> str:
     return cell.replace(",", ".") if cell.count(",") == 1 and "." not in cell else cell
 
 
-# In the order of trust; the first that reads every cell is taken. "1,234" alone is a thousand.
+# In the order of trust; the first that reads every cell is taken. "1,234" alone is a thousand, but not in a file
+# parted by semicolons: where those are written, the comma is the decimal sign.
 _READINGS: tuple[tuple[str, Callable[[str], str]], ...] = (
     ("", _plain),
     ("',' read as thousands separator", _comma_thousands),
@@ -47,18 +51,22 @@ def _read_cell(cell: str, reading: Callable[[str], str]) -> float | None:
     """The number in a cell, NaN where it says missing, None where it is not a number."""
     if is_missing(cell):
         return float("nan")
+    cell = cell.replace("\u2212", "-")  # the minus sign that typesetters use
+    if _NEGATIVE.fullmatch(cell):
+        cell = "-" + cell[1:-1].strip(_UNITS)
     try:
         number = float(reading(_SPACES.sub("", cell.strip(_UNITS))))
     except ValueError:
         return None
-    return None if "_" in cell else number  # Python reads 1_000; a table does not mean it
+    return None if "_" in cell else number
 
 
-def read_numbers(column: np.ndarray) -> tuple[np.ndarray, str, int | None]:
+def read_numbers(column: np.ndarray, decimal_comma: bool = False) -> tuple[np.ndarray, str, int | None]:
     """Read a column as numbers.
 
     Args:
         column: (rows,) text, or numbers already.
+        decimal_comma: which reading of "1,234" goes first, where every cell is of that form.
 
     Returns:
         (rows,) float64 with NaN where missing; a note on how it was read ("" if plainly); the first
@@ -69,12 +77,15 @@ def read_numbers(column: np.ndarray) -> tuple[np.ndarray, str, int | None]:
     if column.dtype.kind == "M":
         return np.full(len(column), np.nan), "", 0
     cells = column.tolist()
-    try:  # the common case, at C speed
-        return np.array(cells, dtype=np.float64), "", None
+    try:  # the common case, at C speed; numpy, like Python, reads 1_000, which a table does not mean
+        values = np.array(cells, dtype=np.float64)
+        if not any("_" in cell for cell in cells):
+            return values, "", None
     except ValueError:
         pass
     best: tuple[int, list[float | None], str] | None = None
-    for note, reading in _READINGS:
+    plain, thousands, decimal = _READINGS
+    for note, reading in (plain, decimal, thousands) if decimal_comma else _READINGS:
         numbers = [_read_cell(cell, reading) for cell in cells]
         failures = sum(number is None for number in numbers)
         if best is None or failures < best[0]:
@@ -103,7 +114,16 @@ def looks_numeric(column: np.ndarray) -> bool:
     return bad <= 0.1 * len(values) and bool(np.isfinite(values).any())
 
 
-def require_numbers(column: np.ndarray, name: str, place: Callable[[int], str]) -> tuple[np.ndarray, list[str]]:
+def first_word(column: np.ndarray) -> tuple[int, float]:
+    """The first row whose cell is neither a number nor missing, and the share of such cells in the column."""
+    cells = [str(cell) for cell in column.tolist()]
+    bad = [all(_read_cell(cell, reading) is None for _, reading in _READINGS) for cell in cells]
+    return (bad.index(True) if any(bad) else 0), float(np.mean(bad))
+
+
+def require_numbers(
+    column: np.ndarray, name: str, place: Callable[[int], str], decimal_comma: bool = False
+) -> tuple[np.ndarray, list[str]]:
     """Read a column that must hold numbers.
 
     Returns:
@@ -112,11 +132,18 @@ def require_numbers(column: np.ndarray, name: str, place: Callable[[int], str]) 
     Raises:
         DataError: naming the first cell that is not a finite number.
     """
-    values, note, bad = read_numbers(column)
+    values, note, bad = read_numbers(column, decimal_comma)
     if bad is not None:
         raise DataError(f"{place(bad)}: expected a number in {name!r}, got {str(column[bad])!r}; correct or empty it")
     infinite = np.isinf(values)
     if infinite.any():
         row = int(np.argmax(infinite))
         raise DataError(f"{place(row)}: expected a finite number in {name!r}, got {column[row]!s}; correct or empty it")
+    large = np.abs(values) > _LARGEST
+    if large.any():
+        row = int(np.argmax(large))
+        raise DataError(
+            f"{place(row)}: expected numbers up to {_LARGEST:.0e} in {name!r}, got {column[row]!s}; "
+            "empty it if it stands for a missing value, or change the unit"
+        )
     return values, [f"{name}: {note}"] if note else []

@@ -17,15 +17,16 @@ import numpy as np
 from cellgate.data.covariates import read_covariates
 from cellgate.data.errors import DataError
 from cellgate.data.grid import Rows, to_panel
-from cellgate.data.numbers import looks_numeric, require_numbers
+from cellgate.data.numbers import first_word, looks_numeric, read_numbers, require_numbers
 from cellgate.data.panel import Panel, Roles
 from cellgate.data.table import Table, read_table
-from cellgate.data.times import is_counter, looks_like_time, read_times
+from cellgate.data.times import is_clock, is_counter, looks_like_time, nearly_time, read_times
 
 _TIME_NAMES = {
     "ds", "date", "datetime", "time", "timestamp", "month", "year", "day", "week", "quarter", "period", "hour",
-    "date_time", "t", "step", "index",
+    "date_time", "t", "step", "index", "ts", "epoch", "unix", "unixtime", "unix_time",
 }  # fmt: skip
+_SURE_TIME_NAMES = {"ds", "date", "datetime", "date_time", "timestamp", "time"}  # words in these are times misread
 _ID_NAMES = {"unique_id", "id", "series", "series_id", "item_id", "item", "store", "sensor", "sensor_id", "name"}
 _TARGET_NAMES = {"y", "value", "target"}
 _SHOWN = 6
@@ -77,11 +78,12 @@ def _shape(table: Table, roles: Roles) -> Panel:
         columns.pop(time)
     if roles.wide or (roles.target is None and _side_by_side(table)):
         return _from_wide(table, columns, time, roles)
-    name = roles.id or _find_id(columns, roles)
+    name = roles.id or _find_id(columns, roles) or _find_numbered_id(table, columns, time, roles)
     if name:
         columns.pop(name)
     target = roles.target or _find_target(table, columns)
-    return _from_long(table, replace(roles, time=time, id=name, target=target))
+    columns.pop(target, None)
+    return _from_long(table, replace(roles, time=time, id=name, target=target), list(columns))
 
 
 # ---------------------------------------------------------------- which column is what
@@ -101,7 +103,13 @@ def _find_time(table: Table, columns: dict[str, np.ndarray], roles: Roles) -> st
     for name in (*[n for n in timely if n in named], *timely):
         return name
     for name in named:
-        if is_counter(columns[name]):
+        if is_counter(columns[name]) or is_clock(columns[name]):
+            return name
+    for name, column in columns.items():
+        if nearly_time(column):
+            return name  # reading it will say which cell is no time
+    for name in named:
+        if name.lower() in _SURE_TIME_NAMES and not looks_numeric(columns[name]):
             return name
     # An unnamed first column 0, 1, 2, ... is the row number that a data frame writes beside its columns.
     first = next(iter(columns))
@@ -125,13 +133,32 @@ def _find_id(columns: dict[str, np.ndarray], roles: Roles) -> str | None:
         and name != roles.target
         and not looks_numeric(column)
         and not looks_like_time(column)
+        and first_word(column)[1] > 0.9  # words among numbers are mistakes, not names
     ]
     repeated = [name for name in texts if 1 < len(set(columns[name].tolist())) <= len(columns[name]) // 2]
     return repeated[0] if len(repeated) == 1 else None
 
 
+def _find_numbered_id(table: Table, columns: dict[str, np.ndarray], time: str | None, roles: Roles) -> str | None:
+    """A column of whole numbers by which times are told apart that would stand there twice without it."""
+    if time is None:
+        return None
+    times = table.columns[time].tolist()
+    if len(set(times)) == len(times):
+        return None
+    fitting = [
+        name
+        for name, column in columns.items()
+        if name != roles.target
+        and (name.lower() in _ID_NAMES or name.lower().endswith(("_id", "_nbr", "_no")))
+        and is_counter(column)
+        and len(set(zip(times, column.tolist(), strict=True))) == len(times)
+    ]
+    return fitting[0] if len(fitting) == 1 else None
+
+
 def _find_target(table: Table, columns: dict[str, np.ndarray]) -> str:
-    numeric = [name for name, column in columns.items() if looks_numeric(column)]
+    numeric = [name for name, column in columns.items() if looks_numeric(column) and _has_values(column)]
     named = [name for name in numeric if name.lower() in _TARGET_NAMES]
     if len(named) == 1:
         return named[0]
@@ -140,12 +167,28 @@ def _find_target(table: Table, columns: dict[str, np.ndarray]) -> str:
     if not numeric:
         raise DataError(
             f"{table.source}: expected a column of numbers to predict, found none among {_names(table.columns)}; "
-            "check the file, or name the column with --target"
+            + _nearest_to_numbers(table, columns)
         )
     raise DataError(
         f"{table.source}: expected one column of numbers to predict, found {len(numeric)}: {_names(numeric)}; "
         f"choose one with --target {numeric[-1]!r}, or predict all of them with --wide"
     )
+
+
+def _has_values(column: np.ndarray) -> bool:
+    return bool(np.isfinite(read_numbers(column)[0]).any())
+
+
+def _nearest_to_numbers(table: Table, columns: dict[str, np.ndarray]) -> str:
+    """What to do where no column is one of numbers: the first wrong cell of the column that is nearest to it."""
+    found = [(share, name, row) for name, column in columns.items() for row, share in [first_word(column)]]
+    share, name, row = min(found, default=(1.0, "", 0))
+    if share == 0.0:
+        return "every cell of the others is empty; check the file, or name the column with --target"
+    if share < 1.0:
+        cell = str(columns[name][row])[:40]
+        return f"the nearest is {name!r}, with {cell!r} at {table.place(row).rsplit(', ', 1)[-1]}; correct or empty it"
+    return "check the file, or name the column with --target"
 
 
 def _side_by_side(table: Table) -> bool:
@@ -156,9 +199,11 @@ def _side_by_side(table: Table) -> bool:
 # ---------------------------------------------------------------- the three shapes of table
 
 
-def _from_long(table: Table, roles: Roles) -> Panel:
+def _from_long(table: Table, roles: Roles, unused: list[str]) -> Panel:
     assert roles.target is not None
-    values, notes = require_numbers(table.columns[roles.target], roles.target, table.place)
+    values, notes = require_numbers(table.columns[roles.target], roles.target, table.place, table.decimal_comma)
+    if unused:
+        notes.append(f"not used: {_names(unused)}; --past, --future and --static take columns beside the target")
     covariates = read_covariates(table, roles.past, roles.future, roles.static)
     if roles.id:
         ids = np.array([str(cell) for cell in table.columns[roles.id]], dtype=object)
@@ -200,7 +245,7 @@ def _from_wide(table: Table, columns: dict[str, np.ndarray], time: str | None, r
         if roles.wide and not looks_numeric(column):
             notes.append(f"{name}: not numbers, left out")
             continue
-        numbers, told = require_numbers(column, name, table.place)
+        numbers, told = require_numbers(column, name, table.place, table.decimal_comma)
         values.append(numbers)
         names.append(name)
         notes += told
@@ -238,7 +283,7 @@ def _from_rows(table: Table, roles: Roles) -> Panel:
     notes = ["a row a series, as in the M competitions; empty cells at the end are no part of it"]
     columns = []
     for name in rest:
-        numbers, told = require_numbers(table.columns[name], name, table.place)
+        numbers, told = require_numbers(table.columns[name], name, table.place, table.decimal_comma)
         columns.append(numbers)
         notes += told
     matrix = np.stack(columns, axis=1)

@@ -1,4 +1,4 @@
-"""Files and frames as named columns that remember which line each row came from.
+"""Files, frames and arrays as named columns that remember which line each row came from.
 
 A text file's cells stay text here; numbers.py and times.py read them, because what a cell means
 depends on the role its column gets. Columns of frames keep their types.
@@ -6,11 +6,8 @@ depends on the role its column gets. Columns of frames keep their types.
 
 from __future__ import annotations
 
-import csv
 import importlib.util
-import io
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from cellgate.data.bundled import bundled_names, bundled_path
+from cellgate.data.delimited import Delimited, read_delimited
 from cellgate.data.errors import DataError
+from cellgate.data.frames import from_frame
 from cellgate.data.numbers import looks_numeric
 from cellgate.data.times import looks_like_time
 
 TEXT_SUFFIXES = {".csv", ".tsv", ".txt", ".tab", ".dat"}
 ARROW_SUFFIXES = {".parquet", ".pq", ".arrow", ".feather", ".ipc"}
-_SNIFFED_LINES = 50
 
 
 @dataclass(frozen=True)
@@ -36,12 +34,14 @@ class Table:
         columns: name -> (rows,) array; object arrays of str for text files.
         lines: (rows,) line numbers in the text file, or None for a frame.
         notes: what reading had to assume.
+        decimal_comma: whether "1,234" is rather one and a bit than a thousand, as in files parted by semicolons.
     """
 
     source: str
     columns: dict[str, np.ndarray]
     lines: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    decimal_comma: bool = False
 
     @property
     def rows(self) -> int:
@@ -54,28 +54,37 @@ class Table:
 
 
 def read_table(data: Any) -> Table:
-    """Read a path, a bundled name, a data frame or an array.
+    """Read a path, a bundled name, a data frame, a mapping of columns or an array.
 
     Args:
-        data: the path of a CSV, TSV, Parquet, Arrow or Feather file; a bundled name such as
-            "airline"; a pandas, polars or pyarrow frame (anything narwhals takes); a (T,) array,
-            or a (T, n) array of n series side by side.
+        data: the path of a CSV, TSV (also compressed by gzip), Parquet, Arrow or Feather file; a bundled name such as
+            "airline"; a pandas, polars or pyarrow frame (anything narwhals takes) or a pandas Series; a mapping of
+            names to columns; a (T,) array, or a (T, n) array of n series side by side.
 
     Raises:
         DataError: if it cannot be read, with the line where that shows.
     """
     if isinstance(data, str | Path):
         return _read_path(data)
-    if isinstance(data, np.ndarray) or (isinstance(data, Sequence) and not isinstance(data, bytes)):
-        return _from_array(np.asarray(data))
-    return _from_frame(data, "the frame", ())
+    if isinstance(data, Mapping):
+        return _from_mapping(data)
+    if isinstance(data, np.ndarray) or (isinstance(data, Sequence) and not isinstance(data, bytes | bytearray)):
+        return _from_array(data)
+    columns, notes = from_frame(data, "the frame")
+    return Table("the frame", columns, None, tuple(notes))
 
 
 def _read_path(data: str | Path) -> Table:
     path = Path(data)
-    if not path.exists():
+    try:
+        if "\0" in str(data):
+            raise ValueError("a zero character in it")
+        there = path.exists()
+    except (OSError, ValueError) as error:
+        raise DataError(f"{str(data)[:80]!r}: expected the path of a file, got no possible name ({error})") from None
+    if not there:
         if str(data) in bundled_names():
-            return _read_text(bundled_path(str(data)), str(data))
+            return _from_delimited(read_delimited(bundled_path(str(data)), str(data)), str(data))
         raise DataError(
             f"{data}: expected a file, found none; give a path, or a bundled name ({', '.join(bundled_names())})"
         )
@@ -86,27 +95,14 @@ def _read_path(data: str | Path) -> Table:
         return _read_arrow(path, suffix)
     if suffix in {".xlsx", ".xls", ".ods"}:
         raise DataError(f"{path.name}: expected CSV, TSV, Parquet or Arrow, got a spreadsheet; save it as CSV")
-    return _read_text(path, path.name)
+    return _from_delimited(read_delimited(path, path.name), path.name)
 
 
 # ---------------------------------------------------------------- text
 
 
-def _read_text(path: Path, source: str) -> Table:
-    text, notes = _decode(path.read_bytes(), source)
-    delimiter = _sniff_delimiter(text, source)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True)
-    records: list[list[str]] = []
-    lines: list[int] = []
-    try:
-        for record in reader:
-            if any(cell.strip() for cell in record):
-                records.append(record)
-                lines.append(reader.line_num)
-    except csv.Error as error:
-        raise DataError(f"{source}, line {reader.line_num}: {error}; check the quotes around there") from None
-    if not records:
-        raise DataError(f"{source}: expected rows, got an empty file")
+def _from_delimited(read: Delimited, source: str) -> Table:
+    records, lines, notes = read.records, read.lines, read.notes
     if _is_header(records[0]):
         names = [name.strip() for name in records[0]]
         records, lines = records[1:], lines[1:]
@@ -114,13 +110,14 @@ def _read_text(path: Path, source: str) -> Table:
             raise DataError(f"{source}: expected rows below the header, got none")
     else:
         names = [f"column{k + 1}" for k in range(len(records[0]))]
-        notes.append(f"no header: columns named {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}")
-    return _columns(source, names, records, lines, notes, delimiter)
+        notes = [*notes, f"no header: columns named {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"]
+    columns = _columns(source, names, records, lines, read.delimiter)
+    return Table(source, columns, np.array(lines), tuple(notes), decimal_comma=read.delimiter == ";")
 
 
 def _columns(
-    source: str, names: list[str], records: list[list[str]], lines: list[int], notes: list[str], delimiter: str
-) -> Table:
+    source: str, names: list[str], records: list[list[str]], lines: list[int], delimiter: str
+) -> dict[str, np.ndarray]:
     width = len(names)
     for k, record in enumerate(records):
         if len(record) == width:
@@ -142,43 +139,7 @@ def _columns(
         if name in columns:
             raise DataError(f"{source}: expected different column names, got {name!r} twice; rename one")
         columns[name] = column
-    return Table(source, columns, np.array(lines), tuple(notes))
-
-
-def _decode(raw: bytes, source: str) -> tuple[str, list[str]]:
-    """The text and how it was decoded, where that was a guess."""
-    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return raw.decode("utf-16"), []
-    if b"\x00" in raw[:4096]:
-        raise DataError(
-            f"{source}: expected a text table, got binary data; save it as CSV, or name it .parquet or .arrow"
-        )
-    try:
-        return raw.decode("utf-8-sig"), []
-    except UnicodeDecodeError:
-        return raw.decode("cp1252", errors="replace"), ["not UTF-8: read as Windows-1252"]
-
-
-def _sniff_delimiter(text: str, source: str) -> str:
-    """The delimiter that splits the first lines into the most alike and most numerous cells."""
-    head = [line for line in text.splitlines()[:_SNIFFED_LINES] if line.strip()]
-    best, best_score = ",", (0.0, 0)
-    for delimiter in (",", "\t", ";", "|"):
-        try:
-            widths = Counter(len(record) for record in csv.reader(head, delimiter=delimiter, skipinitialspace=True))
-        except csv.Error:
-            continue
-        if not widths:
-            continue
-        width, count = widths.most_common(1)[0]
-        # "1,5;2,5" splits evenly at both; the comma inside the numbers leaves no numeric cell whole.
-        score = (count / len(head), width if width > 1 else 0)
-        if width > 1 and score > best_score:
-            best, best_score = delimiter, score
-    first = head[0] if head else ""
-    if best == "," and ";" in first and first.count(";") >= first.count(","):
-        return ";"
-    return best
+    return columns
 
 
 def _is_header(record: list[str]) -> bool:
@@ -187,7 +148,7 @@ def _is_header(record: list[str]) -> bool:
     return not all(looks_numeric(cells[k : k + 1]) or looks_like_time(cells[k : k + 1]) for k in range(len(cells)))
 
 
-# ---------------------------------------------------------------- frames and arrays
+# ---------------------------------------------------------------- Arrow files, mappings and arrays
 
 
 def _read_arrow(path: Path, suffix: str) -> Table:
@@ -214,41 +175,43 @@ def _read_arrow(path: Path, suffix: str) -> Table:
     except DataError:
         raise
     except Exception as error:
-        raise DataError(f"{path.name}: expected a {suffix[1:]} file, got one that cannot be read ({error})") from error
-    return _from_frame(frame, path.name, ())
-
-
-def _from_frame(frame: Any, source: str, notes: tuple[str, ...]) -> Table:
-    import narwhals as nw
-
-    try:
-        eager = nw.from_native(frame, eager_only=True)
-    except TypeError:
+        told = " ".join(str(error).split())[:200]
         raise DataError(
-            f"data: expected a path, an array or a data frame (pandas, polars, pyarrow), got {type(frame).__name__}"
-        ) from None
+            f"{path.name}: expected a {suffix[1:]} file, got one that cannot be read ({told}); "
+            "copy it again, or name it by what it is"
+        ) from error
+    columns, notes = from_frame(frame, path.name)
+    return Table(path.name, columns, None, tuple(notes))
+
+
+def _from_mapping(data: Mapping[Any, Any]) -> Table:
+    """Columns by name, as `predict` gives them and as a frame takes them."""
     columns: dict[str, np.ndarray] = {}
-    told = list(notes)
-    for name in eager.columns:
-        series = eager[name]
-        dtype = series.dtype
-        if isinstance(dtype, nw.Datetime):
-            if dtype.time_zone is not None:
-                series = series.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
-                told.append(f"{name}: times in {dtype.time_zone} taken as UTC")
-            columns[name] = series.to_numpy().astype("datetime64[us]")
-        elif isinstance(dtype, nw.Date):
-            columns[name] = np.array(series.to_list(), dtype="datetime64[us]")
-        elif dtype.is_numeric():
-            columns[name] = series.to_numpy()
+    for name, cells in data.items():
+        array = np.asarray(cells)
+        if array.ndim != 1:
+            raise DataError(f"data[{name!r}]: expected a column of shape (rows,), got one of shape {array.shape}")
+        if array.dtype.kind in "iufbM":
+            columns[str(name)] = array.astype("datetime64[us]") if array.dtype.kind == "M" else array
         else:
-            columns[name] = np.array(["" if cell is None else str(cell) for cell in series.to_list()], dtype=object)
-    if not columns or not len(eager):
-        raise DataError(f"{source}: expected rows, got an empty frame")
-    return Table(source, columns, None, tuple(told))
+            columns[str(name)] = np.array(["" if cell is None else str(cell) for cell in cells], dtype=object)
+    lengths = {name: len(column) for name, column in columns.items()}
+    if len(set(lengths.values())) != 1 or not next(iter(lengths.values())):
+        told = ", ".join(f"{name} {length}" for name, length in list(lengths.items())[:6]) or "none"
+        raise DataError(f"data: expected columns of one length, and rows in them, got {told}; complete them")
+    return Table("the columns", columns)
 
 
-def _from_array(array: np.ndarray) -> Table:
+def _from_array(data: Any) -> Table:
+    try:
+        array = np.asarray(data)
+        if array.dtype == object:  # a list with None in it
+            array = array.astype(np.float64)
+    except (ValueError, TypeError):
+        raise DataError(
+            f"data: expected numbers of shape (T,) or (T, n), got a {type(data).__name__} with words or lists of "
+            "different lengths in it; give series of different lengths as a table with a column that names them"
+        ) from None
     if array.ndim not in (1, 2) or array.size == 0 or array.dtype.kind not in "iufb":
         raise DataError(f"data: expected numbers of shape (T,) or (T, n), got {array.dtype} of shape {array.shape}")
     if array.ndim == 1:

@@ -1,0 +1,103 @@
+"""Data frames of pandas, polars and pyarrow as columns of plain numpy arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cellgate.data.errors import DataError
+from cellgate.data.times import wall_clock
+
+
+def from_frame(frame: Any, source: str) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The columns of a frame, and what had to be assumed.
+
+    Args:
+        frame: what narwhals takes, or a pandas Series; a pandas index of times or with a name becomes a column.
+        source: what to call it in messages.
+
+    Returns:
+        name -> (rows,) numbers, datetime64[us] without zone, or object arrays of str with "" for missing; and notes.
+
+    Raises:
+        DataError: for what is no frame, or an empty one.
+    """
+    import narwhals as nw
+
+    notes: list[str] = []
+    frame = _with_index(frame, notes)
+    try:
+        eager = nw.from_native(frame, eager_only=True, allow_series=True)
+        if isinstance(eager, nw.Series):
+            eager = eager.alias(eager.name or "y").to_frame()
+    except TypeError:
+        remedy = "; call .collect() first" if type(frame).__name__ == "LazyFrame" else ""
+        raise DataError(
+            f"data: expected a path, an array, a mapping of columns or a data frame (pandas, polars, pyarrow), "
+            f"got {type(frame).__name__}{remedy}"
+        ) from None
+    except Exception as error:  # narwhals' own errors: two columns of one name
+        raise DataError(
+            f"{source}: expected different column names, got {' '.join(str(error).split())[:200]}"
+        ) from None
+    columns: dict[str, np.ndarray] = {}
+    for name, series in zip(eager.columns, eager.iter_columns(), strict=True):
+        # A frame may name its columns by numbers, or by tuples.
+        told = "/".join(map(str, name)) if isinstance(name, tuple) else str(name)
+        if told in columns:
+            raise DataError(f"{source}: expected different column names, got {told!r} twice; rename one")
+        columns[told] = _column(series, told, notes)
+    if not columns or not len(eager):
+        raise DataError(f"{source}: expected rows, got an empty frame")
+    return columns, notes
+
+
+def _with_index(frame: Any, notes: list[str]) -> Any:
+    """A pandas frame or Series with what its index says as a column: narwhals, rightly, knows no index."""
+    if type(frame).__module__.partition(".")[0] != "pandas" or not hasattr(frame, "index"):
+        return frame
+    if not hasattr(frame, "columns"):
+        frame = frame.to_frame(name="y" if frame.name is None else frame.name)
+    index = frame.index
+    named = any(name is not None for name in index.names)
+    timely = type(index).__name__ in ("DatetimeIndex", "PeriodIndex", "TimedeltaIndex")
+    if not named and not timely:
+        return frame
+    notes.append("the index of the frame is taken as a column")
+    names = [f"index{k}" if name is None else name for k, name in enumerate(index.names)]
+    if timely and not named:
+        names = ["ds" if "ds" not in frame.columns else "index"]
+    return frame.reset_index(names=names)
+
+
+def _column(series: Any, name: str, notes: list[str]) -> np.ndarray:
+    import narwhals as nw
+
+    dtype = series.dtype
+    if isinstance(dtype, nw.Datetime):
+        if dtype.time_zone is not None:
+            utc = series.dt.convert_time_zone("UTC").dt.replace_time_zone(None).to_numpy().astype("datetime64[us]")
+            local = series.dt.replace_time_zone(None).to_numpy().astype("datetime64[us]")
+            times, note = wall_clock(utc, local)
+            notes.append(f"{name}: {note.replace('with a zone', f'in {dtype.time_zone}')}")
+            return times
+        return series.to_numpy().astype("datetime64[us]")
+    if isinstance(dtype, nw.Duration):
+        return series.dt.total_microseconds().to_numpy().astype(np.float64) / 1e6  # seconds
+    if isinstance(dtype, nw.Date):
+        return np.array(series.to_list(), dtype="datetime64[us]")
+    if dtype.is_numeric():
+        numbers = series.to_numpy()
+        if numbers.dtype.kind in "iuf":
+            return numbers
+        return np.array([np.nan if cell is None else float(cell) for cell in series.to_list()])  # decimals, nulls
+    cells = series.to_list()
+    if "Period" in {type(cell).__name__ for cell in cells}:  # pandas' months and quarters
+        stamps = [np.datetime64("NaT") if _is_null(cell) else cell.to_timestamp().to_datetime64() for cell in cells]
+        return np.array(stamps).astype("datetime64[us]")
+    return np.array(["" if _is_null(cell) else str(cell) for cell in cells], dtype=object)
+
+
+def _is_null(cell: Any) -> bool:
+    return cell is None or (isinstance(cell, float) and cell != cell) or type(cell).__name__ in ("NAType", "NaTType")
