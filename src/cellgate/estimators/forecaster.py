@@ -230,7 +230,7 @@ class Forecaster:
 
         Returns:
             {"steps": ..., "cellgate": {...}, "seasonal naive": {...}} with MASE, sMAPE, MAE (means over
-            series) and the intervals' coverage. Kept in `metrics_`.
+            series) and the intervals' coverage; {} if nothing in the tail was observed. Kept in `metrics_`.
         """
         made = self.forecast()
         steps = min(self.horizon, max(len(values) for values in tail.values))
@@ -246,6 +246,9 @@ class Forecaster:
             for name, predicted in rivals.items():
                 scaled = mase(actual, predicted, history, made.panel.season)
                 scores[name].append((scaled, smape(actual, predicted), mae(actual, predicted)))
+        if not scores["cellgate"]:  # no step of the tail was observed
+            self.metrics_ = {}
+            return {}
         metrics: dict[str, Any] = {"steps": steps, "series": len(scores["cellgate"])}
         for name, rows in scores.items():
             table = np.array(rows)
