@@ -1,11 +1,12 @@
-"""`cellgate predict`: what follows, by a trained model's folder."""
+"""`cellgate predict`: what a trained model says of data, or of what follows them."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
+import numpy as np
 import typer
 
 from cellgate.cli.console import say_json
@@ -13,33 +14,57 @@ from cellgate.cli.forecast_files import csv_text
 from cellgate.data.files import write_atomic
 from cellgate.data.panel import show_time
 from cellgate.errors import InputError
-from cellgate.estimators import load
+from cellgate.estimators import Forecaster, load
 
 
 def command(
     model: Annotated[Path, typer.Argument(help="The folder that `cellgate train --out` wrote.")],
     data: Annotated[
         str | None,
-        typer.Option(help="Newer history with the same columns; without it, that of the training is continued."),
+        typer.Option(
+            help="Data with the same columns as in training. A forecaster may go without: it then continues the "
+            "history of its training."
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="A CSV file to write, instead of standard output.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over the file.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of CSV.")] = False,
 ) -> None:
-    """Print what follows the history, as CSV: unique_id, ds, cellgate, cellgate-lo-90, cellgate-hi-90.
+    """Print a model's predictions as CSV.
+
+    A forecaster gives what follows: unique_id, ds, cellgate, cellgate-lo-90, cellgate-hi-90. The others give a row
+    a sequence (or a step): unique_id, prediction, and for classes their probabilities.
 
     [bold]cellgate predict model --data newer.csv --out next.csv[/bold]
     """
     if out is not None and out.exists() and not force:
         raise InputError(f"--out {out}: expected a new file, got one that is there; give another name, or --force")
-    columns = load(model).forecast(data).columns()
+    columns, key = _predict(load(model), data)
     if as_json:
-        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        for row in rows:
-            row["ds"] = show_time(row["ds"]) if columns["ds"].dtype.kind == "M" else int(row["ds"])
-        say_json({"model": str(model), "forecast": rows, **({"out": str(out)} if out else {})})
+        rows = [
+            {name: _plain(value) for name, value in zip(columns, row, strict=True)}
+            for row in zip(*columns.values(), strict=True)
+        ]
+        say_json({"model": str(model), key: rows, **({"out": str(out)} if out else {})})
     text = csv_text(columns)
     if out is not None:
         write_atomic(out, text.encode())
     elif not as_json:
         sys.stdout.write(text)
+
+
+def _predict(estimator: Any, data: str | None) -> tuple[dict[str, np.ndarray], str]:
+    """Columns, and what they are called in JSON."""
+    if isinstance(estimator, Forecaster):
+        return estimator.forecast(data).columns(), "forecast"
+    if not hasattr(estimator, "table"):
+        raise InputError(f"expected a model that predicts, got a {type(estimator).__name__}; use cellgate generate")
+    if data is None:
+        raise InputError(f"--data: expected sequences to predict for, as the model is a {type(estimator).__name__}")
+    return estimator.table(data), "predictions"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.datetime64):
+        return show_time(value)
+    return value.item() if isinstance(value, np.generic) else value

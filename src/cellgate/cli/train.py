@@ -12,6 +12,8 @@ from cellgate.errors import InputError
 # task -> what it learns, for messages and help.
 TASKS = {
     "forecast": "the next values of one or many series",
+    "classify": "the class of a whole sequence",
+    "regress": "a number for a whole sequence",
 }
 DEFAULT = "forecast"
 

@@ -10,7 +10,10 @@ import typer
 MODEL_PANEL, RUN_PANEL = "The model and its training", "The run"
 
 Task = Annotated[
-    str, typer.Option(help="What to learn; each task has options of its own: cellgate train --task TASK --help.")
+    str,
+    typer.Option(
+        help="forecast, classify, regress, tag or generate; each has options of its own: cellgate train --task TASK -h."
+    ),
 ]
 Out = Annotated[Path, typer.Option(help="The folder to write; nothing is written outside it.")]
 HiddenSize = Annotated[

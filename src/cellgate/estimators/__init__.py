@@ -1,7 +1,9 @@
 """fit, predict, save and load: the faces of the tasks."""
 
+from cellgate.estimators.classifier import SequenceClassifier
 from cellgate.estimators.folder import ModelFolderError
 from cellgate.estimators.forecaster import Forecaster
 from cellgate.estimators.load import load
+from cellgate.estimators.regressor import SequenceRegressor
 
-__all__ = ["Forecaster", "ModelFolderError", "load"]
+__all__ = ["Forecaster", "ModelFolderError", "SequenceClassifier", "SequenceRegressor", "load"]

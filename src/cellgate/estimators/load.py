@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from cellgate.estimators.classifier import SequenceClassifier
 from cellgate.estimators.folder import ModelFolderError, load_folder
 from cellgate.estimators.forecaster import Forecaster
+from cellgate.estimators.regressor import SequenceRegressor
 
-_KINDS = {"Forecaster": Forecaster}
+_KINDS: dict[str, Any] = {kind.__name__: kind for kind in (Forecaster, SequenceClassifier, SequenceRegressor)}
 
 
-def load(path: str | Path) -> Forecaster:
+def load(path: str | Path) -> Any:
     """Load a model folder.
 
     Args:

@@ -1,0 +1,128 @@
+"""The course of a training over sequences with labels, whatever the label: echo, hold out, fit, measure, write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cellgate.cli.app import INTERRUPTED
+from cellgate.cli.console import say, say_json, say_pairs, say_table, training_progress
+from cellgate.cli.training_run import CHECKPOINT, forget_checkpoint, require_fresh, training_facts, training_line
+from cellgate.data.sequences import SequenceSet
+from cellgate.errors import InputError
+from cellgate.tasks.sequence_batches import hold_back
+
+
+@dataclass(frozen=True)
+class Score:
+    """The score that decides between the model and its baseline."""
+
+    name: str
+    higher_is_better: bool
+
+
+def run(
+    estimator: Any,
+    data: str,
+    out: Path,
+    score: Score,
+    *,
+    test: str | None,
+    holdout: float,
+    resume: bool,
+    checkpoint_every: float,
+    force: bool,
+    as_json: bool,
+) -> int | None:
+    """Train, measure and save; prints a block before and one after.
+
+    Returns:
+        The exit code: None, or that of an interruption after which the best so far was saved.
+    """
+    require_fresh(out, force, resume)
+    sequences = estimator.read(data)
+    if sequences.labels is None:
+        raise InputError(f"{sequences.source}: expected a column of labels, found none; name it with --target")
+    learnt, measured, told = _split(estimator, sequences, test, holdout)
+    if not as_json:
+        say_pairs([*sequences.summary(), *label_lines(sequences), ("held out", told)])
+    with training_progress(as_json) as watch:
+        estimator.fit(learnt, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)
+    metrics = estimator.evaluate(measured) if measured is not None else {}
+    out.mkdir(parents=True, exist_ok=True)
+    estimator.save(out)  # its config.json is the last file: where it stands, everything does
+    forget_checkpoint(out)
+    record = estimator.record_
+    if as_json:
+        facts = {"out": str(out), "data": dict(sequences.summary()[:1])["data"], "metrics": metrics}
+        say_json({**facts, "training": training_facts(record)})
+    else:
+        say_pairs([("trained", training_line(units(estimator.model_), record))])
+        if metrics:
+            say()
+            say_scores(metrics, estimator.BASELINE, score)
+        say()
+        say(f"wrote {out}: the model")
+        say(f"next  cellgate predict {out} --data DATA")
+    return INTERRUPTED if record.stopped_by == "Ctrl-C" else None
+
+
+def _split(
+    estimator: Any, sequences: SequenceSet, test: str | None, holdout: float
+) -> tuple[SequenceSet, SequenceSet | None, str]:
+    if test is not None:
+        return sequences, estimator.read(test), f"nothing: measured on {test}"
+    strata = estimator.strata(sequences)
+    rows, held = hold_back(strata, holdout, estimator.seed)
+    if not len(held):
+        return sequences, None, "nothing: the model is not measured"
+    drawn = "as many of each class" if len(np.unique(strata)) > 1 else "at random"
+    told = f"{len(held):,} of {len(sequences):,} sequences, drawn {drawn} (seed {estimator.seed})"
+    return sequences.pick(rows), sequences.pick(held), told
+
+
+def label_lines(sequences: SequenceSet) -> list[tuple[str, str]]:
+    """What the labels are, for the echo block."""
+    labels = np.asarray(sequences.labels)
+    if labels.dtype.kind == "f":
+        return [("labels", f"numbers from {np.nanmin(labels):g} to {np.nanmax(labels):g}")]
+    names, counts = np.unique(labels, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    shown = ", ".join(f"{names[k]} ({counts[k]:,})" for k in order[:6])
+    return [("labels", f"{len(names)} different: {shown}{', ...' if len(names) > 6 else ''}")]
+
+
+def units(model: Any) -> str:
+    """The network in words."""
+    lstm = model.lstm
+    return f"{lstm.num_layers} x {lstm.hidden_size} units{' in each direction' if lstm.bidirectional else ''}"
+
+
+def say_scores(metrics: dict[str, Any], baseline: str, score: Score) -> None:
+    """The table of scores, and which of the two is better, without varnish."""
+    names = list(metrics["cellgate"])
+    counted = next((f"on {count:,} {what}" for what, count in metrics.items() if isinstance(count, int)), "on held-out")
+    rivals = [name for name, values in metrics.items() if isinstance(values, dict)]
+    say_table([counted, *names], [[name, *(show(metrics[name][s]) for s in names)] for name in rivals])
+    best = max if score.higher_is_better else min
+    others = [name for name in rivals if name != "cellgate"]
+    rival = best(others, key=lambda name: metrics[name][score.name])
+    say(verdict(metrics["cellgate"][score.name], metrics[rival][score.name], rival, score))
+
+
+def verdict(ours: float, theirs: float, rival: str, score: Score) -> str:
+    """Which is better, in a sentence."""
+    if ours > theirs if score.higher_is_better else ours < theirs:
+        return f"cellgate's {score.name} is {show(ours)}, that of the {rival} baseline {show(theirs)}"
+    return (
+        f"cellgate does NOT beat the {rival} baseline here ({score.name} {show(ours)} against {show(theirs)}): "
+        "use that one, or give more data"
+    )
+
+
+def show(value: float) -> str:
+    """A score with as many digits as are of use."""
+    return "-" if value != value else f"{value:.4f}" if abs(value) < 100 else f"{value:,.1f}"

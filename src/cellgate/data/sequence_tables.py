@@ -1,0 +1,197 @@
+"""Tables made into sequences with labels: long ones (a row a step) and wide ones (a row a sequence)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from cellgate.data.errors import DataError
+from cellgate.data.numbers import looks_numeric, read_numbers, require_numbers
+from cellgate.data.sequences import SequenceRoles, SequenceSet, cut, with_labels
+from cellgate.data.table import Table, read_table
+from cellgate.data.times import looks_like_time, read_times
+
+_ID_NAMES = ("unique_id", "id", "sequence_id", "sequence", "seq_id", "seq", "case", "case_id", "series", "subject",
+             "session", "session_id", "patient", "sentence", "sentence_id")  # fmt: skip
+_TIME_NAMES = ("ds", "time", "timestamp", "datetime", "date", "step", "t", "position", "index", "frame")
+_TARGET_NAMES = ("label", "target", "class", "y", "tag", "category", "outcome")
+
+
+def read_sequence_table(data: Any, roles: SequenceRoles, labels: Any = None) -> SequenceSet:
+    """Read a table of sequences; whatever is not said in `roles` is found and noted.
+
+    Args:
+        data: see read_table.
+        roles: what the caller knows about the columns.
+        labels: n labels, where the table has no column of them.
+
+    Raises:
+        DataError: for a table that cannot be used, naming the line and what to do.
+    """
+    table = read_table(data)
+    named = [(f"--{label}", getattr(roles, label)) for label in ("id", "time", "target")]
+    for option, name in [*named, *(("--features", name) for name in roles.features)]:
+        # Labels may be missing from data to predict for.
+        if name is not None and name not in table.columns and option != "--target":
+            raise DataError(f"{option} {name}: expected a column of {table.source}, which has {_list(table.columns)}")
+    if roles.target is not None and roles.target not in table.columns:
+        roles = replace(roles, target="")
+    made = _wide(table, roles, labels is not None) if roles.wide else _long(table, roles, labels is not None)
+    return made if labels is None else with_labels(made, labels)
+
+
+def _long(table: Table, roles: SequenceRoles, labelled: bool) -> SequenceSet:
+    notes = list(table.notes)
+    id_name = roles.id or _first(table, _ID_NAMES)
+    if id_name is None:
+        raise DataError(
+            f"{table.source}: expected a column that tells the sequences apart, found none among "
+            f"{_list(table.columns)}; name it with --id, or give --wide for a table with a sequence in every row"
+        )
+    target = roles.target
+    if target is None and not labelled:
+        target = _first(table, _TARGET_NAMES, id_name)
+    time = roles.time or _first(table, _TIME_NAMES, id_name, target)
+    names = np.array([_name(cell) for cell in table.columns[id_name].tolist()], dtype=object)
+    _require_cells(table, names, id_name)
+    ids, first, codes = np.unique(names.astype(str), return_index=True, return_inverse=True)
+    # Sequences in the order in which they first appear.
+    rank = np.empty(len(ids), dtype=np.int64)
+    rank[np.argsort(first, kind="stable")] = np.arange(len(ids))
+    codes = rank[codes]
+    order = np.argsort(codes, kind="stable")
+    if time is not None:
+        order = np.lexsort((_order_key(table, time), codes))
+        if not (order == np.argsort(codes, kind="stable")).all():
+            notes.append(f"steps sorted by {time}")
+    else:
+        notes.append("no time column: the steps of a sequence are taken in the order of the rows")
+    features = roles.features or tuple(n for n in table.columns if n not in {id_name, time, target})
+    if not features:
+        raise DataError(f"{table.source}: expected a column to read beside {_list(table.columns)}, got none")
+    lengths = np.bincount(codes, minlength=len(ids)).astype(np.int64)
+    numbers, number_names, texts, told = _features(table, features, order)
+    labels, per_step = None, False
+    if target:
+        labels, per_step = _labels(table, target, order, lengths)
+    elif roles.target == "":
+        target = None
+    return SequenceSet(
+        table.source,
+        tuple(ids[np.argsort(first, kind="stable")].tolist()),
+        lengths,
+        numbers,
+        number_names,
+        texts,
+        labels,
+        per_step,
+        replace(roles, id=id_name, time=time, target=target or None, features=tuple(features)),
+        tuple(dict.fromkeys([*notes, *told])),
+    )
+
+
+def _wide(table: Table, roles: SequenceRoles, labelled: bool) -> SequenceSet:
+    """A row a sequence; every column of features is a step, or part of one."""
+    target = roles.target
+    if target is None and not labelled:
+        target = _first(table, _TARGET_NAMES, roles.id)
+    features = roles.features or tuple(n for n in table.columns if n not in {roles.id, target})
+    notes, columns = list(table.notes), []
+    for name in features:
+        values, told = require_numbers(table.columns[name], name, table.place)
+        columns.append(values)
+        notes += told
+    if not columns:
+        raise DataError(f"{table.source}: expected columns of numbers to read, got none beside {_list(table.columns)}")
+    array = cut(np.stack(columns, axis=1), roles.steps, table.source)
+    n, steps, width = array.shape
+    ids = [_name(cell) for cell in table.columns[roles.id].tolist()] if roles.id else list(map(str, range(n)))
+    names = tuple(f"x{k}" for k in range(width)) if width > 1 else ("x",)
+    lengths = np.full(n, steps)
+    labels = None
+    if target:
+        labels, _ = _labels(table, target, np.arange(n), np.ones(n, dtype=np.int64))
+    return SequenceSet(
+        table.source,
+        tuple(ids),
+        lengths,
+        array.reshape(-1, width),
+        names,
+        {},
+        labels,
+        False,
+        replace(roles, target=target or None, features=tuple(features)),
+        tuple(dict.fromkeys(notes)),
+        flat=True,
+    )
+
+
+def _features(
+    table: Table, features: tuple[str, ...], order: np.ndarray
+) -> tuple[np.ndarray, tuple[str, ...], dict[str, np.ndarray], list[str]]:
+    numbers, names, texts, notes = [], [], {}, []
+    for name in features:
+        column = table.columns[name]
+        if looks_numeric(column):
+            values, told = require_numbers(column, name, table.place)
+            numbers.append(values[order])
+            names.append(name)
+            notes += told
+        else:
+            texts[name] = np.array([_name(cell) for cell in column.tolist()], dtype=object)[order]
+    stacked = np.stack(numbers, axis=1) if numbers else np.zeros((len(order), 0))
+    return stacked, tuple(names), texts, notes
+
+
+def _labels(table: Table, target: str, order: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, bool]:
+    """(S,) where each sequence has one and the same label at all its rows, otherwise (N,) one a step."""
+    column = table.columns[target]
+    values, _, bad = read_numbers(column)
+    text = np.array([_name(cell) for cell in column.tolist()], dtype=object)
+    _require_cells(table, text if bad is not None else np.where(np.isnan(values), "", "x").astype(object), target)
+    whole = bad is None and (values == np.round(values)).all()
+    labels = (text if bad is not None else values.astype(np.int64) if whole else values)[order]
+    starts = np.cumsum(lengths) - lengths
+    if (labels == np.repeat(labels[starts], lengths)).all():
+        return labels[starts], False
+    return labels, True
+
+
+def _require_cells(table: Table, cells: np.ndarray, name: str) -> None:
+    empty = cells == ""
+    if empty.any():
+        row = int(np.argmax(empty))
+        raise DataError(f"{table.place(row)}: expected a value in {name!r}, got an empty cell; fill it, or drop it")
+
+
+def _order_key(table: Table, time: str) -> np.ndarray:
+    column = table.columns[time]
+    values, _, bad = read_numbers(column)
+    if bad is None and column.dtype.kind != "M":
+        if np.isnan(values).any():
+            row = int(np.argmax(np.isnan(values)))
+            raise DataError(f"{table.place(row)}: expected a time in {time!r}, got an empty cell; fill it")
+        return values
+    if column.dtype.kind == "M" or looks_like_time(column):
+        return np.asarray(read_times(column, time, table.place)[0][0]).astype(np.int64)
+    raise DataError(f"{table.place(bad or 0)}: expected a number or a time in {time!r}, got {column[bad or 0]!r}")
+
+
+def _first(table: Table, names: tuple[str, ...], *taken: str | None) -> str | None:
+    """The first column with one of the names, whatever their case."""
+    lower = {column.lower(): column for column in reversed(list(table.columns)) if column not in taken}
+    return next((lower[name] for name in names if name in lower), None)
+
+
+def _name(cell: Any) -> str:
+    """A cell as text; a whole number without its ".0"."""
+    if isinstance(cell, float):
+        return "" if cell != cell else str(int(cell)) if cell == int(cell) else repr(cell)
+    return str(cell)
+
+
+def _list(columns: Any) -> str:
+    names = list(columns)
+    return ", ".join(map(repr, names[:8])) + (", ..." if len(names) > 8 else "")

@@ -1,0 +1,147 @@
+"""What scikit-learn expects of an estimator, spoken without it: nothing here imports it unless it is already there.
+
+``import cellgate`` stays light, and a pipeline, a grid search or ``check_estimator`` find what they look for.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any, Literal, Self
+
+import numpy as np
+
+from cellgate.errors import InputError
+
+Kind = Literal["classifier", "regressor"]
+
+
+class Parameters:
+    """get_params, set_params and a repr by the constructor's signature; arguments are kept as they are given."""
+
+    @classmethod
+    def parameter_names(cls) -> tuple[str, ...]:
+        """The constructor's arguments."""
+        return tuple(name for name in inspect.signature(cls).parameters if name not in ("args", "kwargs"))
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The constructor's arguments by name."""
+        return {name: getattr(self, name) for name in self.parameter_names()}
+
+    def set_params(self, **params: Any) -> Self:
+        """Set constructor arguments by name.
+
+        Raises:
+            ValueError: for a name that is none.
+        """
+        names = self.parameter_names()
+        for name, value in params.items():
+            if name not in names:
+                raise ValueError(f"Invalid parameter {name!r}: expected one of {', '.join(names)}")
+            setattr(self, name, value)
+        return self
+
+    def __repr__(self) -> str:
+        """The arguments that are not the default."""
+        defaults = {name: p.default for name, p in inspect.signature(type(self)).parameters.items()}
+        changed = [f"{name}={value!r}" for name, value in self.get_params().items() if value is not defaults[name]]
+        return f"{type(self).__name__}({', '.join(changed)})"
+
+
+def sklearn_tags(kind: Kind) -> Any:
+    """The tags of a classifier or regressor over flat or 3-D input; asked for by scikit-learn only."""
+    from sklearn.utils import ClassifierTags, InputTags, RegressorTags, Tags, TargetTags
+
+    return Tags(
+        estimator_type=kind,
+        target_tags=TargetTags(required=True),
+        transformer_tags=None,
+        classifier_tags=ClassifierTags() if kind == "classifier" else None,
+        regressor_tags=RegressorTags() if kind == "regressor" else None,
+        input_tags=InputTags(two_d_array=True, three_d_array=True, allow_nan=True),
+    )
+
+
+def not_fitted(name: str) -> Exception:
+    """The error for an estimator that is used before fit; scikit-learn's own where that is in use."""
+    message = f"expected a fitted {name}, got a new one; call fit first, or cellgate.load a saved one"
+    if "sklearn" not in sys.modules:
+        return RuntimeError(message)
+    from sklearn.exceptions import NotFittedError
+
+    # Code in the wild catches either.
+    both = type("NotFittedError", (NotFittedError, RuntimeError), {"__module__": __name__})
+    return both(message)
+
+
+def check_columns(estimator: Any, data: Any, *, reset: bool) -> None:
+    """Remember how many columns an array has and the names of a frame's; or compare with what was remembered.
+
+    Raises:
+        ValueError: for another number of columns, or other names.
+    """
+    if "sklearn" in sys.modules and hasattr(data, "columns"):
+        from sklearn.utils.validation import validate_data
+
+        validate_data(estimator, data, reset=reset, skip_check_array=True)
+        return
+    count = np.asarray(data).shape[-1]
+    if reset:
+        estimator.n_features_in_ = count
+        if hasattr(estimator, "feature_names_in_"):
+            del estimator.feature_names_in_
+        return
+    if hasattr(estimator, "feature_names_in_"):
+        warnings.warn(
+            f"X does not have valid feature names, but {type(estimator).__name__} was fitted with feature names",
+            UserWarning,
+            stacklevel=3,
+        )
+    expected = getattr(estimator, "n_features_in_", count)
+    if count != expected:
+        raise InputError(
+            f"X has {count} features, but {type(estimator).__name__} is expecting {expected} features as input; "
+            "give arrays of the shape that it was trained on"
+        )
+
+
+def one_column(y: Any) -> np.ndarray:
+    """Labels as a (n,) array; an (n, 1) array with a warning.
+
+    Raises:
+        InputError: for missing or infinite labels.
+    """
+    array = np.asarray(y)
+    if array.ndim == 2 and array.shape[1] == 1:
+        category: type[Warning] = UserWarning
+        if "sklearn" in sys.modules:
+            from sklearn.exceptions import DataConversionWarning as category
+        warnings.warn(
+            "A column-vector y was passed when a 1d array was expected; use y.ravel()", category, stacklevel=3
+        )
+        array = array.ravel()
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        what = "NaN" if np.isnan(array).any() else f"infinity or a value too large for dtype('{array.dtype}')"
+        raise InputError(f"Input y contains {what}.; expected a finite label for each sequence: leave the others out")
+    return array
+
+
+def expect(name: str, value: Any, expected: str, holds: Callable[[Any], bool]) -> None:
+    """Check an argument.
+
+    Raises:
+        InputError: where it does not hold.
+    """
+    try:
+        good = bool(holds(value))
+    except TypeError:
+        good = False
+    if not good:
+        raise InputError(f"{name}: expected {expected}, got {value!r}")
+
+
+def is_count(value: Any) -> bool:
+    """Whether it is a whole number of 1 or more."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 1)

@@ -1,0 +1,211 @@
+"""SequenceRegressor: from sequences with a number each to the number of others."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from cellgate.data.sequences import SequenceSet
+from cellgate.errors import InputError
+from cellgate.estimators.sequence_estimator import SequenceEstimator
+from cellgate.tasks.regress import BASELINE, RegressObjective, regress_scores
+from cellgate.tasks.sequence_batches import ResidentSequences
+from cellgate.training import Progress
+
+
+class SequenceRegressor(SequenceEstimator):
+    """Predicts one number for a whole sequence. Sequences may differ in length and have gaps (NaN).
+
+    A scikit-learn regressor in all but inheritance; input as SequenceClassifier takes it.
+
+    Arguments are taken as they are and checked when `fit` uses them; None means found from the data.
+
+    Args:
+        id: of a long table, the column that tells sequences apart.
+        time: the column to sort the steps of a sequence by.
+        target: the column of the number to predict.
+        features: the columns to read; all others by default.
+        wide: whether every row of a table is a whole sequence.
+        steps: how many steps a flat sequence is cut into; as many as columns by default.
+        hidden_size: units of the LSTM in each direction; 64 or 128 by the amount of data.
+        num_layers: layers of the LSTM.
+        bidirectional: read from both ends.
+        readout: "last" reads the last state of each direction, "mean" the mean over the steps.
+        dropout: between layers and before the readout.
+        learning_rate: the highest of the schedule.
+        batch_size: sequences in a step.
+        max_epochs: the most passes over the data.
+        max_seconds: the most training time.
+        patience: epochs without improvement before it stops.
+        validation: the share of the sequences kept for stopping at the right time; none where that is under ten.
+        seed: of weights, shuffling, dropout and of what is held back; equal seeds give equal runs.
+
+    Attributes:
+        model_: the trained network; it answers in standard deviations from the mean.
+        center_: the mean of the labels in training.
+        spread_: their standard deviation.
+        encoding_: how features become the network's input.
+        record_: how the training went.
+        metrics_: what `evaluate` found last.
+        n_features_in_: columns of the array it was fitted to.
+        feature_names_in_: their names, where a frame was given with y beside it.
+
+    Example:
+        >>> import numpy as np, cellgate
+        >>> X = np.random.default_rng(0).random((200, 10))
+        >>> regressor = cellgate.SequenceRegressor(hidden_size=8, max_epochs=30).fit(X, X[:, 2] + X[:, 7])
+        >>> regressor.score(X, X[:, 2] + X[:, 7]) > 0.8
+        True
+    """
+
+    KIND = "regressor"
+    BASELINE = BASELINE
+    _estimator_type = "regressor"
+
+    def __init__(
+        self,
+        *,
+        id: str | None = None,
+        time: str | None = None,
+        target: str | None = None,
+        features: Sequence[str] = (),
+        wide: bool = False,
+        steps: int | None = None,
+        hidden_size: int | None = None,
+        num_layers: int = 1,
+        bidirectional: bool = True,
+        readout: str = "last",
+        dropout: float = 0.0,
+        learning_rate: float = 5e-3,
+        batch_size: int = 32,
+        max_epochs: int | None = None,
+        max_seconds: float | None = None,
+        patience: int | None = None,
+        validation: float = 0.1,
+        seed: int = 0,
+    ) -> None:
+        self.id = id
+        self.time = time
+        self.target = target
+        self.features = features
+        self.wide = wide
+        self.steps = steps
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.bidirectional = bidirectional
+        self.readout = readout
+        self.dropout = dropout
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.max_seconds = max_seconds
+        self.patience = patience
+        self.validation = validation
+        self.seed = seed
+
+    # ------------------------------------------------------------ what a label is
+
+    def _targets(self, labels: np.ndarray, fresh: bool) -> np.ndarray:
+        numbers = self._numbers(labels)
+        if fresh:
+            self.center_ = float(numbers.mean())
+            spread = float(numbers.std())
+            self.spread_ = spread if spread > 1e-12 * max(1.0, abs(self.center_)) else 1.0
+        return (numbers - self.center_) / self.spread_
+
+    @staticmethod
+    def _numbers(labels: np.ndarray) -> np.ndarray:
+        try:
+            numbers = labels.astype(np.float64)
+        except ValueError as error:
+            raise InputError(
+                f"expected numbers as labels, got words ({error}); use SequenceClassifier (--task classify)"
+            ) from None
+        if not np.isfinite(numbers).all():
+            raise InputError("Input y contains NaN or infinity; expected a finite number for each sequence")
+        return numbers
+
+    def _strata(self, targets: np.ndarray) -> np.ndarray:
+        return np.zeros(len(targets), dtype=np.int64)
+
+    def _outputs(self) -> int:
+        return 1
+
+    def _objective(
+        self, data: ResidentSequences, targets: np.ndarray, train: np.ndarray, validation: np.ndarray
+    ) -> RegressObjective:
+        return RegressObjective(data, targets, train, validation)
+
+    def _answer_config(self) -> dict[str, Any]:
+        return {"center": self.center_, "spread": self.spread_}
+
+    def _restore_answers(self, config: dict[str, Any]) -> None:
+        self.center_, self.spread_ = float(config["center"]), float(config["spread"])
+
+    # ------------------------------------------------------------ learn more
+
+    def partial_fit(
+        self, X: Any, y: Any = None, *, watch: Callable[[Progress], None] | None = None
+    ) -> SequenceRegressor:
+        """Train on from the weights there are, with the scaling of the first call.
+
+        Raises:
+            InputError: as `fit` raises.
+        """
+        self._check()
+        sequences = self._labelled(X, y)
+        first = not hasattr(self, "model_")
+        self._check_columns(X, reset=first)
+        targets = self._targets(np.asarray(sequences.labels), first)
+        return self._learn(sequences, targets, None if first else copy.deepcopy(self.model_), watch, None, 10.0)
+
+    # ------------------------------------------------------------ predict
+
+    def predict(self, X: Any) -> np.ndarray:
+        """(n,) float64, the number of each sequence.
+
+        Raises:
+            DataError: for sequences unlike those trained on.
+        """
+        return self._unscaled(self._answers(X)[1])
+
+    def table(self, X: Any) -> dict[str, np.ndarray]:
+        """A row a sequence: unique_id and prediction."""
+        sequences, answers = self._answers(X)
+        return {"unique_id": np.array(sequences.ids, dtype=object), "prediction": self._unscaled(answers)}
+
+    def _unscaled(self, answers: np.ndarray) -> np.ndarray:
+        return answers[:, 0] * self.spread_ + self.center_
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """R2: the share of the labels' variance that is explained, 1 at best."""
+        sequences = self._read_again(X, y)
+        actual = self._actual(sequences)
+        error = (self._unscaled(self._resident(sequences).answers(self.model_)) - actual) ** 2
+        middle = np.average(actual, weights=sample_weight)
+        return float(
+            1 - np.average(error, weights=sample_weight) / np.average((actual - middle) ** 2, weights=sample_weight)
+        )
+
+    def evaluate(self, X: Any, y: Any = None) -> dict[str, Any]:
+        """Scores beside those of the training's mean; kept in `metrics_`.
+
+        Returns:
+            {"sequences": n, "cellgate": {"RMSE": ..., "MAE": ..., "R2": ...}, "mean": {...}}.
+        """
+        sequences = self._read_again(X, y)
+        actual = self._actual(sequences)
+        self.metrics_ = {
+            "sequences": len(actual),
+            "cellgate": regress_scores(actual, self._unscaled(self._resident(sequences).answers(self.model_))),
+            BASELINE: regress_scores(actual, np.full(len(actual), self.center_)),
+        }
+        return self.metrics_
+
+    def _actual(self, sequences: SequenceSet) -> np.ndarray:
+        if sequences.labels is None or sequences.per_step:
+            raise InputError(f"{sequences.source}: expected a number for each sequence; name its column, or give y")
+        return self._numbers(np.asarray(sequences.labels))

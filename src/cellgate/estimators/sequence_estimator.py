@@ -1,0 +1,348 @@
+"""What the estimators of sequences share: reading, fitting once more or anew, saving, loading."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+
+from cellgate.data.features import FeatureEncoding
+from cellgate.data.sequences import SequenceRoles, SequenceSet, read_sequences
+from cellgate.errors import InputError
+from cellgate.estimators.folder import ModelFolderError, save_folder
+from cellgate.estimators.protocol import Kind, Parameters, check_columns, expect, is_count, not_fitted, sklearn_tags
+from cellgate.estimators.sequence_card import sequence_card
+from cellgate.tasks.network import SequenceNetwork
+from cellgate.tasks.sequence_batches import EncodedSequences, ResidentSequences, hold_back
+from cellgate.training import Checkpoint, Progress, TrainingRecord, TrainingSettings, threads_for, train
+from cellgate.training.loop import Objective
+
+_UPDATES = 2000  # steps of training that are aimed at, whatever the amount of data
+_FEWEST_VALIDATED = 10  # with fewer held back, a validation score would be noise
+
+
+class SequenceEstimator(Parameters):
+    """The part of SequenceClassifier and SequenceRegressor that does not depend on what a label is."""
+
+    KIND: ClassVar[Kind]
+    BASELINE: ClassVar[str]
+
+    id: str | None
+    time: str | None
+    target: str | None
+    features: Any
+    wide: bool
+    steps: int | None
+    hidden_size: int | None
+    num_layers: int
+    bidirectional: bool
+    readout: str
+    dropout: float
+    learning_rate: float
+    batch_size: int
+    max_epochs: int | None
+    max_seconds: float | None
+    patience: int | None
+    validation: float
+    seed: int
+
+    model_: SequenceNetwork
+    encoding_: FeatureEncoding
+    record_: TrainingRecord
+    metrics_: dict[str, Any]
+    source_: str
+    roles_: SequenceRoles
+    n_features_in_: int
+
+    def __sklearn_tags__(self) -> Any:
+        """For scikit-learn."""
+        return sklearn_tags(self.KIND)
+
+    # ------------------------------------------------------------ what a label is, told by the subclasses
+
+    def _targets(self, labels: np.ndarray, fresh: bool) -> np.ndarray:
+        """Labels as the objective wants them; `fresh` finds classes or scale anew."""
+        raise NotImplementedError
+
+    def _strata(self, targets: np.ndarray) -> np.ndarray:
+        """A code each; the same share of every code is held back."""
+        raise NotImplementedError
+
+    def _outputs(self) -> int:
+        raise NotImplementedError
+
+    def _objective(
+        self, data: ResidentSequences, targets: np.ndarray, train: np.ndarray, validation: np.ndarray
+    ) -> Objective:
+        raise NotImplementedError
+
+    def _answer_config(self) -> dict[str, Any]:
+        """What a saved model must know about labels."""
+        raise NotImplementedError
+
+    def _restore_answers(self, config: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+    def strata(self, sequences: SequenceSet) -> np.ndarray:
+        """(S,) codes; a part of labelled sequences that is held out should have the same share of each."""
+        labels = np.asarray(sequences.labels)
+        if self.KIND == "regressor" or sequences.per_step:
+            return np.zeros(len(sequences), dtype=np.int64)
+        return np.unique(labels, return_inverse=True)[1]
+
+    # ------------------------------------------------------------ reading
+
+    def read(self, X: Any, y: Any = None) -> SequenceSet:
+        """Read data as `fit` would, with this estimator's column names."""
+        roles = SequenceRoles(self.id, self.time, self.target, tuple(self.features or ()), bool(self.wide), self.steps)
+        return read_sequences(X, y, roles)
+
+    def _read_again(self, X: Any, y: Any = None) -> SequenceSet:
+        """Read data like those of the training."""
+        if not hasattr(self, "model_"):
+            raise not_fitted(type(self).__name__)
+        self._check_columns(X, reset=False)
+        if isinstance(X, SequenceSet):
+            return self.read(X, y)
+        roles = self.roles_
+        flat_frame = roles.wide and not self.wide and not isinstance(X, str | Path)
+        if flat_frame and not hasattr(X, "columns"):
+            roles = replace(roles, features=())  # an array has no names for columns
+        return read_sequences(X, y, roles)
+
+    def _check_columns(self, X: Any, *, reset: bool) -> None:
+        """Of data whose columns are features and nothing else."""
+        if isinstance(X, str | Path | SequenceSet | list | tuple) or hasattr(X, "toarray"):
+            return
+        if hasattr(X, "columns") and (self.id or self.wide or not (hasattr(self, "model_") or reset)):
+            return
+        if hasattr(X, "columns") or np.asarray(X).ndim in (2, 3):
+            check_columns(self, X, reset=reset)
+
+    # ------------------------------------------------------------ fit
+
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        *,
+        watch: Callable[[Progress], None] | None = None,
+        checkpoint: str | Path | None = None,
+        checkpoint_every: float = 10.0,
+    ) -> Self:
+        """Train on labelled sequences; a part of them is held back to stop in time.
+
+        Args:
+            X: (n, T, F) numbers; (n, T), n sequences of one feature (with `steps`, of T / steps features); a list of n
+                arrays (T_i, F) or (T_i,); a frame or the path of a table, long or wide; the path of a .npy or .npz.
+            y: n labels; None where the data hold them.
+            watch: told after every epoch.
+            checkpoint: a folder for the state of the training; a fit that was cut short goes on from there, with the
+                result that it would have had. Remove it when it is no longer needed.
+            checkpoint_every: the least seconds between two saves.
+
+        Raises:
+            InputError: for an argument or for data that cannot be used.
+            TrainingError: if the loss stops being a number.
+        """
+        self._check()
+        sequences = self._labelled(X, y)
+        self._check_columns(X, reset=not isinstance(X, SequenceSet))
+        labels = np.asarray(sequences.labels)
+        targets = self._targets(labels, True)
+        return self._learn(sequences, targets, None, watch, checkpoint, checkpoint_every)
+
+    def _labelled(self, X: Any, y: Any) -> SequenceSet:
+        if y is None and (isinstance(X, np.ndarray | list) or hasattr(X, "toarray")):
+            raise InputError(
+                f"This {type(self).__name__} requires y to be passed, but the target y is None; "
+                "give a label for each sequence"
+            )
+        sequences = self.read(X, None if y is None else self._clean(y))
+        if sequences.labels is None:
+            raise InputError(
+                f"{sequences.source}: expected a label for each sequence, found none; name its column with target "
+                "(--target), or give y"
+            )
+        if sequences.per_step:
+            name = sequences.roles.target or "y"
+            raise InputError(
+                f"{sequences.source}: expected one label a sequence in {name!r}, got several within a sequence; "
+                "use SequenceTagger (--task tag) for a label a step, or name another column"
+            )
+        if sequences.roles.wide and not sequences.flat:
+            sequences = replace(sequences, flat=True)
+        return sequences
+
+    def _clean(self, y: Any) -> Any:
+        from cellgate.estimators.protocol import one_column
+
+        return one_column(y)
+
+    def _learn(
+        self,
+        sequences: SequenceSet,
+        targets: np.ndarray,
+        start: SequenceNetwork | None,
+        watch: Callable[[Progress], None] | None,
+        checkpoint: str | Path | None,
+        checkpoint_every: float,
+    ) -> Self:
+        if sequences.lengths.max(initial=0) == 0:
+            raise InputError(f"{sequences.source}: expected sequences with a step or more, got none")
+        strata = self._strata(targets)
+        rows, held = hold_back(strata, self.validation, self.seed)
+        if len(held) < _FEWEST_VALIDATED:
+            rows, held = np.arange(len(sequences)), np.array([], dtype=np.int64)
+        if start is None:
+            self.encoding_ = FeatureEncoding.fit(sequences.pick(rows))
+        data = ResidentSequences(torch.from_numpy(self.encoding_.encode(sequences)), sequences.lengths)
+        objective = self._objective(data, targets, rows, held)
+        model = start or self._build(sequences)
+        settings = self._settings(len(rows))
+        saved = None
+        if checkpoint is not None:
+            identity = self._identity(sequences, start)
+            saved = Checkpoint(Path(checkpoint) / "training.safetensors", identity, checkpoint_every)
+        work = 3.0 * sum(w.numel() for w in model.lstm.parameters()) * min(self.batch_size, len(rows))
+        with threads_for(work * int(sequences.lengths.max())):
+            record = train(model, objective, settings, watch, saved)
+        self.model_, self.record_, self.metrics_ = model, record, {}
+        self.source_, self.roles_ = sequences.source, sequences.roles
+        if sequences.flat and not sequences.roles.wide:
+            self.roles_ = replace(self.roles_, wide=False)
+        return self
+
+    def _build(self, sequences: SequenceSet) -> SequenceNetwork:
+        steps = int(sequences.lengths.sum())
+        hidden = self.hidden_size or (64 if steps < 20_000 else 128)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return SequenceNetwork(
+                len(self.encoding_.names),
+                self._outputs(),
+                hidden,
+                self.num_layers,
+                self.readout,
+                self.bidirectional,
+                self.dropout,
+                memory=int(np.quantile(sequences.lengths, 0.9)),
+            )
+
+    def _settings(self, examples: int) -> TrainingSettings:
+        """Epochs by the steps in an epoch: a few sequences need many passes."""
+        steps = math.ceil(examples / self.batch_size)
+        epochs = self.max_epochs or min(200, max(20, math.ceil(_UPDATES / steps)))
+        return TrainingSettings(
+            max_epochs=epochs,
+            max_seconds=self.max_seconds,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            patience=self.patience or max(10, epochs // 3),
+            warmup=min(50, max(1, epochs * steps // 10)),
+            seed=self.seed,
+        )
+
+    def _identity(self, sequences: SequenceSet, start: SequenceNetwork | None) -> str:
+        """A fingerprint of everything that a training's result depends on, but for when it is stopped."""
+        kept = {name: value for name, value in self.get_params().items() if name != "max_seconds"}
+        digest = hashlib.sha256(repr((type(self).__name__, sorted(kept.items()))).encode())
+        digest.update(np.ascontiguousarray(sequences.numbers).tobytes())
+        digest.update(repr((sequences.lengths.tolist(), np.asarray(sequences.labels).tolist())).encode())
+        for values in sequences.texts.values():
+            digest.update(repr(values.tolist()).encode())
+        if start is not None:
+            for value in start.state_dict().values():
+                digest.update(value.numpy().tobytes())
+        return digest.hexdigest()
+
+    def _check(self) -> None:
+        for name in ("num_layers", "batch_size"):
+            expect(name, getattr(self, name), "a whole number of 1 or more", is_count)
+        for name in ("steps", "hidden_size", "max_epochs", "patience"):
+            value = getattr(self, name)
+            if value is not None:
+                expect(name, value, "a whole number of 1 or more, or None", is_count)
+        expect("readout", self.readout, "'last' or 'mean'", lambda v: v in ("last", "mean"))
+        expect("dropout", self.dropout, "a share from 0 to below 1", lambda v: 0 <= v < 1)
+        expect("validation", self.validation, "a share from 0 to below 1", lambda v: 0 <= v < 1)
+        expect("learning_rate", self.learning_rate, "a number above 0", lambda v: v > 0)
+        if self.max_seconds is not None:
+            expect("max_seconds", self.max_seconds, "a number above 0, or None", lambda v: v > 0)
+
+    # ------------------------------------------------------------ using it
+
+    def encode(self, X: Any) -> EncodedSequences:
+        """Sequences just as the network reads them: ``model_(encoded.x, lengths=encoded.lengths)`` answers for them.
+
+        Traces and gradients may be taken of that call.
+        """
+        sequences = self._read_again(X)
+        data = self._resident(sequences)
+        x, lengths = data.batch(torch.arange(len(sequences)))
+        return EncodedSequences(x, lengths, self.encoding_.names, sequences.ids)
+
+    def _resident(self, sequences: SequenceSet) -> ResidentSequences:
+        return ResidentSequences(torch.from_numpy(self.encoding_.encode(sequences)), sequences.lengths)
+
+    def _answers(self, X: Any) -> tuple[SequenceSet, np.ndarray]:
+        """The sequences as read, and the (S, outputs) answers of the network."""
+        sequences = self._read_again(X)
+        return sequences, self._resident(sequences).answers(self.model_)
+
+    # ------------------------------------------------------------ save and load
+
+    def save(self, path: str | Path) -> None:
+        """Write the model folder: see cellgate.estimators.folder for what is in it."""
+        if not hasattr(self, "model_"):
+            raise not_fitted(type(self).__name__)
+        config = {
+            "estimator": {**self.get_params(), "features": list(self.features or ())},
+            "model": self.model_.config(),
+            "task": self._answer_config(),
+            "training": {key: value for key, value in asdict(self.record_).items() if key != "history"},
+        }
+        preprocess = {
+            "source": self.source_,
+            "roles": asdict(self.roles_),
+            "encoding": self.encoding_.to_json(),
+            "columns": getattr(self, "n_features_in_", None),
+        }
+        files = {
+            "model.safetensors": self.model_.state_dict(),
+            "preprocess.json": preprocess,
+            "metrics.json": {**self.metrics_, "history": [list(pair) for pair in self.record_.history]},
+            "README.md": sequence_card(type(self).__name__, self.BASELINE, config, preprocess, self.metrics_),
+        }
+        save_folder(path, type(self).__name__, config, files)
+
+    @classmethod
+    def _from_folder(cls, config: dict[str, Any], files: dict[str, Any], path: str | Path) -> Self:
+        try:
+            made = cls(**{**config["estimator"], "features": tuple(config["estimator"]["features"])})
+            preprocess, metrics = files["preprocess.json"], dict(files["metrics.json"])
+            made.source_ = preprocess["source"]
+            roles = preprocess["roles"]
+            made.roles_ = SequenceRoles(**{**roles, "features": tuple(roles["features"])})
+            made.encoding_ = FeatureEncoding.from_json(preprocess["encoding"])
+            if preprocess["columns"] is not None:
+                made.n_features_in_ = preprocess["columns"]
+            made._restore_answers(config["task"])
+            made.record_ = TrainingRecord(
+                **config["training"], history=[(loss, score) for loss, score in metrics.pop("history")]
+            )
+            made.metrics_ = metrics
+            made.model_ = SequenceNetwork(**config["model"])
+            made.model_.load_state_dict(files["model.safetensors"])
+            made.model_.eval()
+        except (KeyError, TypeError, RuntimeError, ValueError) as error:
+            raise ModelFolderError(
+                f"{path}: expected the parts of a {cls.__name__}, got others ({error}); train again"
+            ) from error
+        return made

@@ -1,0 +1,143 @@
+"""The network of the sequence tasks: perhaps an embedding, an LSTM, and a linear readout with dropout before it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cellgate.nn import SequenceModel
+
+__all__ = ["SequenceNetwork"]
+
+
+class _DroppedLinear(nn.Linear):
+    """A linear layer that drops some of its input in training; its parameters are nn.Linear's."""
+
+    dropped = 0.0
+
+    def forward(self, input: Tensor) -> Tensor:
+        return super().forward(nn.functional.dropout(input, self.dropped, self.training))
+
+
+class SequenceNetwork(SequenceModel):
+    """A SequenceModel that may read tokens too: its state_dict holds lstm.*, readout.* and perhaps embedding.*.
+
+    Called as a SequenceModel it takes what the LSTM reads, (B, T, I). `embed` makes that of tokens and numbers.
+
+    Args:
+        numbers: how many numbers a step has.
+        outputs: numbers in a prediction.
+        hidden_size: H, units of every layer.
+        num_layers: L.
+        readout: "last" or "mean" for one prediction a sequence, "all" for one a step.
+        bidirectional: read in both directions.
+        dropout: between layers, of the embedding and before the readout, in training.
+        vocabulary: how many different tokens, 0 for none.
+        embedding_size: numbers that stand for a token.
+        memory: the longest delay, in steps, that the initial gates should bridge; 0 leaves PyTorch's initial weights.
+    """
+
+    def __init__(
+        self,
+        numbers: int,
+        outputs: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        readout: Any = "last",
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        vocabulary: int = 0,
+        embedding_size: int = 0,
+        memory: int = 0,
+    ) -> None:
+        between = dropout if num_layers > 1 else 0.0
+        super().__init__(
+            numbers + (embedding_size if vocabulary else 0),
+            hidden_size,
+            num_layers,
+            outputs,
+            readout,
+            dropout=between,
+            bidirectional=bidirectional,
+            device="cpu",
+        )
+        plain = self.readout
+        self.readout = _DroppedLinear(plain.in_features, plain.out_features)
+        self.readout.dropped = dropout
+        self.embedding = nn.Embedding(vocabulary, embedding_size) if vocabulary else None
+        self._arguments = {
+            "numbers": numbers,
+            "outputs": outputs,
+            "hidden_size": hidden_size,
+            "num_layers": num_layers,
+            "readout": readout,
+            "bidirectional": bidirectional,
+            "dropout": dropout,
+            "vocabulary": vocabulary,
+            "embedding_size": embedding_size,
+        }
+        if memory:
+            _remember(self, memory)
+
+    def config(self) -> dict[str, Any]:
+        """The constructor's arguments as plain data: ``SequenceNetwork(**config)``."""
+        return dict(self._arguments)
+
+    @torch.no_grad()
+    def answer(self, input: Tensor, lengths: Tensor | None) -> Tensor:
+        """One prediction a sequence, the same to the last bit whatever else is in the batch.
+
+        The engine takes another way for a batch of one than for all others, which differ in the last bit; so one
+        sequence is read twice. The readout is summed in float64.
+
+        Returns:
+            (B, outputs) float64.
+        """
+        count = input.shape[0]
+        if count == 1:
+            input, lengths = input.expand(2, -1, -1), None if lengths is None else lengths.expand(2)
+        output, state = self.lstm(input, lengths=lengths)
+        hidden = self._last(state[0]) if self.readout_mode == "last" else self._mean(output, lengths)
+        readout = self.readout
+        return nn.functional.linear(hidden.double(), readout.weight.double(), readout.bias.double())[:count]
+
+    def embed(self, tokens: Tensor | None, numbers: Tensor | None) -> Tensor:
+        """What the LSTM reads.
+
+        Args:
+            tokens: (B, T) int64, or None where the network reads none.
+            numbers: (B, T, numbers) float32, or None likewise.
+
+        Returns:
+            (B, T, I): the embedding of the token, then the numbers.
+        """
+        parts = []
+        if self.embedding is not None and tokens is not None:
+            dropped = float(self._arguments["dropout"])
+            parts.append(nn.functional.dropout(self.embedding(tokens), dropped, self.training))
+        if numbers is not None and numbers.shape[-1]:
+            parts.append(numbers)
+        return parts[0] if len(parts) == 1 else torch.cat(parts, -1)
+
+
+@torch.no_grad()
+def _remember(model: SequenceModel, memory: int) -> None:
+    """Spread the time constants of the cells over 1 ... memory steps.
+
+    Tallec and Ollivier (2018), "Can recurrent neural networks warp time?", section 2: b_f = log U(1, T - 1) and
+    b_i = -b_f, so that a cell forgets with a rate between 1 / T and 1 / 2. Which of PyTorch's two bias vectors has it
+    makes no difference; here it is bias_ih, and bias_hh is zero in both gates.
+    """
+    longest = max(2.0, float(memory) - 1.0)
+    for name, bias in model.lstm.named_parameters():
+        if not name.startswith("bias"):
+            continue
+        input_gate, forget_gate, _, _ = bias.chunk(4)
+        if name.startswith("bias_ih"):
+            forget_gate.copy_(torch.empty_like(forget_gate).uniform_(1.0, longest).log_())
+            input_gate.copy_(-forget_gate)
+        else:
+            forget_gate.zero_()
+            input_gate.zero_()
