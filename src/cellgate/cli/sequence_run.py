@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from cellgate.cli.app import INTERRUPTED
+from cellgate.cli.config import save_config
 from cellgate.cli.console import say, say_json, say_pairs, say_table, training_progress
 from cellgate.cli.training_run import CHECKPOINT, forget_checkpoint, require_fresh, training_facts, training_line
 from cellgate.data.sequences import SequenceSet
@@ -49,6 +50,7 @@ def run(
     learnt, measured, told = _split(estimator, sequences, test, holdout)
     if not as_json:
         say_pairs([*sequences.summary(), *label_lines(sequences), ("held out", told)])
+    save_config(out)
     with training_progress(as_json) as watch:
         estimator.fit(learnt, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)
     metrics = estimator.evaluate(measured) if measured is not None else {}

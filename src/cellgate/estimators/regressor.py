@@ -56,8 +56,8 @@ class SequenceRegressor(SequenceEstimator):
     Example:
         >>> import numpy as np, cellgate
         >>> X = np.random.default_rng(0).random((200, 10))
-        >>> regressor = cellgate.SequenceRegressor(hidden_size=8, max_epochs=30).fit(X, X[:, 2] + X[:, 7])
-        >>> regressor.score(X, X[:, 2] + X[:, 7]) > 0.8
+        >>> regressor = cellgate.SequenceRegressor(hidden_size=8, max_epochs=30).fit(X, X.sum(1))
+        >>> regressor.score(X, X.sum(1)) > 0.8
         True
     """
 

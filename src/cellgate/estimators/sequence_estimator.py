@@ -335,8 +335,10 @@ class SequenceEstimator(Parameters):
                 made.n_features_in_ = preprocess["columns"]
             made._restore_answers(config["task"])
             made.record_ = TrainingRecord(
-                **config["training"], history=[(loss, score) for loss, score in metrics.pop("history")]
+                **{**config["training"], "history": [(loss, score) for loss, score in metrics.pop("history")]}
             )
+            if made.record_.best_score is None:  # JSON knows no infinity: nothing was held back to score
+                made.record_.best_score = math.inf
             made.metrics_ = metrics
             made.model_ = SequenceNetwork(**config["model"])
             made.model_.load_state_dict(files["model.safetensors"])

@@ -85,24 +85,6 @@ class SequenceNetwork(SequenceModel):
         """The constructor's arguments as plain data: ``SequenceNetwork(**config)``."""
         return dict(self._arguments)
 
-    @torch.no_grad()
-    def answer(self, input: Tensor, lengths: Tensor | None) -> Tensor:
-        """One prediction a sequence, the same to the last bit whatever else is in the batch.
-
-        The engine takes another way for a batch of one than for all others, which differ in the last bit; so one
-        sequence is read twice. The readout is summed in float64.
-
-        Returns:
-            (B, outputs) float64.
-        """
-        count = input.shape[0]
-        if count == 1:
-            input, lengths = input.expand(2, -1, -1), None if lengths is None else lengths.expand(2)
-        output, state = self.lstm(input, lengths=lengths)
-        hidden = self._last(state[0]) if self.readout_mode == "last" else self._mean(output, lengths)
-        readout = self.readout
-        return nn.functional.linear(hidden.double(), readout.weight.double(), readout.bias.double())[:count]
-
     def embed(self, tokens: Tensor | None, numbers: Tensor | None) -> Tensor:
         """What the LSTM reads.
 

@@ -1,0 +1,127 @@
+"""`cellgate train --task classify` and `regress`, then predict and evaluate: from the file to the folder and back."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+
+import cellgate
+from cellgate.cli import app as cli
+
+
+def call(capsys, *arguments):
+    with pytest.raises(SystemExit) as left:
+        cli.main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return left.value.code or 0, out, err
+
+
+def write_table(path, kind, count=80):
+    random = np.random.default_rng(0)
+    lines = ["case,step,x,label"]
+    for k in range(count):
+        x = random.normal(size=random.integers(4, 9))
+        label = f"{x.sum():.4f}" if kind == "regress" else "over" if x.sum() > 0 else "under"
+        lines += [f"c{k},{t},{value:.5f},{label}" for t, value in enumerate(x)]
+    path.write_text("\n".join(lines))
+    return path
+
+
+@pytest.fixture(params=["classify", "regress"])
+def kind(request):
+    return request.param
+
+
+@pytest.fixture
+def table(kind, tmp_path):
+    return write_table(tmp_path / "d.csv", kind)
+
+
+def test_train_says_what_it_found_how_good_it_is_and_what_it_wrote(kind, table, capsys, tmp_path):
+    code, out, err = call(capsys, "train", table, "--task", kind, "--out", tmp_path / "m", "--hidden-size", 16)
+    assert (code, err) == (0, "")
+    assert "data      d.csv: 80 sequences of 4 to 8 steps" in out
+    assert "columns   id = case, time = step, label = label" in out
+    assert "held out  16 of 80 sequences" in out
+    assert "on 16 sequences" in out
+    baseline = "majority class" if kind == "classify" else "mean"
+    assert f"that of the {baseline} baseline" in out
+    assert {p.name for p in (tmp_path / "m").iterdir()} == {
+        "README.md", "config.json", "metrics.json", "model.safetensors", "preprocess.json", "train.toml",
+    }  # fmt: skip
+
+    code, out, _ = call(capsys, "predict", tmp_path / "m", "--data", table)
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert [row["unique_id"] for row in rows] == [f"c{k}" for k in range(80)]
+    expected = cellgate.load(tmp_path / "m").predict(table)
+    if kind == "classify":
+        assert [row["prediction"] for row in rows] == expected.tolist()
+        assert all(float(row["p(over)"]) + float(row["p(under)"]) == pytest.approx(1) for row in rows)
+    else:
+        assert [float(row["prediction"]) for row in rows] == pytest.approx(expected.tolist(), rel=1e-9)
+
+    code, out, _ = call(capsys, "evaluate", tmp_path / "m", table, "--json")
+    assert json.loads(out)["metrics"]["sequences"] == 80
+
+
+def test_predict_needs_no_labels(kind, table, capsys, tmp_path):
+    call(capsys, "train", table, "--task", kind, "--out", tmp_path / "m", "--max-epochs", 1)
+    bare = tmp_path / "bare.csv"
+    bare.write_text("\n".join(line.rsplit(",", 1)[0] for line in table.read_text().splitlines()))
+    code, out, err = call(capsys, "predict", tmp_path / "m", "--data", bare)
+    assert (code, err) == (0, "")
+    assert out == call(capsys, "predict", tmp_path / "m", "--data", table)[1]
+    code, _, err = call(capsys, "evaluate", tmp_path / "m", bare)
+    assert code == 2
+    assert "bare.csv: expected a" in err
+    code, _, err = call(capsys, "predict", tmp_path / "m")
+    assert code == 2
+    assert "--data: expected sequences to predict for" in err
+
+
+def test_a_test_file_of_its_own(kind, table, capsys, tmp_path):
+    test = write_table(tmp_path / "t.csv", kind, 30)
+    code, out, _ = call(
+        capsys, "train", table, "--task", kind, "--test", test, "--out", tmp_path / "m", "--max-epochs", 1, "--json"
+    )
+    assert code == 0
+    assert json.loads(out)["metrics"]["sequences"] == 30
+
+
+def test_it_says_so_when_the_baseline_is_better(capsys, tmp_path):
+    """Labels that have nothing to do with the sequences, nine in ten of them alike."""
+    random = np.random.default_rng(3)
+    lines = ["label,a,b,c"]
+    lines += [f"{int(k % 10 == 0)},{','.join(f'{v:.4f}' for v in random.normal(size=3))}" for k in range(100)]
+    (tmp_path / "d.csv").write_text("\n".join(lines))
+    code, out, _ = call(
+        capsys, "train", tmp_path / "d.csv", "--task", "classify", "--wide", "--out", tmp_path / "m", "--max-epochs", 3
+    )
+    assert code == 0
+    assert "does NOT beat the majority class baseline" in out
+
+
+def test_equal_seeds_write_equal_models(kind, table, capsys, tmp_path):
+    for name in ("a", "b"):
+        call(capsys, "train", table, "--task", kind, "--out", tmp_path / name, "--max-epochs", 2)
+    assert (tmp_path / "a/model.safetensors").read_bytes() == (tmp_path / "b/model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--task", "clasify"], "--task: expected one of forecast, classify, regress"),
+        (["--task", "classify", "--id", "cse"], "--id cse: expected a column of d.csv, which has 'case', 'step'"),
+        (["--task", "classify", "--target", "lbl"], "expected a column of labels, found none; name it with --target"),
+        (["--task", "classify", "--horizon", "3"], "No such option"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_nothing_behind(arguments, message, capsys, tmp_path):
+    table = write_table(tmp_path / "d.csv", "classify")
+    code, out, err = call(capsys, "train", table, *arguments, "--out", tmp_path / "m")
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "m").exists()
