@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from cellgate.cli.config import SAVED
+from cellgate.data.files import remove_leftovers
 from cellgate.errors import InputError
 from cellgate.training import TrainingRecord
 
@@ -40,6 +41,7 @@ def require_fresh(out: Path, force: bool, resume: bool) -> None:
 def forget_checkpoint(out: Path) -> None:
     """Remove the state to resume from; called when everything else is written."""
     shutil.rmtree(out / CHECKPOINT, ignore_errors=True)
+    remove_leftovers(out)
 
 
 def training_line(units: str, record: TrainingRecord) -> str:

@@ -14,20 +14,31 @@ def write_atomic(path: Path, content: bytes) -> None:
     """Write a file so that whoever opens it finds the old content or the new, never a part.
 
     Raises:
-        OSError: if it cannot be written (no space, no right); the old content then stands.
+        OSError: if it cannot be written (no space, no right), with the file's name; the old content then stands.
     """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    temporary: str | None = None
     try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
         os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
+    except BaseException as error:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        if isinstance(error, OSError):  # writing, unlike opening, does not say which file
+            raise type(error)(error.errno, error.strerror, str(path)) from error
         raise
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a kill in the middle of write_atomic left in a folder."""
+    for path in folder.glob(".*.tmp"):
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def json_bytes(values: Any) -> bytes:

@@ -29,10 +29,16 @@ from cellgate.errors import InputError
 
 FORMAT = 1
 CONFIG = "config.json"
+_LONGEST = 500
 
 
 class ModelFolderError(InputError):
     """A folder holds no model, a damaged one, or one of a format that this version does not read."""
+
+    def __init__(self, message: str) -> None:
+        # PyTorch's own messages, which some of these end with, go over many lines.
+        line = " ".join(message.split())
+        super().__init__(line if len(line) <= _LONGEST else f"{line[: _LONGEST - 4]} ...")
 
 
 def save_folder(path: str | Path, kind: str, config: dict[str, Any], files: Mapping[str, Any]) -> None:
@@ -55,7 +61,13 @@ def save_folder(path: str | Path, kind: str, config: dict[str, Any], files: Mapp
         write_atomic(folder / name, raw)
         sums[name] = hashlib.sha256(raw).hexdigest()
     head = {"format": FORMAT, "kind": kind, "cellgate": __version__}
-    write_atomic(folder / CONFIG, json_bytes({**head, **config, "files": sums}))
+    whole = {**head, **config, "files": sums}
+    write_atomic(folder / CONFIG, json_bytes({**whole, "sum": _sum(whole)}))
+
+
+def _sum(config: dict[str, Any]) -> str:
+    """SHA-256 of a config as JSON writes it, whatever its layout and order."""
+    return hashlib.sha256(json.dumps(json.loads(json_bytes(config)), sort_keys=True).encode()).hexdigest()
 
 
 def _to_bytes(name: str, content: Any) -> bytes:
@@ -89,11 +101,22 @@ def load_folder(path: str | Path) -> tuple[str, dict[str, Any], dict[str, Any]]:
             f"{folder}: expected a model of format {FORMAT}, got {found!r} "
             f"(written by cellgate {config.get('cellgate')}); {'update cellgate' if newer else 'train again'}"
         )
+    noted = config.pop("sum", None)  # folders of the first days have none
+    if noted is not None and noted != _sum(config):
+        raise ModelFolderError(
+            f"{folder / CONFIG}: expected the file that was saved, got another or a damaged one; "
+            "restore the folder from a copy, or train again"
+        )
     files = {}
-    for name, expected in config.pop("files", {}).items():
+    listed = config.pop("files", {})
+    if not isinstance(listed, dict):
+        raise ModelFolderError(f"{folder / CONFIG}: expected the list of its files, got {listed!r}; train again")
+    for name, expected in listed.items():
+        if Path(name).name != name:
+            raise ModelFolderError(f"{folder / CONFIG}: expected files of the folder, got {name!r}; train again")
         try:
             raw = (folder / name).read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, IsADirectoryError):
             raise ModelFolderError(
                 f"{folder / name}: expected this part of the model, found none; train again"
             ) from None

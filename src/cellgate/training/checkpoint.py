@@ -65,7 +65,13 @@ class Checkpoint:
         plain = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
         metadata = {"identity": self.identity, "record": json.dumps(asdict(record))}
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(self.path, save(plain, metadata))
+        try:
+            write_atomic(self.path, save(plain, metadata))
+        except OSError as error:
+            told = f"{error.strerror}; make room, or give --out where there is some"
+            if self.path.exists():
+                told = f"{error.strerror}; the save before it stands: make room, and --resume goes on from it"
+            raise type(error)(error.errno, told, str(self.path)) from error
         self._saved = time.monotonic()
 
     def load(

@@ -1,0 +1,66 @@
+"""Killed at random moments, many times, and resumed each time, a training ends as if it had never been disturbed."""
+
+import json
+import random
+import signal
+
+import pytest
+
+import cellgate.estimators
+
+TRAININGS = {
+    "forecast": ["airline", "--horizon", "6", "--max-epochs", "12"],
+}
+
+
+def result(folder):
+    """Every file of a model's folder, without the seconds that it took."""
+    found = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    config = json.loads(found.pop("config.json"))
+    config["training"].pop("seconds")
+    config.pop("sum")
+    for name in ("README.md",):  # tells the seconds too
+        found.pop(name)
+        config["files"].pop(name)
+    return found, config
+
+
+@pytest.mark.parametrize("task", TRAININGS)
+def test_a_training_killed_at_random_moments(server, tmp_path, task):
+    options = ["train", *TRAININGS[task], "--task", task, "--checkpoint-every", "0", "--json"]
+    whole = server.run(*options, "--out", tmp_path / "whole")
+    assert whole.code == 0, whole.output
+    out, moments, kills = tmp_path / "killed", random.Random(7), 0
+    while kills < 25:
+        # At first anywhere in the run, later early in what is left, so that there are many kills.
+        after = moments.uniform(0, whole.seconds * (0.5 if kills < 8 else 1.5))
+        resume = ["--resume"] if (out / "checkpoint").is_dir() else []
+        ended = server.run(*options, "--out", out, *resume, after=after)
+        if ended.code != -signal.SIGKILL:
+            assert ended.code == 0, ended.output
+            break
+        kills += 1
+        if (out / "config.json").exists():
+            cellgate.estimators.load(out)  # where it stands, everything does
+    assert kills >= 5
+    assert not (out / "checkpoint").exists()
+    assert not [path.name for path in out.iterdir() if path.name.startswith(".")]
+    assert result(out) == result(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("task", TRAININGS)
+def test_ctrl_c_at_random_moments_is_never_a_traceback(server, tmp_path, task):
+    options = ["train", *TRAININGS[task], "--task", task, "--checkpoint-every", "0.01"]
+    moments, codes = random.Random(3), []
+    for k in range(10):
+        out = tmp_path / f"m{k}"
+        ended = server.run(*options, "--out", out, after=moments.uniform(0, 1.2), sent=signal.SIGINT)
+        codes.append(ended.code)
+        assert ended.code in (0, 130), ended.output
+        # An interrupt inside a library's destructor is reported by Python itself, which nobody can keep from it.
+        assert "Traceback" not in ended.output or "Exception ignored in" in ended.output, ended.output
+        if (out / "config.json").exists():
+            cellgate.estimators.load(out)
+        else:
+            assert ended.code == 130
+    assert 130 in codes
