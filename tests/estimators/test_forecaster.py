@@ -108,6 +108,7 @@ def flip(path):
 
 def edit(folder, **changes):
     config = json.loads((folder / "config.json").read_text())
+    config.pop("sum", None)  # as if it had been saved like that
     (folder / "config.json").write_text(json.dumps({**config, **changes}))
 
 
