@@ -52,6 +52,7 @@ VERBS: dict[str, Verb] = {
     "train": Verb("cellgate.cli.train", "Train a model on a table and measure it.", DATA_PANEL),
     "check": Verb("cellgate.cli.check", "Say what a table would be taken for, without training.", DATA_PANEL),
     "predict": Verb("cellgate.cli.predict", "Predict with a trained model's folder.", DATA_PANEL),
+    "generate": Verb("cellgate.cli.generate", "Write on from a prompt with a trained language model.", DATA_PANEL),
     "evaluate": Verb("cellgate.cli.evaluate", "Score a trained model on other data.", DATA_PANEL),
     "walkthrough": Verb("cellgate.cli.walkthrough", "An LSTM computed step by step, before your eyes.", LAYER_PANEL),
     "bench": Verb("cellgate.cli.bench", "Time the layer beside torch.nn.LSTM.", LAYER_PANEL),

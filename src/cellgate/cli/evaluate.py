@@ -10,7 +10,7 @@ import typer
 from cellgate.cli.console import say_json, say_table
 from cellgate.cli.sequence_run import Score, say_scores
 from cellgate.errors import InputError
-from cellgate.estimators import Forecaster, load
+from cellgate.estimators import Forecaster, LanguageModel, load
 
 SCORES = {
     "SequenceClassifier": Score("accuracy", True),
@@ -39,7 +39,7 @@ def command(
     else:
         if holdout is not None:
             raise InputError(f"--holdout: expected a forecaster, got a {type(estimator).__name__}; leave it out")
-        metrics = estimator.evaluate(data)
+        metrics = estimator.evaluate(Path(data) if isinstance(estimator, LanguageModel) else data)
     if as_json:
         say_json({"model": str(model), "data": data, "metrics": metrics})
     elif isinstance(estimator, Forecaster):
@@ -48,7 +48,8 @@ def command(
         rows = [[rival, *(f"{metrics[rival][name]:.4g}" for name in names)] for rival in rivals]
         say_table([f"on the last {metrics['steps']} steps", *names], rows)
     else:
-        say_scores(metrics, estimator.BASELINE, SCORES[type(estimator).__name__])
+        name = next(iter(metrics["cellgate"])) if isinstance(estimator, LanguageModel) else ""
+        say_scores(metrics, Score(name, False) if name else SCORES[type(estimator).__name__])
 
 
 def _forecast(forecaster: Forecaster, data: str, holdout: int | None) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def run(
         say_pairs([("trained", training_line(units(estimator.model_), record))])
         if metrics:
             say()
-            say_scores(metrics, estimator.BASELINE, score)
+            say_scores(metrics, score)
         say()
         say(f"wrote {out}: the model")
         say(f"next  cellgate predict {out} --data DATA")
@@ -103,7 +103,7 @@ def units(model: Any) -> str:
     return f"{lstm.num_layers} x {lstm.hidden_size} units{' in each direction' if lstm.bidirectional else ''}"
 
 
-def say_scores(metrics: dict[str, Any], baseline: str, score: Score) -> None:
+def say_scores(metrics: dict[str, Any], score: Score) -> None:
     """The table of scores, and which of the two is better, without varnish."""
     names = list(metrics["cellgate"])
     counted = next((f"on {count:,} {what}" for what, count in metrics.items() if isinstance(count, int)), "on held-out")

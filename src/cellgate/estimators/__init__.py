@@ -3,7 +3,8 @@
 from cellgate.estimators.classifier import SequenceClassifier
 from cellgate.estimators.folder import ModelFolderError
 from cellgate.estimators.forecaster import Forecaster
+from cellgate.estimators.language_model import LanguageModel
 from cellgate.estimators.load import load
 from cellgate.estimators.regressor import SequenceRegressor
 
-__all__ = ["Forecaster", "ModelFolderError", "SequenceClassifier", "SequenceRegressor", "load"]
+__all__ = ["Forecaster", "LanguageModel", "ModelFolderError", "SequenceClassifier", "SequenceRegressor", "load"]

@@ -8,9 +8,12 @@ from typing import Any
 from cellgate.estimators.classifier import SequenceClassifier
 from cellgate.estimators.folder import ModelFolderError, load_folder
 from cellgate.estimators.forecaster import Forecaster
+from cellgate.estimators.language_model import LanguageModel
 from cellgate.estimators.regressor import SequenceRegressor
 
-_KINDS: dict[str, Any] = {kind.__name__: kind for kind in (Forecaster, SequenceClassifier, SequenceRegressor)}
+_KINDS: dict[str, Any] = {
+    kind.__name__: kind for kind in (Forecaster, SequenceClassifier, SequenceRegressor, LanguageModel)
+}
 
 
 def load(path: str | Path) -> Any:

@@ -244,7 +244,7 @@ class SequenceEstimator(Parameters):
             max_seconds=self.max_seconds,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
-            patience=self.patience or max(10, epochs // 3),
+            patience=self.patience or max(10, epochs // 2),  # a long lag shows in the loss late
             warmup=min(50, max(1, epochs * steps // 10)),
             seed=self.seed,
         )
@@ -334,11 +334,7 @@ class SequenceEstimator(Parameters):
             if preprocess["columns"] is not None:
                 made.n_features_in_ = preprocess["columns"]
             made._restore_answers(config["task"])
-            made.record_ = TrainingRecord(
-                **{**config["training"], "history": [(loss, score) for loss, score in metrics.pop("history")]}
-            )
-            if made.record_.best_score is None:  # JSON knows no infinity: nothing was held back to score
-                made.record_.best_score = math.inf
+            made.record_ = TrainingRecord.from_json(config["training"], metrics.pop("history"))
             made.metrics_ = metrics
             made.model_ = SequenceNetwork(**config["model"])
             made.model_.load_state_dict(files["model.safetensors"])

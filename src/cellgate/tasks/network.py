@@ -33,9 +33,10 @@ class SequenceNetwork(SequenceModel):
         num_layers: L.
         readout: "last" or "mean" for one prediction a sequence, "all" for one a step.
         bidirectional: read in both directions.
-        dropout: between layers, of the embedding and before the readout, in training.
+        dropout: between layers and before the readout, in training.
         vocabulary: how many different tokens, 0 for none.
         embedding_size: numbers that stand for a token.
+        embedding_dropout: of the embedding, in training.
         memory: the longest delay, in steps, that the initial gates should bridge; 0 leaves PyTorch's initial weights.
     """
 
@@ -50,6 +51,7 @@ class SequenceNetwork(SequenceModel):
         dropout: float = 0.0,
         vocabulary: int = 0,
         embedding_size: int = 0,
+        embedding_dropout: float = 0.0,
         memory: int = 0,
     ) -> None:
         between = dropout if num_layers > 1 else 0.0
@@ -77,6 +79,7 @@ class SequenceNetwork(SequenceModel):
             "dropout": dropout,
             "vocabulary": vocabulary,
             "embedding_size": embedding_size,
+            "embedding_dropout": embedding_dropout,
         }
         if memory:
             _remember(self, memory)
@@ -97,7 +100,7 @@ class SequenceNetwork(SequenceModel):
         """
         parts = []
         if self.embedding is not None and tokens is not None:
-            dropped = float(self._arguments["dropout"])
+            dropped = float(self._arguments["embedding_dropout"])
             parts.append(nn.functional.dropout(self.embedding(tokens), dropped, self.training))
         if numbers is not None and numbers.shape[-1]:
             parts.append(numbers)

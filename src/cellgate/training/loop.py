@@ -22,7 +22,11 @@ class TrainingError(CellgateError, RuntimeError):
 
 
 class Objective(Protocol):
-    """What a task gives the loop."""
+    """What a task gives the loop.
+
+    One with a true attribute `in_order` has its examples taken from first to last, not shuffled: where a batch goes on
+    from the state in which the one before it ended.
+    """
 
     @property
     def examples(self) -> int:
@@ -103,6 +107,12 @@ class TrainingRecord:
     stopped_by: str = "max_epochs"
     history: list[tuple[float, float | None]] = field(default_factory=list)
 
+    @classmethod
+    def from_json(cls, values: dict[str, Any], history: list[list[float | None]]) -> TrainingRecord:
+        """From plain values, as a model folder holds them; JSON knows no infinity."""
+        best = math.inf if values.get("best_score") is None else values["best_score"]
+        return cls(**{**values, "best_score": best, "history": [tuple(pair) for pair in history]})
+
 
 def train(
     model: nn.Module,
@@ -167,7 +177,10 @@ def _run(
         epoch = record.epochs + 1
         epoch_started = time.perf_counter()
         model.train()
-        order = torch.randperm(objective.examples, generator=generator)
+        in_order = getattr(objective, "in_order", False)
+        order = (
+            torch.arange(objective.examples) if in_order else torch.randperm(objective.examples, generator=generator)
+        )
         losses = []
         for k, rows in enumerate(order.split(settings.batch_size)):
             _set_rate(optimizer, settings, (epoch - 1) * batches + k, scheduled * batches)

@@ -1,0 +1,47 @@
+"""`cellgate generate`: text from a trained language model, printed as it is drawn."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cellgate.cli.console import say_json
+from cellgate.errors import InputError
+from cellgate.estimators import LanguageModel, load
+
+
+def command(
+    model: Annotated[Path, typer.Argument(help="The folder that `cellgate train --task generate --out` wrote.")],
+    prompt: Annotated[str, typer.Option(help="How the text begins; '-' reads it from standard input.")] = "",
+    length: Annotated[int, typer.Option(min=0, help="How many characters, or words, to write.")] = 500,
+    temperature: Annotated[
+        float, typer.Option(min=0, help="Below 1 likelier, above 1 stranger; 0 always the most probable.")
+    ] = 0.8,
+    top_k: Annotated[int | None, typer.Option(min=1, help="Draw among the k most probable only.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Draw among the fewest that hold this share of the probability.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Equal seeds write equal texts.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object at the end instead of a stream.")] = False,
+) -> None:
+    """Write on from a prompt with a language model, the text appearing as it is drawn.
+
+    [bold]cellgate generate model --prompt "ROMEO:" --length 300[/bold]
+    """
+    estimator = load(model)
+    if not isinstance(estimator, LanguageModel):
+        raise InputError(f"{model}: expected a LanguageModel, got a {type(estimator).__name__}; use cellgate predict")
+    if prompt == "-":
+        prompt = sys.stdin.read()
+    drawn = estimator.stream(prompt, length, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+    if as_json:
+        say_json({"model": str(model), "prompt": prompt, "text": "".join(drawn), "seed": seed})
+        return
+    sys.stdout.write(prompt)
+    for piece in drawn:
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+    sys.stdout.write("\n")

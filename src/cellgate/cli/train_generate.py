@@ -1,0 +1,128 @@
+"""`cellgate train --task generate`: a language model of a text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cellgate.cli import training_options as options
+from cellgate.cli.app import INTERRUPTED
+from cellgate.cli.config import save_config
+from cellgate.cli.console import say, say_json, say_pairs, training_progress
+from cellgate.cli.sequence_run import Score, say_scores
+from cellgate.cli.training_run import CHECKPOINT, forget_checkpoint, require_fresh, training_facts, training_line
+from cellgate.data.text import Text, read_text
+from cellgate.errors import InputError
+from cellgate.estimators import LanguageModel
+
+
+def command(
+    data: Annotated[Path, typer.Argument(help="A text file.")],
+    out: options.Out,
+    task: options.Task = "generate",
+    holdout: Annotated[
+        float, typer.Option(min=0, max=0.9, help="The share of the text, its end, kept out to measure on; 0 for none.")
+    ] = 0.1,
+    test: Annotated[
+        Path | None, typer.Option(help="A text to measure on, in a file of its own; nothing is then held out.")
+    ] = None,
+    units: Annotated[
+        str, typer.Option(help="What is learnt one by one: characters or words.", rich_help_panel=options.MODEL_PANEL)
+    ] = "characters",
+    vocabulary_size: Annotated[
+        int, typer.Option(min=2, help="The most tokens that are told apart.", rich_help_panel=options.MODEL_PANEL)
+    ] = 10_000,
+    hidden_size: options.HiddenSize = None,
+    layers: options.Layers = 1,
+    dropout: options.Dropout = 0.1,
+    learning_rate: options.LearningRate = 4e-3,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Streams of text read side by side.", rich_help_panel=options.MODEL_PANEL)
+    ] = 32,
+    steps: Annotated[
+        int, typer.Option(min=1, help="Tokens differentiated through at once.", rich_help_panel=options.MODEL_PANEL)
+    ] = 128,
+    max_epochs: options.MaxEpochs = None,
+    max_time: options.MaxTime = None,
+    patience: options.Patience = None,
+    validation: Annotated[
+        float,
+        typer.Option(
+            min=0, max=0.9, help="The share of the training, its end, kept to stop in time.",
+            rich_help_panel=options.MODEL_PANEL,
+        ),
+    ] = 0.05,
+    seed: options.Seed = 0,
+    resume: options.Resume = False,
+    checkpoint_every: options.CheckpointEvery = 10.0,
+    force: options.Force = False,
+    as_json: options.AsJson = False,
+) -> int | None:  # fmt: skip
+    """Train a language model on a text, measure it beside bigrams, show what it writes, and save it to a folder.
+
+    With --max-time the schedule of the learning rate ends when the time does.
+
+    [bold]cellgate train shakespeare.txt --task generate --max-time 540 --out model[/bold]
+    """
+    require_fresh(out, force, resume)
+    if units not in ("characters", "words"):
+        raise InputError(f"--units: expected characters or words, got {units!r}")
+    model = LanguageModel(
+        units=units,  # pyright: ignore[reportArgumentType]
+        vocabulary_size=vocabulary_size,
+        hidden_size=hidden_size,
+        num_layers=layers,
+        dropout=dropout,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        steps=steps,
+        max_epochs=max_epochs,
+        max_seconds=max_time,
+        patience=patience,
+        validation=validation,
+        seed=seed,
+    )
+    text = read_text(data)
+    learnt, measured, told = _split(text, test, holdout)
+    if not as_json:
+        lines = [("data", f"{text.source}: {len(text.text):,} characters, {text.text.count(chr(10)) + 1:,} lines")]
+        say_pairs([*lines, *(("note", note) for note in text.notes), ("held out", told)])
+    save_config(out)
+    with training_progress(as_json) as watch:
+        model.fit(learnt, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)
+    metrics = model.evaluate(measured) if measured is not None else {}
+    out.mkdir(parents=True, exist_ok=True)
+    model.save(out)  # its config.json is the last file: where it stands, everything does
+    forget_checkpoint(out)
+    _report(out, text, model, metrics, as_json)
+    return INTERRUPTED if model.record_.stopped_by == "Ctrl-C" else None
+
+
+def _split(text: Text, test: Path | None, holdout: float) -> tuple[Text, Text | None, str]:
+    if test is not None:
+        return text, read_text(test), f"nothing: measured on {test}"
+    cut = len(text.text) - int(len(text.text) * holdout)
+    if cut == len(text.text):
+        return text, None, "nothing: the model is not measured"
+    head, tail = Text(text.source, text.text[:cut]), Text(f"the end of {text.source}", text.text[cut:])
+    return head, tail, f"the last {len(tail.text):,} characters"
+
+
+def _report(out: Path, text: Text, model: LanguageModel, metrics: dict[str, Any], as_json: bool) -> None:
+    record, lstm = model.record_, model.model_.lstm
+    if as_json:
+        facts = {"out": str(out), "data": f"{text.source}: {len(text.text):,} characters", "metrics": metrics}
+        say_json({**facts, "training": training_facts(record)})
+        return
+    units = f"{lstm.num_layers} x {lstm.hidden_size} units, {len(model.vocabulary_):,} different {model.units}"
+    say_pairs([("trained", training_line(units, record))])
+    if metrics:
+        say()
+        say_scores(metrics, Score(next(iter(metrics["cellgate"])), higher_is_better=False))
+    say()
+    say_pairs([("writes", line) for line in model.generate(length=160, temperature=0.8).strip().splitlines() or [""]])
+    say()
+    say(f"wrote {out}: the model")
+    say(f"next  cellgate generate {out} --prompt TEXT")

@@ -1,0 +1,389 @@
+"""LanguageModel: from a text to what comes next in it."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from cellgate.data import DataError
+from cellgate.data.text import Text, Units, Vocabulary, read_text
+from cellgate.errors import InputError
+from cellgate.estimators.folder import ModelFolderError, save_folder
+from cellgate.estimators.protocol import Parameters, expect, is_count, not_fitted
+from cellgate.estimators.sequence_card import sequence_card
+from cellgate.tasks.generate import BIGRAM, UNIGRAM, Bigrams, GenerateObjective, nats_per_token, write_on
+from cellgate.tasks.network import SequenceNetwork
+from cellgate.tasks.sequence_batches import EncodedSequences
+from cellgate.training import Checkpoint, Progress, TrainingRecord, TrainingSettings, threads_for, train
+
+_FEWEST = 200  # tokens to learn from
+
+
+class LanguageModel(Parameters):
+    """Learns a text, character by character or word by word: says how likely a text is, and writes on.
+
+    Arguments are taken as they are and checked when `fit` uses them; None means found from the data.
+
+    Args:
+        units: "characters" or "words".
+        vocabulary_size: the most tokens that are told apart; rarer ones, and words that occur once, are unknown.
+        hidden_size: units of every layer; 128 to 512 by the length of the text.
+        num_layers: layers of the LSTM.
+        embedding_size: numbers that stand for a token; 64 for characters, 256 for words.
+        dropout: between layers and before the readout.
+        learning_rate: the highest of the schedule.
+        batch_size: streams of text that are read side by side.
+        steps: tokens of a stream that are differentiated through at once.
+        max_epochs: the most passes over the text.
+        max_seconds: the most training time; the schedule then ends with it.
+        patience: epochs without improvement before it stops.
+        validation: the share of the text, its end, kept for stopping at the right time.
+        seed: of weights, dropout and where reading begins; equal seeds give equal runs.
+
+    Attributes:
+        vocabulary_: the tokens.
+        model_: the trained network.
+        bigrams_: the baselines.
+        record_: how the training went.
+        metrics_: what `evaluate` found last.
+
+    Example:
+        >>> import cellgate
+        >>> model = cellgate.LanguageModel(hidden_size=32, max_epochs=15).fit("Mary had a little lamb. " * 60)
+        >>> model.generate("Mary had", length=15, temperature=0)
+        ' a little lamb.'
+    """
+
+    BASELINE = BIGRAM
+
+    def __init__(
+        self,
+        *,
+        units: Units = "characters",
+        vocabulary_size: int = 10_000,
+        hidden_size: int | None = None,
+        num_layers: int = 1,
+        embedding_size: int | None = None,
+        dropout: float = 0.1,
+        learning_rate: float = 4e-3,
+        batch_size: int = 32,
+        steps: int = 128,
+        max_epochs: int | None = None,
+        max_seconds: float | None = None,
+        patience: int | None = None,
+        validation: float = 0.05,
+        seed: int = 0,
+    ) -> None:
+        self.units: Units = units
+        self.vocabulary_size = vocabulary_size
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.embedding_size = embedding_size
+        self.dropout = dropout
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.steps = steps
+        self.max_epochs = max_epochs
+        self.max_seconds = max_seconds
+        self.patience = patience
+        self.validation = validation
+        self.seed = seed
+
+    # ------------------------------------------------------------ fit
+
+    def read(self, data: Any) -> Text:
+        """Read a file, or take a text, as `fit` would."""
+        return read_text(data)
+
+    def fit(
+        self,
+        X: str | Path | Text,
+        y: None = None,
+        *,
+        watch: Callable[[Progress], None] | None = None,
+        checkpoint: str | Path | None = None,
+        checkpoint_every: float = 10.0,
+    ) -> LanguageModel:
+        """Learn a text.
+
+        Args:
+            X: a path, or the text itself.
+            y: not used.
+            watch: told after every epoch.
+            checkpoint: a folder for the state of the training; a fit that was cut short goes on from there, with the
+                result that it would have had. Remove it when it is no longer needed.
+            checkpoint_every: the least seconds between two saves.
+
+        Raises:
+            InputError: for an argument or a text that cannot be used.
+            TrainingError: if the loss stops being a number.
+        """
+        self._check()
+        text = read_text(X)
+        # The end of the text is held back before anything is learnt of it, the vocabulary included.
+        held = int(len(text.text) * self.validation)
+        self.vocabulary_ = Vocabulary.fit(text.text[: len(text.text) - held], self.units, self.vocabulary_size)
+        tokens, validation = self._tokens(text)
+        self.bigrams_ = Bigrams.fit(tokens, len(self.vocabulary_))
+        return self._learn(text, tokens, validation, None, watch, checkpoint, checkpoint_every)
+
+    def partial_fit(
+        self, X: str | Path | Text, y: None = None, *, watch: Callable[[Progress], None] | None = None
+    ) -> LanguageModel:
+        """Learn another text from the weights there are, with the vocabulary of the first.
+
+        Raises:
+            InputError: as `fit` raises.
+        """
+        if not hasattr(self, "model_"):
+            return self.fit(X, watch=watch)
+        self._check()
+        text = read_text(X)
+        tokens, validation = self._tokens(text)
+        return self._learn(text, tokens, validation, copy.deepcopy(self.model_), watch, None, 10.0)
+
+    def _tokens(self, text: Text) -> tuple[np.ndarray, np.ndarray]:
+        """Those to learn from, and those held back."""
+        cut = len(text.text) - int(len(text.text) * self.validation)
+        tokens, validation = self.vocabulary_.encode(text.text[:cut]), self.vocabulary_.encode(text.text[cut:])
+        if len(tokens) < _FEWEST:
+            raise DataError(
+                f"{text.source}: expected {_FEWEST} {self.units} or more to learn, got {len(tokens)}; "
+                "give a longer text"
+            )
+        return tokens, validation
+
+    def _learn(
+        self,
+        text: Text,
+        tokens: np.ndarray,
+        validation: np.ndarray,
+        start: SequenceNetwork | None,
+        watch: Callable[[Progress], None] | None,
+        checkpoint: str | Path | None,
+        checkpoint_every: float,
+    ) -> LanguageModel:
+        objective = GenerateObjective(tokens, validation, self.batch_size, self.steps)
+        model = start or self._build(len(tokens))
+        saved = None
+        if checkpoint is not None:
+            kept = {name: value for name, value in self.get_params().items() if name != "max_seconds"}
+            digest = hashlib.sha256(repr(sorted(kept.items())).encode() + text.text.encode("utf-8", "surrogatepass"))
+            saved = Checkpoint(Path(checkpoint) / "training.safetensors", digest.hexdigest(), checkpoint_every)
+        settings = self._settings(objective, len(tokens))
+        weights = sum(weight.numel() for weight in model.parameters())
+        with threads_for(3.0 * weights * objective.streams * objective.steps):
+            record = train(model, objective, settings, watch, saved)
+        self.model_, self.record_, self.metrics_ = model, record, {}
+        self.source_, self.trained_tokens_ = text.source, len(tokens)
+        return self
+
+    def _build(self, tokens: int) -> SequenceNetwork:
+        hidden = self.hidden_size or (128 if tokens < 50_000 else 256 if tokens < 500_000 else 512)
+        embedding = self.embedding_size or (64 if self.units == "characters" else 256)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return SequenceNetwork(
+                0,
+                len(self.vocabulary_),
+                hidden,
+                self.num_layers,
+                "all",
+                dropout=self.dropout,
+                vocabulary=len(self.vocabulary_),
+                embedding_size=embedding,
+                embedding_dropout=0.0 if self.units == "characters" else self.dropout,
+                memory=_MEMORY,
+            )
+
+    def _settings(self, objective: GenerateObjective, tokens: int) -> TrainingSettings:
+        # So many tokens are read in all, at least twice and at most forty times the text.
+        share = objective.rounds * objective.streams * objective.steps / tokens
+        passes = min(40.0, max(2.0, _TOKENS / tokens))
+        epochs = self.max_epochs or max(3, math.ceil(passes / share))
+        return TrainingSettings(
+            max_epochs=epochs,
+            max_seconds=self.max_seconds,
+            batch_size=objective.streams,
+            learning_rate=self.learning_rate,
+            patience=self.patience or max(3, epochs // 4),
+            warmup=min(100, max(1, epochs * objective.rounds // 20)),
+            seed=self.seed,
+        )
+
+    def _check(self) -> None:
+        for name in ("num_layers", "batch_size", "steps", "vocabulary_size"):
+            expect(name, getattr(self, name), "a whole number of 1 or more", is_count)
+        for name in ("hidden_size", "embedding_size", "max_epochs", "patience"):
+            value = getattr(self, name)
+            if value is not None:
+                expect(name, value, "a whole number of 1 or more, or None", is_count)
+        expect("units", self.units, "'characters' or 'words'", lambda v: v in ("characters", "words"))
+        expect("dropout", self.dropout, "a share from 0 to below 1", lambda v: 0 <= v < 1)
+        expect("validation", self.validation, "a share from 0 to below 1", lambda v: 0 <= v < 1)
+        expect("learning_rate", self.learning_rate, "a number above 0", lambda v: v > 0)
+        if self.max_seconds is not None:
+            expect("max_seconds", self.max_seconds, "a number above 0, or None", lambda v: v > 0)
+
+    def _require_fit(self) -> None:
+        if not hasattr(self, "model_"):
+            raise not_fitted("LanguageModel")
+
+    # ------------------------------------------------------------ using it
+
+    def stream(
+        self,
+        prompt: str = "",
+        length: int = 200,
+        *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int = 0,
+    ) -> Iterator[str]:
+        """What follows the prompt, token by token as they are drawn.
+
+        Args:
+            prompt: the beginning; what the training did not have is read as unknown.
+            length: how many tokens to draw.
+            temperature: below 1 for the likely, above 1 for the unlikely; 0 always takes the most probable token.
+            top_k: draw among the k most probable tokens only.
+            top_p: draw among the fewest tokens that hold this share of the probability.
+            seed: of the draw; the same seed draws the same.
+
+        Raises:
+            InputError: for an argument out of range.
+        """
+        self._require_fit()
+        expect("length", length, "a whole number of 0 or more", lambda v: v == int(v) and v >= 0)
+        expect("temperature", temperature, "a number of 0 or more", lambda v: v >= 0 and math.isfinite(v))
+        if top_k is not None:
+            expect("top_k", top_k, "a whole number of 1 or more, or None", is_count)
+        if top_p is not None:
+            expect("top_p", top_p, "a share above 0, 1 at most, or None", lambda v: 0 < v <= 1)
+        if len(self.vocabulary_) < 2:
+            raise InputError("expected a vocabulary of one token or more, got none; train on another text")
+        begin = self.vocabulary_.encode(prompt)
+        if not len(begin):
+            # A text begins as after the end of a line.
+            newline = self.vocabulary_.encode("\n")
+            begin = newline if newline[0] else np.array([1])
+        generator = torch.Generator().manual_seed(seed)
+        drawn = write_on(self.model_, begin, int(length), generator, float(temperature), top_k, top_p)
+        return (self.vocabulary_.tokens[token] for token in drawn)
+
+    def generate(self, prompt: str = "", length: int = 200, **how: Any) -> str:
+        """What follows the prompt, as one text; arguments as `stream` takes them."""
+        return "".join(self.stream(prompt, length, **how))
+
+    def predict_proba(self, X: str) -> np.ndarray:
+        """(V,) the probability of each token of `vocabulary_.tokens` to follow the text X."""
+        self._require_fit()
+        tokens = self.vocabulary_.encode(X)
+        if not len(tokens):
+            raise InputError("X: expected a text, got an empty one; give the beginning of a text")
+        with torch.no_grad():
+            output, _ = self.model_.lstm(self.model_.embed(torch.from_numpy(tokens)[None], None))
+            return self.model_.readout(output[0, -1]).double().softmax(0).numpy()
+
+    def predict(self, X: str) -> str:
+        """The token most likely to follow the text X."""
+        return self.vocabulary_.tokens[int(self.predict_proba(X)[1:].argmax()) + 1]
+
+    def encode(self, X: str | Path | Text) -> EncodedSequences:
+        """A text just as the network reads it: ``model_(encoded.x)`` gives the scores of what follows each token."""
+        self._require_fit()
+        text = read_text(X)
+        tokens = self.vocabulary_.encode(text.text)
+        with torch.no_grad():
+            x = self.model_.embed(torch.from_numpy(tokens)[None], None)
+        names = tuple(f"embedding {k}" for k in range(x.shape[-1]))
+        steps = (tuple(self.vocabulary_.tokens[token] for token in tokens.tolist()),)
+        return EncodedSequences(x, None, names, (text.source,), steps)
+
+    def score(self, X: str | Path | Text, y: None = None) -> float:
+        """Minus the nats a token of a text: higher is better."""
+        return -self._nats(read_text(X))[0]
+
+    def evaluate(self, X: str | Path | Text, y: None = None) -> dict[str, Any]:
+        """Scores on a text beside those of the baselines; kept in `metrics_`.
+
+        Returns:
+            {"characters": n, "cellgate": {"nats per character": ..., "bits per character": ...}, "unigram": {...},
+            "bigram": {...}}; for words "nats per word" and "perplexity".
+        """
+        nats, tokens = self._nats(read_text(X))
+        unigram, bigram = self.bigrams_.nats(tokens)
+        rivals = {"cellgate": nats, UNIGRAM: unigram, BIGRAM: bigram}
+        self.metrics_ = {self.units: len(tokens), **{name: self._scores(value) for name, value in rivals.items()}}
+        return self.metrics_
+
+    def _nats(self, text: Text) -> tuple[float, np.ndarray]:
+        self._require_fit()
+        tokens = self.vocabulary_.encode(text.text)
+        if len(tokens) < 2:
+            raise DataError(f"{text.source}: expected a text of two {self.units} or more, got {len(tokens)}")
+        return nats_per_token(self.model_, torch.from_numpy(tokens)), tokens
+
+    def _scores(self, nats: float) -> dict[str, float]:
+        if self.units == "characters":
+            return {"nats per character": nats, "bits per character": nats / math.log(2)}
+        return {"nats per word": nats, "perplexity": math.exp(nats)}
+
+    # ------------------------------------------------------------ save and load
+
+    def save(self, path: str | Path) -> None:
+        """Write the model folder: see cellgate.estimators.folder for what is in it."""
+        self._require_fit()
+        config = {
+            "estimator": self.get_params(),
+            "model": self.model_.config(),
+            "task": {"trained_tokens": self.trained_tokens_},
+            "training": {key: value for key, value in asdict(self.record_).items() if key != "history"},
+        }
+        preprocess = {"source": self.source_, "units": self.units, "tokens": list(self.vocabulary_.tokens)}
+        counts = {
+            "pairs": torch.from_numpy(self.bigrams_.pairs),
+            "counts": torch.from_numpy(self.bigrams_.counts),
+            "unigram": torch.from_numpy(self.bigrams_.unigram),
+        }
+        files = {
+            "model.safetensors": self.model_.state_dict(),
+            "preprocess.json": preprocess,
+            "baseline.safetensors": counts,
+            "metrics.json": {**self.metrics_, "history": [list(pair) for pair in self.record_.history]},
+            "README.md": sequence_card("LanguageModel", self.BASELINE, config, preprocess, self.metrics_),
+        }
+        save_folder(path, "LanguageModel", config, files)
+
+    @classmethod
+    def _from_folder(cls, config: dict[str, Any], files: dict[str, Any], path: str | Path) -> LanguageModel:
+        try:
+            made = cls(**config["estimator"])
+            preprocess, metrics = files["preprocess.json"], dict(files["metrics.json"])
+            made.source_, made.trained_tokens_ = preprocess["source"], config["task"]["trained_tokens"]
+            made.vocabulary_ = Vocabulary(preprocess["units"], tuple(preprocess["tokens"]))
+            counts = files["baseline.safetensors"]
+            made.bigrams_ = Bigrams(*(counts[name].numpy() for name in ("pairs", "counts", "unigram")))
+            made.record_ = TrainingRecord.from_json(config["training"], metrics.pop("history"))
+            made.metrics_ = metrics
+            made.model_ = SequenceNetwork(**config["model"])
+            made.model_.load_state_dict(files["model.safetensors"])
+            made.model_.eval()
+        except (KeyError, TypeError, RuntimeError, ValueError, AttributeError) as error:
+            raise ModelFolderError(
+                f"{path}: expected the parts of a LanguageModel, got others ({error}); train again"
+            ) from error
+        return made
+
+
+_MEMORY = 64  # characters or words that the first gates remember at most
+_TOKENS = 12_000_000

@@ -1,0 +1,67 @@
+"""`cellgate train --task generate`, then generate and evaluate."""
+
+import json
+
+import pytest
+
+from cellgate.cli import app as cli
+
+RHYME = "Mary had a little lamb, its fleece was white as snow.\n"
+
+
+def call(capsys, *arguments):
+    with pytest.raises(SystemExit) as left:
+        cli.main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return left.value.code or 0, out, err
+
+
+@pytest.fixture
+def text(tmp_path):
+    (tmp_path / "t.txt").write_text(RHYME * 60)
+    return tmp_path / "t.txt"
+
+
+def test_from_the_file_to_a_text(text, capsys, tmp_path):
+    out = tmp_path / "m"
+    code, told, err = call(
+        capsys, "train", text, "--task", "generate", "--out", out, "--hidden-size", 32, "--max-epochs", 15
+    )
+    assert (code, err) == (0, "")
+    assert "data      t.txt: 3,240 characters, 61 lines" in told
+    assert "held out  the last 324 characters" in told
+    assert "cellgate's nats per character is" in told
+    assert "that of the bigram baseline" in told
+    code, told, _ = call(capsys, "generate", out, "--prompt", "Mary", "--length", 20, "--temperature", 0)
+    assert (code, len(told)) == (0, len("Mary") + 21)
+    assert told.startswith("Mary ")
+    code, again, _ = call(capsys, "generate", out, "--prompt", "Mary", "--length", 20, "--temperature", 0, "--json")
+    assert "Mary" + json.loads(again)["text"] + "\n" == told
+    code, told, _ = call(capsys, "evaluate", out, text, "--json")
+    assert json.loads(told)["metrics"]["characters"] == 3240
+    code, _, err = call(capsys, "predict", out)
+    assert code == 2
+    assert "use cellgate generate" in err
+
+
+def test_time_that_runs_out_ends_the_training(text, capsys, tmp_path):
+    code, out, _ = call(
+        capsys, "train", text, "--task", "generate", "--out", tmp_path / "m", "--hidden-size", 8, "--max-time", 0.05,
+        "--max-epochs", 5000, "--json",
+    )  # fmt: skip
+    assert code == 0
+    assert json.loads(out)["training"]["stopped_by"] == "max_seconds"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--units", "syllables"], "--units: expected characters or words, got 'syllables'"),
+        (["--steps", "0"], "Invalid value for '--steps'"),
+    ],
+)
+def test_mistakes_are_one_line(text, arguments, message, capsys, tmp_path):
+    code, out, err = call(capsys, "train", text, "--task", "generate", *arguments, "--out", tmp_path / "m")
+    assert (code, out) == (2, "")
+    assert message in err
+    assert not (tmp_path / "m").exists()
