@@ -47,4 +47,7 @@ struct Addresses {
 // Defined in bindings_backward.cpp: adds Stack.backward.
 void bind_backward(nb::handle stack_class);
 
+// Defined in bindings_variant.cpp: adds variant_forward and variant_backward.
+void bind_variants(nb::module_& m);
+
 }  // namespace cellgate::python

@@ -5,6 +5,7 @@
 
 #include "lstm.h"
 #include "lstm_backward.h"
+#include "variant.h"
 
 namespace cellgate {
 
@@ -36,6 +37,11 @@ struct Kernels {
   // The backward pass of a stack; false when memory is out.
   bool (*backward_f32)(const BackwardCall<float>& call);
   bool (*backward_f64)(const BackwardCall<double>& call);
+  // One direction of one layer of any other cell (variant.h); false when memory is out.
+  bool (*variant_forward_f32)(const VariantForward<float>& call);
+  bool (*variant_forward_f64)(const VariantForward<double>& call);
+  bool (*variant_backward_f32)(const VariantBackward<float>& call);
+  bool (*variant_backward_f64)(const VariantBackward<double>& call);
   PeakKernels peak;
 };
 

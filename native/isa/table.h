@@ -6,6 +6,8 @@
 #include "kernels/backward.h"
 #include "kernels/forward.h"
 #include "kernels/peak.h"
+#include "kernels/variant_backward.h"
+#include "kernels/variant_forward.h"
 #include "vec/vec.h"
 
 namespace cellgate {
@@ -31,6 +33,10 @@ const Kernels& table() {
       pack_weights<double>,
       backward<float>,
       backward<double>,
+      variant_forward<float>,
+      variant_forward<double>,
+      variant_backward<float>,
+      variant_backward<double>,
       {Vec<float>::lanes, Vec<double>::lanes, kChains, fma_chain<float>, fma_chain<double>, read_in_order},
   };
   return kernels;

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cellgate.equations import PLAIN
 
-from . import cpu_autograd
+from . import cpu_autograd, cpu_variant
 from .cpu_autograd import plain_rows
 from .problem import Inputs, Problem, Result, State
 from .ragged import padded_inputs, repacked_result
@@ -73,8 +73,6 @@ def reason_against(problem: Problem) -> str | None:
     """Return why the engine cannot run this problem, or None if it can."""
     if _native is None:
         return unavailable()
-    if problem.cell != PLAIN or problem.noise or problem.connection is not None:
-        return f"it has kernels for the plain cell only; this has {problem.cell}, {problem.noise}, {problem.connection}"
     if problem.device != "cpu":
         return f"it computes on the CPU; this is on {problem.device!r}"
     if problem.dtype not in SCALARS:
@@ -105,6 +103,8 @@ def stack_of(problem: Problem) -> Any:
 
 def run(problem: Problem, inputs: Inputs) -> Result:
     """Execute the stack in one native call."""
+    if problem.cell != PLAIN or problem.noise or problem.connection is not None:
+        return cpu_variant.run(native(), problem, inputs, torch.get_num_threads())
     stack, threads = stack_of(problem), torch.get_num_threads()
     if problem.needs_grad:
         return cpu_autograd.run_recorded(stack, problem, inputs, threads)

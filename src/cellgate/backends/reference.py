@@ -15,7 +15,7 @@ from cellgate.equations import Cell, CellMasks, LSTMWeights, connect, input_part
 from .problem import Gates, Inputs, Problem, Result, join_state, split_state
 from .ragged import active_mask, padded_inputs, repacked_result
 
-__all__ = ["NAME", "reason_against", "run", "run_cell"]
+__all__ = ["NAME", "reason_against", "run", "run_cell", "run_direction"]
 
 NAME = "reference"
 
@@ -76,6 +76,27 @@ def run_cell(x: Tensor, h: Tensor, c: Tensor, weights: LSTMWeights) -> tuple[Ten
     """Compute one step of one cell: x (B, I), h and c (B, H) to the new h and c."""
     new = step_for(weights)(input_part(x, weights), h, c, weights)
     return new.h, new.c
+
+
+def run_direction(
+    problem: Problem,
+    inputs: Inputs,
+    masks: CellMasks | None,
+    weights: LSTMWeights,
+    x: Tensor,
+    h0: Tensor | None,
+    c0: Tensor | None,
+    backward: bool,
+) -> tuple[Tensor, Tensor, Tensor, tuple[Tensor, ...]]:
+    """Run one direction of one layer: x (T, B, I), h0 and c0 (B, size) to output, h_n, c_n and i, f, g, o, c, h."""
+    active = None
+    if inputs.lengths is not None:
+        active = active_mask(inputs.lengths, problem.steps, x.device)
+        x = torch.where(active.unsqueeze(-1), x, 0.0)
+    h0 = x.new_zeros(problem.batch, problem.output_sizes[0]) if h0 is None else h0
+    c0 = x.new_zeros(problem.batch, problem.memory_sizes[0]) if c0 is None else c0
+    cell, record = problem.cell, problem.gates
+    return _scan(x, h0, c0, weights, active, inputs.reset, cell=cell, masks=masks, backward=backward, record=record)
 
 
 def _initial(state, problem: Problem, sizes: tuple[int, ...], x: Tensor) -> tuple[Tensor, ...]:

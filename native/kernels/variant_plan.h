@@ -1,0 +1,126 @@
+// What the forward and the backward pass of any cell share: who has which rows, where the state of a row comes from, and
+// scratch memory.
+//
+// The members of a team share batch rows, sorted by falling length and dealt one by one, so that each has its part of
+// long and short sequences and those under way at a step come first. No member waits for another inside the recurrence.
+#pragma once
+
+#include "kernels/gemm.h"
+#include "kernels/variant_cell.h"
+#include "memory.h"
+#include "threads.h"
+
+CELLGATE_BEGIN
+// Bump allocation, twice: once without memory to learn the size, once with.
+struct Shelf {
+  char* base;
+  size_t used = 0;
+  explicit Shelf(void* block) : base(static_cast<char*>(block)) {}
+  template <class A>
+  A* take(int64_t count) {
+    used = (used + 63) / 64 * 64;
+    A* p = base ? reinterpret_cast<A*>(base + used) : nullptr;
+    used += static_cast<size_t>(count) * sizeof(A);
+    return p;
+  }
+};
+
+// A row of so many scalars, kept off powers of two, which would crowd few sets of a cache.
+template <class S>
+int64_t spaced(int64_t scalars) {
+  int64_t stride = round_up(scalars, 64 / static_cast<int64_t>(sizeof(S)));
+  if (stride * static_cast<int64_t>(sizeof(S)) % 512 == 0) stride += 64 / static_cast<int64_t>(sizeof(S));
+  return stride;
+}
+
+// Threads that are worth their waking: by multiply-adds, and by rows for a tile.
+inline int variant_members(int64_t batch, int64_t work, int threads) {
+  const int64_t by_work = 1 + work / 12'000'000, by_rows = larger<int64_t>(1, batch / 4);
+  return static_cast<int>(smaller<int64_t>(threads, smaller(by_work, by_rows)));
+}
+
+// The rows of a call.
+template <class S>
+struct VariantRows {
+  const VariantForward<S>* call;
+  int members;
+  int64_t* order;  // (B) batch rows by falling length
+  const S* zeros;  // as long as the longest state
+
+  void sort() {
+    if (call->lengths) return sort_by_length(call->lengths, call->batch, order);
+    for (int64_t b = 0; b < call->batch; ++b) order[b] = b;
+  }
+  int64_t length(int64_t b) const { return call->lengths ? call->lengths[b] : call->steps; }
+  int64_t count(int member) const { return (call->batch - member + members - 1) / members; }
+  int64_t place(int member, int64_t k) const { return member + k * members; }
+  int64_t row(int member, int64_t k) const { return order[place(member, k)]; }
+  // How many of all rows are under way at step t.
+  int64_t active(int64_t t) const {
+    int64_t low = 0, high = call->batch;
+    if (!call->lengths) return high;
+    while (low < high) {
+      const int64_t middle = (low + high) / 2;
+      if (length(order[middle]) > t)
+        low = middle + 1;
+      else
+        high = middle;
+    }
+    return low;
+  }
+  int64_t active(int member, int64_t t) const { return (active(t) - member + members - 1) / members; }
+
+  // The step in forward's order.
+  int64_t step(int64_t s) const { return call->backward_in_time ? call->steps - 1 - s : s; }
+  bool first(int64_t t, int64_t b) const { return call->backward_in_time ? t == length(b) - 1 : t == 0; }
+  int64_t before(int64_t t) const { return call->backward_in_time ? t + 1 : t - 1; }
+  // Whether the state does not pass into step t.
+  bool cut(int64_t t, int64_t b) const {
+    if (!call->reset) return false;
+    const int64_t edge = call->backward_in_time ? t + 1 : t;
+    return (!call->backward_in_time || edge < length(b)) && call->reset[edge * call->batch + b];
+  }
+  // h, r and c with which step t of a row begins. first_rec: r of the initial state, (B, R).
+  const S* h_before(int64_t t, int64_t b) const {
+    if (cut(t, b)) return zeros;
+    if (first(t, b)) return call->h0 ? call->h0 + b * call->projection_size : zeros;
+    return call->output.at(before(t), b);
+  }
+  const S* rec_before(int64_t t, int64_t b, const S* first_rec) const {
+    if (!call->rec) return h_before(t, b);
+    if (cut(t, b)) return zeros;
+    if (first(t, b)) return first_rec + b * call->recurrent_size;
+    return call->rec + (before(t) * call->batch + b) * call->recurrent_size;
+  }
+  const S* memory_before(int64_t t, int64_t b) const {
+    const int64_t size = call->form.memories() * call->hidden_size;
+    if (cut(t, b)) return zeros;
+    if (first(t, b)) return call->c0 ? call->c0 + b * size : zeros;
+    return call->memory + (before(t) * call->batch + b) * size;
+  }
+  // r of a row from its h and state.
+  void write_rec(const S* h, const S* memory, int64_t b, S* rec) const {
+    const int64_t P = call->projection_size, gates = call->recurrent_size - P;
+    const S* mask = call->locked ? call->locked + b * P : nullptr;
+    over_units<S>(P, [&](int64_t u, int64_t n) {
+      Vec<S> x = get<S>(h + u, n);
+      put<S>(mask ? x * get<S>(mask + u, n) : x, rec + u, n);
+    });
+    over_units<S>(gates,
+                  [&](int64_t u, int64_t n) { put<S>(get<S>(memory + call->hidden_size + u, n), rec + P + u, n); });
+  }
+  int64_t longest_state() const {
+    const VariantForward<S>& c = *call;
+    return larger(larger(c.recurrent_size, c.input_size), 5 * c.hidden_size) + 64;
+  }
+};
+
+template <class S>
+CELLGATE_INLINE void copy_scalars(const S* from, S* to, int64_t n) {
+  over_units<S>(n, [&](int64_t u, int64_t m) { put<S>(from ? get<S>(from + u, m) : Vec<S>::zero(), to + u, m); });
+}
+template <class S>
+const S* at_or_none(const Sequence<const S>& sequence, int64_t t, int64_t b) {
+  return sequence ? sequence.at(t, b) : nullptr;
+}
+CELLGATE_END

@@ -1,0 +1,349 @@
+"""Cells other than torch.nn.LSTM's on the native engine: one call for each layer and direction, one autograd node each.
+
+The kernels (``native/variant.h``) know one direction of one padded layer. What stands around it, such as packed data, a
+stack, dropout between layers and connections, is made of PyTorch's operations here.
+
+With ``memory="fast"`` gates, cell states and, with normalisation, both normalised products are kept for backward. With
+"lean" and "minimal" nothing is: backward runs the layer forward once more, so the memory of one layer is in use at a
+time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from cellgate.equations import CellMasks, Form, LSTMWeights, connect
+
+from . import reference
+from .problem import Gates, Inputs, Problem, Result, join_state, split_state
+from .ragged import padded_inputs, repacked_result
+
+__all__ = ["run"]
+
+_INPUT = {"gate": 0, "one": 1}
+_FORGET = {"gate": 0, "one": 1, "coupled": 2}
+_CANDIDATE = {"tanh": 0, "identity": 1, "wide": 2}
+_SQUASH = {"tanh": 0, "identity": 1, "half": 2}
+_NORM = {None: 0, "layer": 1, "rms": 2}
+
+
+def run(native: Any, problem: Problem, inputs: Inputs, threads: int) -> Result:
+    """Execute a stack of any cells.
+
+    Args:
+        native: The module ``cellgate._native``.
+        problem: float32 or float64 on the CPU.
+        inputs: Its tensors.
+        threads: At most so many threads, in backward too.
+
+    Returns:
+        The result, every part of it differentiable with respect to x, h0, c0 and all weights.
+    """
+    if problem.steps == 0 or problem.batch == 0:
+        return reference.run(problem, inputs)  # nothing to compute, but shapes and a graph
+    if problem.packed:
+        padded, padded_in = padded_inputs(problem, inputs)
+        assert padded_in.lengths is not None
+        return repacked_result(run(native, padded, padded_in, threads), padded_in.lengths)
+    x = inputs.x
+    h0 = None if inputs.h0 is None else split_state(inputs.h0, problem)
+    c0 = None if inputs.c0 is None else split_state(inputs.c0, problem)
+    h_n, c_n, gates = [], [], []
+    for layer, directions in enumerate(inputs.weights):
+        before = x
+        if layer > 0 and inputs.dropout_masks is not None:
+            x = x * inputs.dropout_masks[layer - 1]
+        sides = []
+        for d, weights in enumerate(directions):
+            call = _Call(
+                native,
+                problem,
+                replace(inputs, cell_masks=None),
+                CellMasks() if inputs.cell_masks is None else inputs.cell_masks[layer][d],
+                threads,
+                problem.hidden_sizes[layer],
+                d == 1,
+                weights,
+            )
+            state = (None, None) if h0 is None or c0 is None else (h0[layer][d], c0[layer][d])
+            sides.append(_Direction.apply(call, x, *state, *_recurrent(weights)))
+        outputs = [side[0] for side in sides]
+        x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
+        h_n.append(torch.stack([side[1] for side in sides]))
+        c_n.append(torch.stack([side[2] for side in sides]))
+        if problem.gates:
+            gates.append(_gates(sides, outputs, problem.hidden_sizes[layer]))
+        if layer > 0 and problem.connection is not None:
+            x = connect(before, x, None if inputs.highway is None else inputs.highway[layer - 1])
+    return Result(x, join_state(h_n, problem), join_state(c_n, problem), tuple(gates) if problem.gates else None)
+
+
+def _recurrent(weights: LSTMWeights) -> tuple[Tensor | None, ...]:
+    """Return the weights as the kernels take them: those of the gates of the step before beside those of h."""
+    if weights.w_gg is None:
+        return tuple(weights)
+    to_i, to_f, to_o = weights.w_gg.chunk(3)
+    all_four = torch.cat([to_i, to_f, torch.zeros_like(to_i), to_o])
+    return tuple(weights._replace(w_hh=torch.cat([weights.w_hh, all_four], dim=1), w_gg=None))
+
+
+def _gates(sides: Sequence[Any], outputs: Sequence[Tensor], hidden: int) -> Gates:
+    planes = torch.stack([side[3] for side in sides], dim=2).unflatten(-1, (-1, hidden))
+    i, f, g, o = planes[:, :, :, :4].unbind(3)
+    cells = torch.stack([side[4] for side in sides], dim=2)
+    return Gates(i, f, g, o, cells[..., :hidden], torch.stack(list(outputs), dim=2))
+
+
+@dataclass(slots=True)
+class _Call:
+    """One direction of one layer, beside its differentiable tensors."""
+
+    native: Any
+    problem: Problem
+    inputs: Inputs
+    masks: CellMasks
+    threads: int
+    hidden: int
+    backward: bool
+    weights: LSTMWeights
+
+    @property
+    def form(self) -> tuple[int, ...]:
+        cell = self.problem.cell
+        form: Form = cell.form
+        return (
+            _INPUT[form.input],
+            _FORGET[form.forget],
+            _INPUT[form.output],
+            _CANDIDATE[form.candidate],
+            _SQUASH[form.squash],
+            int(cell.hard),
+            _NORM[cell.norm],
+            int(cell.name == "slstm"),
+            int(form.memories == 4),
+        )
+
+
+@dataclass(slots=True)
+class _Kept:
+    """Memory that the forward pass fills: c of every step, r, gates, normalised products and their scales."""
+
+    memory: Tensor
+    rec: Tensor | None
+    gates: Tensor | None
+    normal_ih: Tensor | None
+    normal_hh: Tensor | None
+    scales: Tensor | None
+
+    def tensors(self) -> tuple[Tensor | None, ...]:
+        return self.memory, self.rec, self.gates, self.normal_ih, self.normal_hh, self.scales
+
+
+class _Direction(Function):
+    """One direction of one layer: (x, h0, c0, weights) to output, h_n, c_n and, for a trace, gates and memory."""
+
+    @staticmethod
+    def forward(ctx: Any, call: _Call, x: Tensor, h0: Tensor | None, c0: Tensor | None, *weights: Any) -> Any:
+        ctx.set_materialize_grads(False)
+        problem = call.problem
+        tensors = [None if t is None else t.contiguous() for t in (h0, c0, *weights)]
+        x = _plain(x)
+        kept = _keep(call, x, tensors, gates=problem.needs_grad or problem.gates)
+        output, h_n, c_n = _run_forward(call, x, tensors, kept)
+        ctx.call = call
+        ctx.needs = problem.needs_grad
+        fast = problem.memory == "fast" or problem.gates
+        ctx.save_for_backward(x, output, *tensors, *(kept.tensors() if fast else ()))
+        if not problem.gates:
+            return output, h_n, c_n
+        assert kept.gates is not None
+        return output, h_n, c_n, kept.gates, kept.memory
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor | None, dh_n: Any, dc_n: Any, *trace: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        call: _Call = ctx.call
+        x, output, *tensors = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return (None, *_recorded_backward(ctx, call, x, tensors, (dy, dh_n, dc_n, *trace)))
+        count = 2 + len(LSTMWeights._fields)
+        given, rest = tensors[:count], tensors[count:]
+        if rest:
+            kept = _Kept(*rest)
+        else:
+            kept = _keep(call, x, given, gates=True)
+            output, _, _ = _run_forward(call, x, given, kept)
+        return (None, *_run_backward(call, x, output, given, kept, ctx.needs_input_grad[1:], (dy, dh_n, dc_n, *trace)))
+
+
+def _keep(call: _Call, x: Tensor, tensors: Sequence[Tensor | None], *, gates: bool) -> _Kept:
+    problem, hidden = call.problem, call.hidden
+    steps, batch, cell = problem.steps, problem.batch, problem.cell
+    # Past a length nothing is written; a trace must show zeros there.
+    empty = x.new_zeros if problem.gates and problem.lengths else x.new_empty
+    planes = 5 if cell.name == "slstm" else 4
+    w_rec = tensors[3]
+    assert w_rec is not None
+    aside = call.masks.locked is not None or cell.memories == 4
+    normal = gates and cell.norm is not None
+    return _Kept(
+        empty(steps, batch, cell.memories * hidden),
+        empty(steps, batch, w_rec.shape[1]) if aside else None,
+        empty(steps, batch, planes * hidden) if gates else None,
+        empty(steps, batch, 4 * hidden) if normal else None,
+        empty(steps, batch, 4 * hidden) if normal else None,
+        empty(steps, batch, 2) if normal else None,
+    )
+
+
+def _arguments(
+    call: _Call, x: Tensor, tensors: Sequence[Tensor | None], kept: _Kept, outs: Sequence[Tensor]
+) -> tuple[tuple[Any, ...], list[Any]]:
+    """Return what both passes are called with, and the tensors whose addresses are in it."""
+    problem = call.problem
+    h0, c0, *rest = tensors
+    w = _weights(rest)
+    assert w.w_hh is not None
+    output, h_n, c_n = outs
+    sizes = (
+        problem.steps,
+        problem.batch,
+        x.shape[-1],
+        call.hidden,
+        output.shape[-1],
+        w.w_hh.shape[1],
+        int(call.backward),
+        call.threads,
+    )
+    lengths, reset = (None if t is None else t.contiguous() for t in (call.inputs.lengths, call.inputs.reset))
+    masks = [None if m is None else _plain(m) for m in call.masks[1:]]
+    locked = None if call.masks.locked is None else call.masks.locked.contiguous()
+    strides = [n for t in (x, *masks, output) for n in ((0, 0) if t is None else t.stride()[:2])]
+    ordered = [
+        *(lengths, reset, x, w.w_ih, w.w_hh, w.b_ih, w.b_hh, w.w_hr, w.peephole),
+        *(w.gain_ih, w.shift_ih, w.gain_hh, w.shift_hh, w.gain_c, w.shift_c),
+        *(h0, c0, locked, *masks, h_n, c_n, output),
+        *kept.tensors(),
+    ]
+    clip = problem.cell.clip or 0.0
+    is_double = x.dtype == torch.float64
+    return (is_double, sizes, call.form, clip, tuple(strides), _addresses(ordered)), ordered
+
+
+def _run_forward(call: _Call, x: Tensor, tensors: Sequence[Tensor | None], kept: _Kept) -> tuple[Tensor, ...]:
+    problem, w = call.problem, _weights(tensors[2:])
+    out = call.hidden if w.w_hr is None else w.w_hr.shape[0]
+    outs = (
+        x.new_empty(problem.steps, problem.batch, out),
+        x.new_empty(problem.batch, out),
+        x.new_empty(problem.batch, problem.cell.memories * call.hidden),
+    )
+    arguments, _alive = _arguments(call, x, tensors, kept, outs)
+    call.native.variant_forward(*arguments)
+    return outs
+
+
+def _run_backward(
+    call: _Call,
+    x: Tensor,
+    output: Tensor,
+    tensors: Sequence[Tensor | None],
+    kept: _Kept,
+    needs: Sequence[bool],
+    grads: Sequence[Tensor | None],
+) -> list[Tensor | None]:
+    """Return the gradients of x, h0, c0 and the weights, in the order of ``LSTMWeights``."""
+    problem, hidden = call.problem, call.hidden
+    h0, c0, *rest = tensors
+    w = _weights(rest)
+    dy, dh_n, dc_n, *trace = grads
+    dgates, dmemory = trace if trace else (None, None)
+    dcell = None if dmemory is None else dmemory[..., :hidden].contiguous()
+    dy = None if dy is None else _plain(dy)
+    dh_n, dc_n, dgates = (None if g is None else g.contiguous() for g in (dh_n, dc_n, dgates))
+    dx = x.new_empty(problem.steps, problem.batch, x.shape[-1]) if needs[0] else None
+
+    def like(t: Tensor | None, *, wanted: bool = True) -> Tensor | None:
+        return None if t is None or not wanted else torch.empty_like(t)
+
+    need = dict(zip(LSTMWeights._fields, needs[3:], strict=True))
+    d = {name: like(getattr(w, name), wanted=need[name]) for name in LSTMWeights._fields}
+    with_norm = problem.cell.norm is not None
+    db = x.new_empty(4 * hidden) if w.b_ih is not None or with_norm else None
+    # Shifts of both products have the gradient of the bias.
+    for name in ("b_ih", "b_hh", "shift_ih", "shift_hh"):
+        d[name] = db if getattr(w, name) is not None else None
+    dh0, dc0 = like(h0, wanted=needs[1]), like(c0, wanted=needs[2])
+    outs = (output, x.new_empty(0), x.new_empty(0))
+    arguments, _alive = _arguments(call, x, tensors, kept, outs)
+    strides = (*((0, 0) if dy is None else dy.stride()[:2]), *((0, 0) if dx is None else dx.stride()[:2]))
+    named = ("w_hr", "peephole", "gain_ih", "gain_hh", "gain_c", "shift_c")
+    ordered = [dy, dh_n, dc_n, dgates, dcell, dx, d["w_ih"], d["w_hh"], db, *(d[name] for name in named), dh0, dc0]
+    call.native.variant_backward(*arguments, strides, _addresses(ordered))
+    return [dx, dh0, dc0, *(d[name] if need[name] else None for name in LSTMWeights._fields)]
+
+
+def _recorded_backward(ctx: Any, call: _Call, x: Tensor, tensors: Sequence[Any], grads: Sequence[Any]) -> list[Any]:
+    """Gradients as differentiable functions of inputs and incoming gradients, by way of the reference."""
+    count = 2 + len(LSTMWeights._fields)
+    leaves = [None if t is None else t.view_as(t) for t in (x, *tensors[:count])]
+    x_in, h0, c0, *rest = leaves
+    weights = _weights(rest)
+    if call.weights.w_gg is not None:
+        # The kernels' weights hold those of the gates beside those of h.
+        out = weights.w_hh.shape[1] - 3 * call.hidden
+        to_i, to_f, _, to_o = weights.w_hh[:, out:].chunk(4)
+        weights = weights._replace(w_hh=weights.w_hh[:, :out], w_gg=torch.cat([to_i, to_f, to_o]))
+    problem = call.problem
+    one = replace(
+        problem,
+        input_size=x.shape[-1],
+        hidden_sizes=(call.hidden,),
+        proj_sizes=(0 if weights.w_hr is None else weights.w_hr.shape[0],),
+        directions=1,
+        connection=None,
+        dropout=0.0,
+    )
+    assert x_in is not None
+    ran = reference.run_direction(one, call.inputs, call.masks, weights, x_in, h0, c0, call.backward)
+    output, h_n, c_n, parts = ran
+    outputs: list[Tensor] = [output, h_n, c_n]
+    if problem.gates:
+        planes = list(parts[:4]) + ([parts[1] * 0] if problem.cell.name == "slstm" else [])
+        memory = torch.cat([parts[4]] + [parts[4] * 0] * (problem.cell.memories - 1), -1)
+        outputs += [torch.cat(planes, -1), memory]
+    pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None and o.requires_grad]
+    needs = ctx.needs_input_grad[1:]
+    wanted = [leaf for leaf, need in zip(leaves, needs, strict=True) if need and leaf is not None]
+    found = iter(
+        torch.autograd.grad(
+            [o for o, _ in pairs],
+            wanted,
+            [g for _, g in pairs],
+            create_graph=True,
+            allow_unused=True,
+            materialize_grads=True,
+        )
+        if pairs and wanted
+        else [None] * len(wanted)
+    )
+    return [next(found) if need and leaf is not None else None for leaf, need in zip(leaves, needs, strict=True)]
+
+
+def _weights(tensors: Sequence[Any]) -> LSTMWeights:
+    return LSTMWeights(*tensors)
+
+
+def _plain(t: Tensor) -> Tensor:
+    """Return the tensor with its last dimension contiguous."""
+    t = t.resolve_neg()
+    return t if t.stride(-1) == 1 or t.shape[-1] <= 1 else t.contiguous()
+
+
+def _addresses(tensors: Sequence[Tensor | None]) -> tuple[int, ...]:
+    return tuple(0 if t is None else t.data_ptr() for t in tensors)
