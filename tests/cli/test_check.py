@@ -21,7 +21,7 @@ def test_a_good_table(capsys):
         "data     airline: 1 series, 144 steps, monthly, 1949-01-01 to 1960-12-01",
         "columns  time = Month, value = #Passengers",
         "season   12 steps",
-        "usable   yes",
+        "usable   yes: cellgate train airline --out model",
     ]
 
 

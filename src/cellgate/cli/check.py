@@ -1,62 +1,43 @@
-"""`cellgate check`: what a table would be taken for, and what looks odd, without training."""
+"""`cellgate check`: what data would be taken for, and what looks odd, without training; a file a kind of data."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import importlib
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
 
-import typer
+from cellgate.cli.train import named_task
+from cellgate.errors import InputError
 
-from cellgate.cli.columns import Data, Freq, Future, Id, Past, Season, Static, Target, Time, TimeFormat, Wide, names
-from cellgate.cli.console import say_json, say_pairs
-from cellgate.data import Roles, read_panel
-from cellgate.data.findings import findings
-from cellgate.data.panel import show_time
+# task -> the file that checks data for it
+_FILES = {
+    "forecast": "check_forecast",
+    "classify": "check_sequences",
+    "regress": "check_sequences",
+    "tag": "check_sequences",
+    "generate": "check_text",
+}
+# What a file's name gives away, where no --task is given. A table is tried as series first.
+_SUFFIXES = {
+    ".npy": "classify", ".npz": "classify",
+    ".conll": "tag", ".conllu": "tag", ".iob": "tag", ".iob2": "tag", ".bio": "tag",
+    ".md": "generate", ".text": "generate",
+}  # fmt: skip
 
 
-def command(
-    data: Data,
-    time: Time = None,
-    target: Target = None,
-    id: Id = None,
-    wide: Wide = False,
-    freq: Freq = None,
-    season: Season = None,
-    time_format: TimeFormat = None,
-    past: Past = None,
-    future: Future = None,
-    static: Static = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
-) -> None:
-    """Read a table as `cellgate train` would, and say what it was taken for and what looks odd in it.
+def choose(arguments: Sequence[str]) -> Callable[..., Any]:
+    """The command for the task that --task names, or that the file's name suggests.
 
-    Exit code 0: it can be trained on. Exit code 2: it cannot, and the message names the line and the remedy.
-
-    [bold]cellgate check sales.csv[/bold]
+    Raises:
+        InputError: for a task that is none.
     """
-    beside = names(past), names(future), names(static)
-    panel = read_panel(data, Roles(time, target, id, wide, freq, season, time_format, *beside))
-    odd = findings(panel)
-    if as_json:
-        series = [
-            {
-                "id": name,
-                "start": show_time(panel.starts[k]),
-                "end": show_time(panel.times(k)[-1]),
-                "steps": len(values),
-                "missing": int((values != values).sum()),
-            }
-            for k, (name, values) in enumerate(zip(panel.ids, panel.values, strict=True))
-        ]
-        say_json(
-            {
-                "source": panel.source,
-                "columns": {"time": panel.roles.time, "target": panel.roles.target, "id": panel.roles.id},
-                "frequency": str(panel.frequency),
-                "season": panel.season,
-                "notes": list(panel.notes),
-                "odd": odd,
-                "series": series,
-            }
-        )
-    else:
-        say_pairs([*panel.summary(), *(("odd", line) for line in odd), ("usable", "yes")])
+    task = named_task(arguments)
+    if task is None:
+        task = next((_SUFFIXES[s] for word in arguments if (s := Path(word).suffix.lower()) in _SUFFIXES), "forecast")
+    if task not in _FILES:
+        near = get_close_matches(task, _FILES, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise InputError(f"--task: expected one of {', '.join(_FILES)}, got {task!r}{hint}")
+    return importlib.import_module(f"cellgate.cli.{_FILES[task]}").command

@@ -1,10 +1,15 @@
-"""What a person should know about series before training on them."""
+"""What a person should know about data before training on them."""
 
 from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 
 from cellgate.data.panel import Panel
+from cellgate.data.sequences import SequenceSet
+from cellgate.data.text import Text
 
 _NAMED = 3
 
@@ -51,3 +56,92 @@ def _far(values: np.ndarray) -> bool:
     known = values[np.isfinite(values)]
     low, middle, high = np.quantile(known, [0.25, 0.5, 0.75])
     return bool(high > low and np.abs(known - middle).max() > 10 * (high - low))
+
+
+# ---------------------------------------------------------------- sequences with labels
+
+
+def sequence_findings(made: SequenceSet) -> list[str]:
+    """Peculiarities of labelled sequences that may be mistakes, one line each.
+
+    Empty and very uneven sequences, features that never change or are mostly missing, classes of few, a class of nearly
+    all, sequences that are there twice.
+    """
+    lines = []
+    empty = int((made.lengths == 0).sum())
+    if empty:
+        lines.append(f"{empty:,} of {len(made):,} sequences have no step")
+    longest, middle = int(made.lengths.max()), int(np.median(made.lengths))
+    if longest > 20 * max(middle, 1):
+        lines.append(f"the longest sequence has {longest:,} steps, the middle one {middle:,}")
+    known = np.isfinite(made.numbers)
+    for j, name in enumerate(made.number_names):
+        values = made.numbers[known[:, j], j]
+        if not len(values):
+            lines.append(f"{name} has no value at all")
+        elif values.min() == values.max():
+            lines.append(f"{name} is {values[0]:g} throughout: nothing can be learnt from it")
+        elif known[:, j].mean() < 0.9:
+            lines.append(f"{name} is missing in {1 - known[:, j].mean():.0%} of the steps")
+    if made.labels is not None and np.asarray(made.labels).dtype.kind != "f":
+        lines += _label_findings(np.asarray(made.labels).astype(str))
+    twice = _repeated(made)
+    if twice:
+        lines.append(f"{twice:,} sequences are there more than once: they may stand on both sides of a held-out split")
+    return lines
+
+
+def _label_findings(labels: np.ndarray) -> list[str]:
+    names, counts = np.unique(labels, return_counts=True)
+    lines = []
+    if len(names) == 1:
+        lines.append(f"all labels are {str(names[0])!r}: there is nothing to tell apart")
+    elif counts.max() > 0.9 * counts.sum():
+        share, most = counts.max() / counts.sum(), str(names[np.argmax(counts)])
+        lines.append(
+            f"{share:.0%} of the labels are {most!r}: accuracy says little"
+        )
+    few = names[counts < 5].tolist()
+    if few and len(names) > 1:
+        some = ", ".join(few[:_NAMED]) + (", ..." if len(few) > _NAMED else "")
+        lines.append(f"{len(few)} of {len(names)} classes have fewer than 5 examples ({some})")
+    lowered = {}
+    for name in names.tolist():
+        lowered.setdefault(name.strip().lower(), []).append(name)
+    alike = [group for group in lowered.values() if len(group) > 1]
+    if alike:
+        lines.append(f"{' and '.join(map(repr, alike[0]))} differ in case or spaces only: one class, or two?")
+    return lines
+
+
+def _repeated(made: SequenceSet) -> int:
+    """How many sequences are equal to an earlier one in every number and word."""
+    seen: set[bytes] = set()
+    count = 0
+    for begin, length in zip(made.offsets.tolist(), made.lengths.tolist(), strict=True):
+        part = slice(begin, begin + length)
+        key = made.numbers[part].tobytes() + repr([values[part].tolist() for values in made.texts.values()]).encode()
+        count += key in seen and length > 1
+        seen.add(key)
+    return count
+
+
+# ---------------------------------------------------------------- texts
+
+
+def text_findings(text: Text, tokens: Sequence[str], units: str) -> list[str]:
+    """Peculiarities of a text that may be mistakes, one line each."""
+    lines = []
+    if len(tokens) < 10_000:
+        lines.append(f"{len(tokens):,} {units} are few: a language model of them learns little but to repeat")
+    lost = text.text.count("\ufffd")
+    if lost:
+        lines.append(f"{lost:,} characters could not be read and stand as \ufffd: was the text saved as UTF-8?")
+    counts = Counter(tokens)
+    once = sum(count == 1 for count in counts.values())
+    if units == "characters" and once > 0.3 * len(counts):
+        lines.append(f"{once:,} of {len(counts):,} different characters occur once: is it all one language?")
+    longest = max((len(line) for line in text.text.split("\n")), default=0)
+    if longest > 10_000:
+        lines.append(f"the longest line has {longest:,} characters: is it plain text?")
+    return lines

@@ -1,0 +1,91 @@
+"""`cellgate check` on sequences with a label each, or with a tag for every step."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cellgate.cli import sequence_options as sequences
+from cellgate.cli.check_options import AsJson, Task
+from cellgate.cli.console import say_json, say_pairs
+from cellgate.data.errors import DataError
+from cellgate.data.findings import sequence_findings
+from cellgate.data.sequences import SequenceRoles, SequenceSet, read_sequences
+
+_SHOWN = 6
+
+
+def command(
+    data: sequences.Data,
+    task: Task = None,
+    id: sequences.Id = None,
+    time: sequences.Time = None,
+    target: sequences.Target = None,
+    features: sequences.Features = None,
+    wide: sequences.Wide = False,
+    steps: sequences.Steps = None,
+    as_json: AsJson = False,
+) -> None:
+    """Read sequences as `cellgate train --task classify`, `regress` or `tag` would, and say what looks odd in them.
+
+    Exit code 0: they can be trained on. Exit code 2: they cannot, and the message names the place and the remedy.
+
+    [bold]cellgate check gestures.csv --task classify[/bold]
+    """
+    made = read(data, id, time, target, sequences.split_names(features), wide, steps)
+    if made.labels is None:
+        raise DataError(f"{made.source}: expected a column of labels, found none; name it with --target")
+    report(made, data, task, as_json)
+
+
+def read(
+    data: str,
+    id: str | None,
+    time: str | None,
+    target: str | None,
+    features: tuple[str, ...],
+    wide: bool,
+    steps: int | None,
+) -> SequenceSet:
+    """Read sequences as the estimators do."""
+    roles = SequenceRoles(id=id, time=time, target=target, features=features, wide=wide, steps=steps)
+    return read_sequences(data, roles=roles)
+
+
+def report(made: SequenceSet, data: str, task: str | None, as_json: bool) -> None:
+    """Say what the sequences are."""
+    labels = np.asarray(made.labels)
+    numeric = labels.dtype.kind == "f"
+    task = task or ("tag" if made.per_step else "regress" if numeric else "classify")
+    odd = sequence_findings(made)
+    found, counts = np.unique(labels.astype(str) if not numeric else labels, return_counts=True)
+    if not as_json:
+        if numeric:
+            told = f"numbers from {np.nanmin(labels):g} to {np.nanmax(labels):g}"
+        else:
+            order = np.argsort(-counts, kind="stable")[:_SHOWN]
+            shown = ", ".join(f"{found[k]} ({counts[k]:,})" for k in order)
+            told = f"{len(found)} different: {shown}{', ...' if len(found) > _SHOWN else ''}"
+        usable = f"yes: cellgate train {data} --task {task} --out model"
+        pairs = [("labels", ("one a step, " if made.per_step else "") + told), *(("odd", line) for line in odd)]
+        say_pairs([*made.summary(), *pairs, ("usable", usable)])
+        return
+    say_json(
+        {
+            "source": made.source,
+            "task": task,
+            "columns": {"id": made.roles.id, "time": made.roles.time, "target": made.roles.target},
+            "features": [*made.number_names, *made.texts],
+            "sequences": len(made),
+            "steps": {
+                "all": int(made.lengths.sum()),
+                "least": int(made.lengths.min()),
+                "most": int(made.lengths.max()),
+            },
+            "missing": int(np.isnan(made.numbers).sum()),
+            "labels": {"least": float(np.nanmin(labels)), "most": float(np.nanmax(labels))}
+            if numeric
+            else {str(name): int(count) for name, count in zip(found, counts, strict=True)},
+            "notes": list(made.notes),
+            "odd": odd,
+        }
+    )

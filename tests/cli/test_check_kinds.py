@@ -1,0 +1,96 @@
+"""`cellgate check` on other data than series: labelled sequences, arrays, texts; told by the data or by --task."""
+
+import json
+
+import numpy as np
+import pytest
+
+from cellgate.cli import app as cli
+
+
+def call(capsys, *arguments):
+    with pytest.raises(SystemExit) as left:
+        cli.main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return left.value.code or 0, out, err
+
+
+@pytest.fixture
+def gestures(tmp_path):
+    lines = ["case,step,x,still,label"]
+    for case in range(30):
+        lines += [f"{case},{step},{np.sin(case + step):.3f},1,{'ABa'[case % 3]}" for step in range(5 + case % 3)]
+    (tmp_path / "g.csv").write_text("\n".join(lines))
+    return tmp_path / "g.csv"
+
+
+def test_a_table_of_labelled_sequences_is_known_for_one(capsys, gestures):
+    for more in ((), ("--task", "classify")):
+        code, out, err = call(capsys, "check", gestures, *more)
+        assert (code, err) == (0, "")
+        assert out.splitlines() == [
+            "data     g.csv: 30 sequences of 5 to 7 steps",
+            "reads    x, still",
+            "columns  id = case, time = step, label = label",
+            "labels   3 different: A (10), B (10), a (10)",
+            "odd      still is 1 throughout: nothing can be learnt from it",
+            "         'A' and 'a' differ in case or spaces only: one class, or two?",
+            f"usable   yes: cellgate train {gestures} --task classify --out model",
+        ]
+
+
+def test_arrays(capsys, tmp_path):
+    x = np.random.default_rng(0).normal(size=(40, 6, 2))
+    x[7] = x[3]
+    x[:, :, 1][x[:, :, 0] > 0] = np.nan
+    np.savez(tmp_path / "a.npz", X=x, y=np.array(["yes"] * 38 + ["no"] * 2))
+    told = json.loads(call(capsys, "check", tmp_path / "a.npz", "--json")[1])
+    assert (told["task"], told["sequences"], told["features"]) == ("classify", 40, ["x0", "x1"])
+    assert told["labels"] == {"no": 2, "yes": 38}
+    odd = "\n".join(told["odd"])
+    assert "x1 is missing in" in odd
+    assert "95% of the labels are 'yes': accuracy says little" in odd
+    assert "1 of 2 classes have fewer than 5 examples (no)" in odd
+    assert "1 sequences are there more than once" in odd
+
+
+def test_numbers_as_labels_are_for_regression(capsys, tmp_path):
+    np.savez(tmp_path / "a.npz", X=np.arange(60.0).reshape(10, 6), y=np.linspace(0, 1, 10))
+    out = call(capsys, "check", tmp_path / "a.npz")[1]
+    assert "labels  numbers from 0 to 1" in out
+    assert "--task regress --out model" in out
+
+
+def test_a_text(capsys, tmp_path):
+    (tmp_path / "t.txt").write_text("To be, or not to be.\n" * 40 + "x" * 12_000)
+    code, out, _ = call(capsys, "check", tmp_path / "t.txt")
+    assert code == 0
+    assert "data    t.txt: 12,840 characters, 41 lines" in out
+    assert "reads   12,840 characters, 12 different" in out
+    assert "odd     the longest line has 12,000 characters: is it plain text?" in out
+    told = json.loads(call(capsys, "check", tmp_path / "t.txt", "--task", "generate", "--units", "words", "--json")[1])
+    assert (told["units"], told["task"]) == ("words", "generate")
+    assert told["tokens"] == 9 * 40 + 1
+    assert "361 words are few" in told["odd"][0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("g.csv", "--task", "clasify"),
+            "expected one of forecast, classify, regress, tag, generate, got 'clasify'",
+        ),
+        (("g.csv", "--task", "forecast"), "expected one column of numbers to predict, found 3"),
+        (("g.csv", "--task", "classify", "--target", "moon"), "expected a column of labels"),
+        (("none.npz",), "expected a file, found none"),
+        (("none.txt",), "none.txt: expected a file, found none"),
+        (("none.txt", "--task", "generate"), "none.txt: expected a text file, found none"),
+    ],
+)
+def test_what_is_not_usable(capsys, gestures, monkeypatch, arguments, message):
+    monkeypatch.chdir(gestures.parent)
+    code, out, err = call(capsys, "check", *arguments)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
