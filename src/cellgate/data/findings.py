@@ -98,9 +98,7 @@ def _label_findings(labels: np.ndarray) -> list[str]:
         lines.append(f"all labels are {str(names[0])!r}: there is nothing to tell apart")
     elif counts.max() > 0.9 * counts.sum():
         share, most = counts.max() / counts.sum(), str(names[np.argmax(counts)])
-        lines.append(
-            f"{share:.0%} of the labels are {most!r}: accuracy says little"
-        )
+        lines.append(f"{share:.0%} of the labels are {most!r}: accuracy says little")
     few = names[counts < 5].tolist()
     if few and len(names) > 1:
         some = ", ".join(few[:_NAMED]) + (", ..." if len(few) > _NAMED else "")
