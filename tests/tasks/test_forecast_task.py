@@ -1,23 +1,19 @@
 """The forecasting task: an untrained network is the baseline, nothing looks ahead, and losses are what they say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from cellgate.data import read_panel
-from cellgate.nn import SequenceModel
 from cellgate.tasks.baselines import seasonal_naive
-from cellgate.tasks.forecast import (
-    ForecastObjective,
-    ForecastTask,
-    ask,
-    fit_scales,
-    forecast,
-    pinball,
-    prepare,
-    wants_log,
-)
+from cellgate.tasks.forecast import ForecastObjective, ask, forecast, forecast_at, known_ahead, pinball, reading_start
+from cellgate.tasks.forecast_data import Units, fit_units, prepare, simple_lags, simple_values, wants_log
+from cellgate.tasks.forecast_network import ForecastNetwork
+from cellgate.tasks.forecast_task import ForecastTask
 from cellgate.tasks.intervals import level_bounds, widening
+from cellgate.tasks.seasons import long_season
 
 
 def make_task(**changes):
@@ -32,12 +28,14 @@ def make_panel(rows=60, series=3, seed=0, missing=()):
     return read_panel(values)
 
 
-def make_model(task, features, zero=False):
+def make_model(task, data, zero=False):
     torch.manual_seed(1)
-    model = SequenceModel(features, 7, 1, task.horizon * len(task.quantiles), "all", device="cpu").eval()
-    if zero:
-        torch.nn.init.zeros_(model.readout.weight)
-        torch.nn.init.zeros_(model.readout.bias)
+    one = torch.zeros(1, dtype=torch.long)
+    ahead, simple = known_ahead(data, task, one, one[:, None])
+    sizes = task.horizon, len(task.quantiles), ahead.shape[-1], simple.shape[-1]
+    model = ForecastNetwork(data.features.shape[1], 7, 1, *sizes).eval()
+    if not zero:
+        torch.nn.init.normal_(model.readout.weight)
     return model
 
 
@@ -45,8 +43,8 @@ def make_model(task, features, zero=False):
 @pytest.mark.parametrize("log", [False, True])
 def test_a_network_that_answers_zero_is_the_seasonal_naive_forecast(season, log):
     panel, task = make_panel(missing=[(58, 0), (59, 1), (20, 2)]), make_task(season=season, log=log, horizon=11)
-    data = prepare(panel, task, fit_scales(panel, task))
-    answers = forecast(make_model(task, data.features.shape[1], zero=True), data, task)
+    data = prepare(panel, task, fit_units(panel, task))
+    answers = forecast(make_model(task, data, zero=True), data, task)
     for k, values in enumerate(panel.values):
         for q in range(3):
             np.testing.assert_allclose(answers[k, :, q], seasonal_naive(values, season, 11), rtol=1e-12)
@@ -54,22 +52,22 @@ def test_a_network_that_answers_zero_is_the_seasonal_naive_forecast(season, log)
 
 def test_nothing_looks_ahead():
     panel, task = make_panel(), make_task()
-    scales = fit_scales(panel, task, np.full(3, 40))
-    data = prepare(panel, task, scales)
-    model = make_model(task, data.features.shape[1])
+    units = fit_units(panel, task, np.full(3, 40))
+    data = prepare(panel, task, units)
+    model = make_model(task, data)
     series, starts = torch.arange(3), torch.zeros(3, dtype=torch.long)
     origins = torch.tensor([[10, 25, 39]] * 3)
     before = ask(model, data, task, series, starts, origins)
     for values in panel.values:
         values[40:] = 1e3
-    after = prepare(panel, task, fit_scales(panel, task, np.full(3, 40)))
+    after = prepare(panel, task, fit_units(panel, task, np.full(3, 40)))
     assert torch.equal(before, ask(model, after, task, series, starts, origins))
     assert not torch.equal(data.features, after.features)
 
 
 def test_the_targets_are_what_came_minus_the_baseline():
     panel, task = make_panel(missing=[(33, 1)]), make_task()
-    data = prepare(panel, task, fit_scales(panel, task))
+    data = prepare(panel, task, fit_units(panel, task))
     objective = ForecastObjective(data, task, np.full(3, 40), np.full(3, 60))
     origins = torch.tensor([[2, 3, 30, 38, 39]] * 3)
     targets, counted = objective.targets(torch.arange(3), origins, 0, objective.train_end)
@@ -88,9 +86,9 @@ def test_the_targets_are_what_came_minus_the_baseline():
 def test_the_loss_of_an_untrained_network_is_the_scaled_error_of_the_baseline():
     """With the median alone and answers of zero, twice the loss is the mean scaled absolute error itself."""
     panel, task = make_panel(series=1), make_task(quantiles=(0.5,))
-    data = prepare(panel, task, fit_scales(panel, task))
+    data = prepare(panel, task, fit_units(panel, task))
     objective = ForecastObjective(data, task, np.array([40]), np.array([60]))
-    model = make_model(task, data.features.shape[1], zero=True)
+    model = make_model(task, data, zero=True)
     values, scale = panel.values[0], data.scales[0]
     errors = [
         abs(values[origin + 1 + h] - seasonal_naive(values[: origin + 1], 4, 5)[h]) / scale
@@ -108,9 +106,9 @@ def test_training_loss_never_sees_the_validation_part():
     for later in (0.0, 1e6):
         for values in panel.values:
             values[40:] += later
-        data = prepare(panel, task, fit_scales(panel, task, ends))
+        data = prepare(panel, task, fit_units(panel, task, ends))
         objective = ForecastObjective(data, task, ends, np.full(3, 60))
-        model = model or make_model(task, data.features.shape[1])
+        model = model or make_model(task, data)
         generator = torch.Generator().manual_seed(3)
         losses.append(objective.loss(model, torch.arange(objective.examples), generator))
     assert torch.equal(*losses)
@@ -126,11 +124,11 @@ def test_pinball_by_hand():
 def test_long_series_are_cut_into_windows_and_short_ones_are_taken_whole():
     task = make_task(context=40)
     panel = make_panel(rows=300, series=2)
-    data = prepare(panel, task, fit_scales(panel, task))
+    data = prepare(panel, task, fit_units(panel, task))
     objective = ForecastObjective(data, task, np.array([290, 12]), np.array([300, 12]))
     assert objective.width == 40
     assert objective.examples == 14 + 1
-    model = make_model(task, data.features.shape[1])
+    model = make_model(task, data)
     loss = objective.loss(model, torch.arange(objective.examples), torch.Generator().manual_seed(0))
     assert torch.isfinite(loss)
 
@@ -149,9 +147,9 @@ def test_widening_makes_an_interval_cover_its_share_of_what_validation_saw():
     rng = np.random.default_rng(4)
     panel = read_panel(rng.normal(size=(400, 60)).cumsum(0))
     task = make_task(season=1, horizon=6, quantiles=(0.05, 0.5, 0.95))
-    data = prepare(panel, task, np.ones(60))
+    data = prepare(panel, task, Units(np.ones(60), np.ones(60, dtype=np.int64)))
     objective = ForecastObjective(data, task, np.full(60, 100), np.full(60, 400))
-    model = make_model(task, data.features.shape[1], zero=True)
+    model = make_model(task, data, zero=True)
     added = widening([model], [objective], 90)
     # A step borrows its neighbours' scores, so the ends lean towards the middle.
     np.testing.assert_allclose(added[1:-1], 1.645 * np.sqrt(np.arange(2, 6)), rtol=0.1)
@@ -165,13 +163,105 @@ def test_widening_makes_an_interval_cover_its_share_of_what_validation_saw():
 
 def test_widening_narrows_what_is_too_wide():
     panel, task = make_panel(series=8, rows=200), make_task(season=1, quantiles=(0.05, 0.5, 0.95))
-    data = prepare(panel, task, np.full(8, 1e3))  # every error is tiny in this unit
+    data = prepare(panel, task, Units(np.full(8, 1e3), np.ones(8, dtype=np.int64)))  # every error is tiny in this unit
     objective = ForecastObjective(data, task, np.full(8, 100), np.full(8, 200))
-    model = make_model(task, data.features.shape[1], zero=True)
-    model.readout.bias.data = torch.tensor([-1.0, 0.0, 1.0]).repeat(5)
+    model = make_model(task, data, zero=True)
+    model.readout.bias.data[:15] = torch.tensor([-1.0, 0.0, 1.0]).repeat(5)
     np.testing.assert_allclose(widening([model], [objective], 90), -1, atol=0.05)
 
 
 def test_level_bounds():
     assert level_bounds(90) == (0.05, 0.95)
     assert level_bounds(99.5) == (0.0025, 0.9975)
+
+
+# ---------------------------------------------------------------- two seasons, simple forecasts, many origins
+
+
+def weekly(days=60, seed=0, noise=0.05):
+    """Hourly values that repeat every week and hardly every day."""
+    rng = np.random.default_rng(seed)
+    week = rng.normal(size=168).cumsum()
+    return np.tile(week - week.mean(), -(-days // 7))[: 24 * days] + noise * rng.normal(size=24 * days)
+
+
+def test_a_longer_season_is_used_where_the_history_shows_it():
+    shown = read_panel(np.stack([weekly(), weekly(seed=1), np.tile(np.sin(np.arange(24) / 4), 60)], axis=1), None)
+    shown = replace(shown, season=24)
+    assert long_season(shown, 24, 48) == 168
+    task = make_task(season=24, long_season=168, horizon=48, context=200)
+    assert fit_units(shown, task).lags.tolist()[:2] == [168, 168]
+    assert long_season(replace(shown, values=shown.values[2:], ids=shown.ids[2:]), 24, 48) == 1
+    assert long_season(shown.until([400] * 3), 24, 48) == 1  # too short to tell
+
+
+def test_a_zero_answer_repeats_each_series_own_season():
+    panel = replace(read_panel(np.stack([weekly(), np.tile(np.sin(np.arange(24) / 4), 60)], axis=1)), season=24)
+    task = make_task(season=24, long_season=168, horizon=200, context=300)
+    data = prepare(panel, task, Units(np.ones(2), np.array([168, 24])))
+    made = forecast(make_model(task, data, zero=True), data, task)
+    for k, lag in enumerate((168, 24)):
+        np.testing.assert_allclose(made[k, :, 1], seasonal_naive(panel.values[k], lag, 200), rtol=1e-12, atol=1e-12)
+
+
+def test_simple_forecasts_are_what_they_are_called():
+    """Each is rebuilt here step by step from the values up to the origin."""
+    task = make_task(season=3, long_season=6, horizon=8, context=40)
+    values = np.random.default_rng(3).normal(size=50)
+    panel = replace(read_panel(values), season=3)
+    data = prepare(panel, task, Units(np.ones(1), np.array([3])))
+    origin = 45
+    _, simple = known_ahead(data, task, torch.tensor([0]), torch.tensor([[origin]]))
+    naive = seasonal_naive(values[: origin + 1], 3, 8)
+
+    def mean_of(lag, count):
+        return np.array(
+            [np.mean([values[origin + 1 + h - lag * (1 + h // lag) - lag * k] for k in range(count)]) for h in range(8)]
+        )
+
+    expected = [
+        naive,
+        mean_of(3, 4),
+        mean_of(6, 1),
+        mean_of(6, 4),
+        mean_of(3, 7),
+        np.full(8, values[origin - 2 : origin + 1].mean()),
+    ]
+    assert len(simple_lags(task)) == simple_values(values, task).shape[1] == len(expected)
+    np.testing.assert_allclose(simple[0, 0].numpy().T, np.stack(expected) - naive, atol=1e-5)
+
+
+def test_simple_forecasts_use_nothing_later_than_the_origin():
+    task = make_task(season=3, long_season=6, horizon=8, context=40)
+    values = np.random.default_rng(3).normal(size=50)
+    seen = []
+    for later in (0.0, 100.0):
+        values[31:] += later
+        panel = replace(read_panel(values), season=3)
+        data = prepare(panel, task, Units(np.ones(1), np.array([3])))
+        seen.append(known_ahead(data, task, torch.tensor([0]), torch.tensor([[10, 30]]))[1])
+    torch.testing.assert_close(*seen, atol=1e-4, rtol=0)
+
+
+def test_many_origins_at_once_are_each_as_if_asked_alone():
+    panel, task = make_panel(rows=150), make_task(context=20)
+    data = prepare(panel, task, fit_units(panel, task))
+    model = make_model(task, data)
+    series, origins = np.array([2, 0, 0, 1, 2, 0]), np.array([149, 10, 39, 40, 57, 140])
+    together = forecast_at(model, data, task, series, origins)
+    for k in range(len(series)):
+        alone = forecast_at(model, data, task, series[k : k + 1], origins[k : k + 1])
+        np.testing.assert_allclose(together[k], alone[0], rtol=1e-5, atol=1e-5)
+        cut = panel.select([int(series[k])]).until([int(origins[k]) + 1])
+        units = fit_units(panel, task)
+        own = Units(units.scales[series[k : k + 1]], units.lags[series[k : k + 1]])
+        fresh = forecast(model, prepare(cut, task, own), task)
+        np.testing.assert_allclose(together[k], fresh[0], rtol=1e-5, atol=1e-5)
+
+
+def test_between_one_and_two_contexts_are_read():
+    origins = np.arange(0, 100)
+    starts = reading_start(origins, 20)
+    assert (starts[:40] == 0).all()
+    assert (origins[40:] + 1 - starts[40:]).min() == 21
+    assert (origins + 1 - starts).max() == 40

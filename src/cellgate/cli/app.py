@@ -54,6 +54,8 @@ VERBS: dict[str, Verb] = {
     "predict": Verb("cellgate.cli.predict", "Predict with a trained model's folder.", DATA_PANEL),
     "generate": Verb("cellgate.cli.generate", "Write on from a prompt with a trained language model.", DATA_PANEL),
     "evaluate": Verb("cellgate.cli.evaluate", "Score a trained model on other data.", DATA_PANEL),
+    "backtest": Verb("cellgate.cli.backtest", "Forecast from many moments of the past, and compare.", DATA_PANEL),
+    "stream": Verb("cellgate.cli.stream", "Forecast after every row that comes on standard input.", DATA_PANEL),
     "walkthrough": Verb("cellgate.cli.walkthrough", "An LSTM computed step by step, before your eyes.", LAYER_PANEL),
     "bench": Verb("cellgate.cli.bench", "Time the layer beside torch.nn.LSTM.", LAYER_PANEL),
     "info": Verb("cellgate.cli.info", "What this installation is and can do.", LAYER_PANEL),

@@ -56,4 +56,4 @@ def _forecast(forecaster: Forecaster, data: str, holdout: int | None) -> dict[st
     panel = forecaster.read(data)
     tail = min(holdout or forecaster.horizon, forecaster.horizon)
     head, rest = panel.split(tail)
-    return forecaster.update(head).evaluate(rest)
+    return forecaster.evaluate(rest, head)

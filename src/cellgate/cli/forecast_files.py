@@ -37,14 +37,19 @@ def _cell(value: Any) -> str:
 
 
 def write_forecast_files(
-    out: Path, panel: Panel, coming: Forecast, backcast: Forecast | None, rest: Panel | None, metrics: dict[str, Any]
+    out: Path,
+    panel: Panel,
+    coming: Forecast | None,
+    backcast: Forecast | None,
+    rest: Panel | None,
+    metrics: dict[str, Any],
 ) -> list[str]:
     """Write the files beside the model.
 
     Args:
         out: the folder.
         panel: the whole history.
-        coming: the forecast that follows it.
+        coming: the forecast that follows it; or None where drivers are not known so far.
         backcast: the forecast for the held-out steps, made without them; or None.
         rest: those steps; or None.
         metrics: the scores, for the picture.
@@ -52,13 +57,17 @@ def write_forecast_files(
     Returns:
         The names of the files.
     """
-    write_atomic(out / "forecast.csv", csv_text(coming.columns()).encode())
-    names = ["forecast.csv"]
+    names = []
+    if coming is not None:
+        write_atomic(out / "forecast.csv", csv_text(coming.columns()).encode())
+        names.append("forecast.csv")
     if backcast is not None and rest is not None:
         write_atomic(out / "holdout.csv", csv_text(_holdout_columns(backcast, rest)).encode())
         names.append("holdout.csv")
-    write_atomic(out / "forecast.svg", _picture(panel, coming, backcast, rest, metrics).encode())
-    return [*names, "forecast.svg"]
+    if coming is not None:
+        write_atomic(out / "forecast.svg", _picture(panel, coming, backcast, rest, metrics).encode())
+        names.append("forecast.svg")
+    return names
 
 
 def _holdout_columns(backcast: Forecast, rest: Panel) -> dict[str, np.ndarray]:

@@ -26,6 +26,10 @@ def command(
             "history of its training."
         ),
     ] = None,
+    future_data: Annotated[
+        str | None,
+        typer.Option(help="Future-known columns of the steps to come, if --data lacks them."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="A CSV file to write, instead of standard output.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over the file.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of CSV.")] = False,
@@ -39,7 +43,7 @@ def command(
     """
     if out is not None and out.exists() and not force:
         raise InputError(f"--out {out}: expected a new file, got one that is there; give another name, or --force")
-    columns, key = _predict(load(model), data)
+    columns, key = _predict(load(model), data, future_data)
     if as_json:
         rows = [
             {name: _plain(value) for name, value in zip(columns, row, strict=True)}
@@ -53,12 +57,14 @@ def command(
         sys.stdout.write(text)
 
 
-def _predict(estimator: Any, data: str | None) -> tuple[dict[str, np.ndarray], str]:
+def _predict(estimator: Any, data: str | None, future: str | None) -> tuple[dict[str, np.ndarray], str]:
     """Columns, and what they are called in JSON."""
     if isinstance(estimator, Forecaster):
-        return estimator.forecast(data).columns(), "forecast"
+        return estimator.forecast(data, future=future).columns(), "forecast"
     if not hasattr(estimator, "table"):
         raise InputError(f"expected a model that predicts, got a {type(estimator).__name__}; use cellgate generate")
+    if future is not None:
+        raise InputError(f"--future-data: expected a forecaster, got a {type(estimator).__name__}; leave it out")
     if data is None:
         raise InputError(f"--data: expected sequences to predict for, as the model is a {type(estimator).__name__}")
     return estimator.table(data), "predictions"

@@ -9,16 +9,15 @@ import typer
 
 from cellgate.cli import training_options as options
 from cellgate.cli.app import INTERRUPTED
-from cellgate.cli.columns import Data, Freq, Id, Season, Target, Time, TimeFormat, Wide
+from cellgate.cli.columns import Data, Freq, Future, Id, Past, Season, Static, Target, Time, TimeFormat, Wide, names
 from cellgate.cli.config import save_config
 from cellgate.cli.console import say, say_json, say_pairs, say_table, training_progress
 from cellgate.cli.forecast_files import write_forecast_files
+from cellgate.cli.forecast_words import SCORES, score_text, verdict
 from cellgate.cli.training_run import CHECKPOINT, forget_checkpoint, require_fresh, training_facts, training_line
 from cellgate.data import DataError, Panel
 from cellgate.estimators import Forecaster
 from cellgate.estimators.forecaster import BASELINE
-
-_SCORES = ("MASE", "sMAPE", "MAE")
 
 
 def command(
@@ -36,6 +35,9 @@ def command(
     freq: Freq = None,
     season: Season = None,
     time_format: TimeFormat = None,
+    past: Past = None,
+    future: Future = None,
+    static: Static = None,
     level: Annotated[
         list[float] | None,
         typer.Option(help="Intervals to give, in percent; may be repeated.", rich_help_panel=options.MODEL_PANEL),
@@ -70,6 +72,9 @@ def command(
         id=id,
         wide=wide,
         time_format=time_format,
+        past=names(past),
+        future=names(future),
+        static=names(static),
         levels=tuple(level or (90.0,)),
         hidden_size=hidden_size,
         num_layers=layers,
@@ -92,7 +97,9 @@ def command(
     backcast = forecaster.forecast() if rest else None
     metrics = forecaster.evaluate(rest) if rest else {}
     forecaster.update(panel)
-    coming = forecaster.forecast()
+    # Where drivers are not known for a whole horizon after the end, there is nothing to forecast yet.
+    known = min((panel.known_ahead(k) for k in range(len(panel))), default=0)
+    coming = None if panel.future and known < horizon else forecaster.forecast()
     out.mkdir(parents=True, exist_ok=True)
     files = write_forecast_files(out, panel, coming, backcast, rest, metrics)
     forecaster.save(out)  # its config.json is the last file: where it stands, everything does
@@ -110,6 +117,11 @@ def command(
         )
     else:
         _report(out, forecaster, metrics, files)
+        if coming is None:
+            say(
+                f"no forecast yet: {', '.join(panel.future_names)} known for {known} of {horizon} steps after the end; "
+                f"cellgate predict {out} --future-data FILE gives the rest"
+            )
     return INTERRUPTED if record.stopped_by == "Ctrl-C" else None
 
 
@@ -135,28 +147,12 @@ def _report(out: Path, forecaster: Forecaster, metrics: dict[str, Any], files: l
     say_pairs(lines)
     if metrics:
         say()
-        rows = [[name, *(_score(metrics[name][score]) for score in _SCORES)] for name in ("cellgate", BASELINE)]
-        say_table(["on the held-out steps", *_SCORES], rows)
+        rows = [[name, *(score_text(metrics[name][score]) for score in SCORES)] for name in ("cellgate", BASELINE)]
+        say_table(["on the held-out steps", *SCORES], rows)
         for level in forecaster.levels:
             inside = metrics["cellgate"][f"coverage-{level:g}"]
             say(f"{inside:.0%} of the held-out values lie in the {level:g} % interval")
-        say(_verdict(metrics))
+        say(verdict(metrics))
     say()
     say(f"wrote {out}: {', '.join(files)} and the model")
     say(f"next  cellgate predict {out}")
-
-
-def _score(value: float) -> str:
-    return "-" if value != value else f"{value:.3f}" if abs(value) < 1000 else f"{value:,.0f}"
-
-
-def _verdict(metrics: dict[str, Any]) -> str:
-    """Which of the two is better, and by how much, without varnish."""
-    score = "MASE" if metrics["cellgate"]["MASE"] == metrics["cellgate"]["MASE"] else "MAE"
-    ours, base = metrics["cellgate"][score], metrics[BASELINE][score]
-    if ours < base:
-        return f"cellgate's {score} is {1 - ours / base:.0%} below the {BASELINE} forecast's"
-    return (
-        f"cellgate does NOT beat the {BASELINE} forecast here ({score} {ours:.3f} against {base:.3f}): "
-        "use that one, or give more history"
-    )

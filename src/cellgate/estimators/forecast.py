@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from cellgate.data import Panel
+from cellgate.tasks.intervals import level_bounds
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,13 @@ class Forecast:
     panel: Panel
     levels: tuple[float, ...]
     values: np.ndarray
+
+    @classmethod
+    def from_quantiles(
+        cls, panel: Panel, levels: tuple[float, ...], answers: np.ndarray, quantiles: Sequence[float]
+    ) -> Forecast:
+        """From (S, H, Q) values in the order of `quantiles`."""
+        return cls(panel, levels, median_first(answers, quantiles, levels))
 
     @property
     def names(self) -> list[str]:
@@ -47,3 +56,11 @@ class Forecast:
             "ds": np.concatenate([self.panel.next_times(k, horizon) for k in range(len(self.panel))]),
             **{name: self.values[..., k].reshape(-1) for k, name in enumerate(self.names)},
         }
+
+
+def median_first(answers: np.ndarray, quantiles: Sequence[float], levels: Sequence[float]) -> np.ndarray:
+    """(..., Q) ascending quantiles, as the median followed by low and high of each level."""
+    order = [quantiles.index(0.5)]
+    for level in levels:
+        order += [quantiles.index(bound) for bound in level_bounds(level)]
+    return answers[..., order]

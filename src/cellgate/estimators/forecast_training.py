@@ -20,9 +20,13 @@ import numpy as np
 import torch
 
 from cellgate.data import DataError, Panel
-from cellgate.nn import SequenceModel
-from cellgate.tasks.forecast import ForecastObjective, ForecastTask, fit_scales, prepare, wants_log
+from cellgate.tasks.covariates import CovariateCoding
+from cellgate.tasks.forecast import ForecastObjective, known_ahead
+from cellgate.tasks.forecast_data import Prepared, Units, cycles_shown, fit_units, prepare, wants_log
+from cellgate.tasks.forecast_network import ForecastNetwork
+from cellgate.tasks.forecast_task import ForecastTask
 from cellgate.tasks.intervals import level_bounds, widening
+from cellgate.tasks.seasons import long_season
 from cellgate.training import (
     Checkpoint,
     FoldedObjective,
@@ -34,7 +38,25 @@ from cellgate.training import (
 )
 
 _MOST_FOLDS = 4
+_AVERAGE = 0.99  # of the weights over the last hundred steps or so
+_SIMPLE_STEPS = 1_000  # below so many steps in all, the readout is given no simple forecasts
+_TRAINING_STEPS, _FEWEST_EPOCHS, _MOST_EPOCHS = 800, 20, 300
 _FOLDED_STEPS = 10_000  # up to so many steps in all, several models are trained
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What a training goes on from.
+
+    Attributes:
+        task: the task as it was found then.
+        coding: of the covariates.
+        weights: of a network of the same shape.
+    """
+
+    task: ForecastTask
+    coding: CovariateCoding
+    weights: dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -43,10 +65,21 @@ class FittedForecaster:
 
     panel: Panel
     task: ForecastTask
-    model: SequenceModel
+    model: ForecastNetwork
     record: TrainingRecord
-    scales: dict[str, float]
+    units: Units
+    coding: CovariateCoding
     widening: np.ndarray
+
+
+class PanelObjective(ForecastObjective):
+    """The objective of a panel, with how its covariates were coded."""
+
+    def __init__(
+        self, data: Prepared, task: ForecastTask, ends: np.ndarray, until: np.ndarray, coding: CovariateCoding
+    ):
+        super().__init__(data, task, ends, until)
+        self.coding = coding
 
 
 def fit_forecaster(
@@ -55,6 +88,7 @@ def fit_forecaster(
     watch: Callable[[Progress], None] | None,
     checkpoint: Path | None = None,
     checkpoint_every: float = 10.0,
+    earlier: Earlier | None = None,
 ) -> FittedForecaster:
     """Fit on a panel.
 
@@ -64,6 +98,7 @@ def fit_forecaster(
         watch: told after every epoch.
         checkpoint: a folder for the state of the training, to resume from what is there; or None.
         checkpoint_every: the least seconds between two saves.
+        earlier: what to go on from; from random weights by default.
 
     Raises:
         CheckpointError: if what is there is damaged or of another training.
@@ -73,16 +108,9 @@ def fit_forecaster(
     lengths = np.array([len(values) for values in panel.values])
     if params["season"] is None and lengths.max() < 2 * panel.season + 2:
         panel = replace(panel, season=1)  # no series shows its season twice
-    horizon, season = params["horizon"], panel.season
+    season, horizon = panel.season, params["horizon"]
     held = params["validation"] or max(1, min(max(horizon, season), int(lengths.max()) // 4))
-    task = ForecastTask(
-        horizon=horizon,
-        season=season,
-        quantiles=tuple(sorted({0.5, *(bound for level in params["levels"] for bound in level_bounds(level))})),
-        log=wants_log(panel),
-        context=params["context"] or max(512, 4 * season, 2 * (horizon + held)),
-        dropout=params["dropout"],
-    )
+    task = earlier.task if earlier else _task(panel, params)
     identity = _identity(panel, task, params) if checkpoint else ""
 
     def saved(stage: str) -> Checkpoint | None:
@@ -90,24 +118,44 @@ def fit_forecaster(
         return Checkpoint(path, f"{identity} {stage}", checkpoint_every) if path else None
 
     parts = _parts(panel, lengths, season, held)
-    objectives = [_objective(panel, task, *part) for part in parts]
+    if earlier:
+        parts = parts[:1]  # the older stretches are what the weights were trained on
+    objectives = [_objective(panel, task, *part, earlier) for part in parts]
     settings = _settings(params, objectives[0].examples, len(parts))
-    models = [_build(task, objective, params) for objective in objectives]
+    models = [_build(task, objective, params, earlier) for objective in objectives]
     with threads_for(_multiplications(models, objectives, settings)):
         record = train(torch.nn.ModuleList(models), FoldedObjective(objectives), settings, watch, saved("search"))
         added = _widening(models, objectives, task, params["levels"])
-        model, scales = models[0], objectives[0].data.scales
+        model, chosen = models[0], objectives[0]
         if len(parts) > 1 and record.stopped_by not in ("Ctrl-C", "max_seconds"):
-            whole = _objective(panel, task, lengths, lengths)
-            model, scales = _build(task, whole, params), whole.data.scales
+            chosen = _objective(panel, task, lengths, lengths, earlier)
+            model = _build(task, chosen, params, earlier)
             again = replace(
                 settings, clip=1.0, max_epochs=record.best_epoch, schedule_epochs=settings.max_epochs, max_seconds=None
             )
-            last = train(model, whole, again, watch, saved("final"))
+            last = train(model, chosen, again, watch, saved("final"))
             record.seconds, record.models = record.seconds + last.seconds, len(parts)
             if last.stopped_by == "Ctrl-C":
                 record.stopped_by = "Ctrl-C"
-    return FittedForecaster(panel, task, model, record, dict(zip(panel.ids, scales.tolist(), strict=True)), added)
+    units = Units(chosen.data.scales, chosen.data.lags.numpy())
+    return FittedForecaster(panel, task, model, record, units, chosen.coding, added)
+
+
+def _task(panel: Panel, params: dict[str, Any]) -> ForecastTask:
+    """What is asked, with everything that the data decide."""
+    horizon, season = params["horizon"], panel.season
+    return ForecastTask(
+        horizon=horizon,
+        season=season,
+        quantiles=tuple(sorted({0.5, *(bound for level in params["levels"] for bound in level_bounds(level))})),
+        log=wants_log(panel),
+        context=params["context"] or max(512, 4 * season, 2 * horizon),
+        long_season=params["long_season"] or long_season(panel, season, horizon),
+        cycles=cycles_shown(panel, season),
+        simple=sum(len(values) for values in panel.values) >= _SIMPLE_STEPS,
+        origins=max(16, min(64, 4096 // horizon)),
+        dropout=params["dropout"],
+    )
 
 
 def _parts(panel: Panel, lengths: np.ndarray, season: int, held: int) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -134,22 +182,35 @@ def _parts(panel: Panel, lengths: np.ndarray, season: int, held: int) -> list[tu
 
 
 def _objective(
-    panel: Panel, task: ForecastTask, train_end: np.ndarray, validation_end: np.ndarray
-) -> ForecastObjective:
-    scales = fit_scales(panel, task, train_end)
-    return ForecastObjective(prepare(panel, task, scales), task, train_end, validation_end)
+    panel: Panel, task: ForecastTask, train_end: np.ndarray, validation_end: np.ndarray, earlier: Earlier | None
+) -> PanelObjective:
+    units = fit_units(panel, task, train_end)
+    coding = earlier.coding if earlier else CovariateCoding.fit(panel, train_end)
+    return PanelObjective(prepare(panel, task, units, coding), task, train_end, validation_end, coding)
 
 
-def _build(task: ForecastTask, objective: ForecastObjective, params: dict[str, Any]) -> SequenceModel:
-    steps = int(objective.data.lengths.sum())
+def _build(
+    task: ForecastTask, objective: PanelObjective, params: dict[str, Any], earlier: Earlier | None
+) -> ForecastNetwork:
+    """A network with the weights to start from: drawn, or those of an earlier fit."""
+    data = objective.data
+    steps = int(data.lengths.sum())
     hidden = params["hidden_size"] or (32 if steps < 5_000 else 64 if steps < 50_000 else 128)
-    features, answers = objective.data.features.shape[1], task.horizon * len(task.quantiles)
+    one = torch.zeros(1, dtype=torch.long)
+    ahead, simple = known_ahead(data, task, one, one[:, None])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(params["seed"])
-        model = SequenceModel(features, hidden, params["num_layers"], answers, "all", device="cpu")
-        # Answers start at 0, which is the baseline.
-        torch.nn.init.zeros_(model.readout.weight)
-        torch.nn.init.zeros_(model.readout.bias)
+        model = ForecastNetwork(
+            data.features.shape[1],
+            hidden,
+            params["num_layers"],
+            task.horizon,
+            len(task.quantiles),
+            ahead.shape[-1],
+            simple.shape[-1],
+        )
+    if earlier is not None:
+        model.load_state_dict(earlier.weights)
     return model
 
 
@@ -157,13 +218,14 @@ def _settings(params: dict[str, Any], examples: int, folds: int) -> TrainingSett
     """Epochs and patience by the steps in an epoch: few windows need many passes."""
     steps = math.ceil(examples / params["batch_size"])
     return TrainingSettings(
-        max_epochs=params["max_epochs"] or max(60, 300 // steps),
+        max_epochs=params["max_epochs"] or max(_FEWEST_EPOCHS, min(_MOST_EPOCHS, _TRAINING_STEPS // steps)),
         max_seconds=params["max_seconds"],
         batch_size=params["batch_size"],
         learning_rate=params["learning_rate"],
         clip=math.sqrt(folds),  # the norm is taken over all models: each gets 1, on average
         patience=params["patience"] or max(6, 60 // steps),
         seed=params["seed"],
+        average=_AVERAGE,
     )
 
 
@@ -171,13 +233,13 @@ def _identity(panel: Panel, task: ForecastTask, params: dict[str, Any]) -> str:
     """A fingerprint of everything that a training's result depends on, but for when it is stopped."""
     kept = {name: value for name, value in params.items() if name != "max_seconds"}
     digest = hashlib.sha256(repr((panel.ids, panel.starts, panel.frequency, task, sorted(kept.items()))).encode())
-    for values in panel.values:
-        digest.update(values.tobytes())
+    for array in (*panel.values, *panel.past, *panel.future, *(() if panel.static is None else (panel.static,))):
+        digest.update(array.tobytes())
     return digest.hexdigest()
 
 
 def _multiplications(
-    models: Sequence[SequenceModel], objectives: Sequence[ForecastObjective], settings: TrainingSettings
+    models: Sequence[ForecastNetwork], objectives: Sequence[ForecastObjective], settings: TrainingSettings
 ) -> float:
     """Those of one step of training in the LSTMs: three times 4 H (I + H) for every step of every window."""
     total = 0.0
@@ -188,7 +250,7 @@ def _multiplications(
 
 
 def _widening(
-    models: Sequence[SequenceModel],
+    models: Sequence[ForecastNetwork],
     objectives: Sequence[ForecastObjective],
     task: ForecastTask,
     levels: Sequence[float],

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from cellgate.data import DataError, Frequency, Panel, Roles, read_panel
+from cellgate.data import DataError, Panel, Roles, read_panel, with_future
+from cellgate.data.extend import alias, extend_panel
 from cellgate.errors import InputError
-from cellgate.estimators.card import forecaster_card
-from cellgate.estimators.folder import ModelFolderError, save_folder
-from cellgate.estimators.forecast import Forecast
-from cellgate.estimators.forecast_training import fit_forecaster
-from cellgate.nn import SequenceModel
+from cellgate.estimators.backtest import Backtest, choose_origins, naive_forecasts, what_came
+from cellgate.estimators.forecast import Forecast, median_first
+from cellgate.estimators.forecast_scores import BASELINE, scores
+from cellgate.estimators.forecast_stream import ForecastStream
+from cellgate.estimators.forecast_training import Earlier, fit_forecaster
+from cellgate.estimators.forecaster_folder import restore_forecaster, save_forecaster
 from cellgate.tasks.baselines import seasonal_naive
-from cellgate.tasks.forecast import ForecastTask, fit_scales, forecast, prepare
-from cellgate.tasks.intervals import level_bounds
-from cellgate.tasks.metrics import coverage, mae, mase, smape
-from cellgate.training import Progress, TrainingRecord
+from cellgate.tasks.forecast import forecast_at
+from cellgate.tasks.forecast_data import Prepared, Units, fit_units, prepare
+from cellgate.tasks.metrics import seasonal_scale
+from cellgate.training import Progress
 
-BASELINE = "seasonal naive"
+__all__ = ["BASELINE", "Forecaster"]
 
 
 class Forecaster:
@@ -40,8 +42,12 @@ class Forecaster:
         id: the column that tells series apart.
         wide: whether every column of numbers is a series.
         time_format: of the time column, as strptime has it.
+        past: columns known up to the last step only.
+        future: columns known for the steps to predict as well.
+        static: columns that are the same throughout a series.
+        long_season: steps in a second, longer cycle, such as the week of hourly data; 1 for none.
         levels: intervals to give, in percent.
-        hidden_size: units of the LSTM; 32 to 128 by the amount of data.
+        hidden_size: units of the LSTM; 16 to 128 by the amount of data.
         num_layers: layers of the LSTM.
         context: how many steps are read before an answer.
         dropout: before the readout.
@@ -56,9 +62,12 @@ class Forecaster:
     Attributes:
         panel_: the series as read, which a forecast continues.
         task_: the task with everything found.
-        model_: the trained SequenceModel.
+        model_: the trained ForecastNetwork: `model_.lstm` is a cellgate.LSTM, `model_.readout` a linear layer.
         record_: how the training went.
         scales_: id -> scale of each series trained on.
+        lags_: id -> the season that each series' naive forecast repeats, of the two.
+        trained_: id -> stamp of the last step that each series was trained on.
+        coding_: how covariates become numbers.
         widening_: (horizon, quantiles) what validation found missing in the network's own intervals.
         metrics_: what `evaluate` last measured, or an empty dict.
 
@@ -80,6 +89,10 @@ class Forecaster:
         id: str | None = None,
         wide: bool = False,
         time_format: str | None = None,
+        past: Sequence[str] = (),
+        future: Sequence[str] = (),
+        static: Sequence[str] = (),
+        long_season: int | None = None,
         levels: Sequence[float] = (90,),
         hidden_size: int | None = None,
         num_layers: int = 1,
@@ -101,6 +114,10 @@ class Forecaster:
         self.id = id
         self.wide = wide
         self.time_format = time_format
+        self.past = past
+        self.future = future
+        self.static = static
+        self.long_season = long_season
         self.levels = levels
         self.hidden_size = hidden_size
         self.num_layers = num_layers
@@ -136,7 +153,18 @@ class Forecaster:
         """Read data as `fit` would, with this forecaster's column names."""
         if isinstance(data, Panel):
             return data
-        roles = Roles(self.time, self.target, self.id, self.wide, self.freq, self.season, self.time_format)
+        roles = Roles(
+            self.time,
+            self.target,
+            self.id,
+            self.wide,
+            self.freq,
+            self.season,
+            self.time_format,
+            tuple(self.past),
+            tuple(self.future),
+            tuple(self.static),
+        )
         return read_panel(data, roles)
 
     def fit(
@@ -160,19 +188,54 @@ class Forecaster:
             InputError: for an argument or for data that cannot be used.
             TrainingError: if the loss stops being a number.
         """
+        self._fit(self.read(data), watch, checkpoint, checkpoint_every, None)
+        return self
+
+    def partial_fit(self, data: Any, *, watch: Callable[[Progress], None] | None = None) -> Forecaster:
+        """Train on from the present weights, or from the start where there are none.
+
+        What was found at the first fit (season, logs, how covariates are coded) stays. One model is trained, however
+        little the data: their last steps stop it and set its intervals, so they should be newer than those trained on.
+
+        Args:
+            data: the series to train on, and to continue from then on; read as `fit` reads.
+            watch: told after every epoch.
+
+        Raises:
+            InputError: for data unlike those of the first fit.
+            TrainingError: if the loss stops being a number.
+        """
+        earlier = None
+        panel = self.read(data)
+        if hasattr(self, "model_"):
+            panel = self._like_training(panel)
+            earlier = Earlier(self.task_, self.coding_, self.model_.state_dict())
+        self._fit(panel, watch, None, 10.0, earlier)
+        return self
+
+    def _fit(
+        self,
+        panel: Panel,
+        watch: Callable[[Progress], None] | None,
+        checkpoint: str | Path | None,
+        checkpoint_every: float,
+        earlier: Earlier | None,
+    ) -> None:
         self._check()
         fitted = fit_forecaster(
-            self.read(data), self.get_params(), watch, Path(checkpoint) if checkpoint else None, checkpoint_every
+            panel, self.get_params(), watch, Path(checkpoint) if checkpoint else None, checkpoint_every, earlier
         )
         self.panel_, self.task_, self.model_ = fitted.panel, fitted.task, fitted.model
-        self.record_, self.scales_, self.widening_ = fitted.record, fitted.scales, fitted.widening
-        self.metrics_ = {}
-        return self
+        self.record_, self.widening_, self.coding_ = fitted.record, fitted.widening, fitted.coding
+        self.scales_ = dict(zip(fitted.panel.ids, fitted.units.scales.tolist(), strict=True))
+        self.lags_ = dict(zip(fitted.panel.ids, fitted.units.lags.tolist(), strict=True))
+        self.trained_ = {name: fitted.panel.times(k)[-1] for k, name in enumerate(fitted.panel.ids)}
+        self.metrics_: dict[str, Any] = {}
 
     def _check(self) -> None:
         for name in ("horizon", "num_layers", "batch_size"):
             _expect(name, getattr(self, name), "a whole number of 1 or more", _is_count)
-        for name in ("season", "hidden_size", "context", "max_epochs", "patience", "validation"):
+        for name in ("season", "long_season", "hidden_size", "context", "max_epochs", "patience", "validation"):
             value = getattr(self, name)
             if value is not None:
                 _expect(name, value, "a whole number of 1 or more, or None", _is_count)
@@ -184,95 +247,196 @@ class Forecaster:
 
     # ------------------------------------------------------------ predict
 
-    def forecast(self, data: Any = None) -> Forecast:
+    def forecast(self, data: Any = None, *, future: Any = None) -> Forecast:
         """The steps after the last one of every series.
 
         Args:
             data: series to continue, read as `fit` reads; those of the training where left out.
+            future: a table with the future-known columns of the steps to come, where `data` has no rows for them.
 
         Raises:
-            DataError: for series too short, or unlike those trained on.
+            DataError: for series too short, or unlike those trained on, or drivers that are not known far enough.
         """
         self._require_fit()
         panel = self.panel_ if data is None else self._like_training(self.read(data))
-        # A series of the training keeps its scale; a new one gets its own.
-        fresh = fit_scales(panel, self.task_)
-        scales = np.array([self.scales_.get(name, scale) for name, scale in zip(panel.ids, fresh, strict=True)])
-        quantiles = forecast(self.model_, prepare(panel, self.task_, scales), self.task_, self.widening_)
-        return Forecast(panel, tuple(self.levels), _median_first(quantiles, self.task_.quantiles, self.levels))
+        if future is not None:
+            panel = with_future(panel, future)
+        self.coding_.require_future(panel, self.task_.horizon)
+        ends = np.array([len(values) - 1 for values in panel.values])
+        quantiles = forecast_at(
+            self.model_, self._prepare(panel), self.task_, np.arange(len(panel)), ends, self.widening_
+        )
+        return Forecast.from_quantiles(panel, tuple(self.levels), quantiles, self.task_.quantiles)
 
-    def predict(self, data: Any = None) -> Any:
+    def predict(self, data: Any = None, *, future: Any = None) -> Any:
         """The forecast as a table with columns unique_id, ds, cellgate, cellgate-lo-90, cellgate-hi-90.
+
+        Args:
+            data: as for `forecast`.
+            future: as for `forecast`.
 
         Returns:
             A frame of the caller's own kind where one was given, otherwise a dict of (rows,) arrays.
         """
-        columns = self.forecast(data).columns()
-        if data is None or isinstance(data, str | Path | np.ndarray | Panel | Sequence):
-            return columns
-        import narwhals as nw
+        columns = self.forecast(data, future=future).columns()
+        return _like(future if data is None else data, columns)
 
-        native = nw.from_native(data, eager_only=True)
-        plain = {name: values.tolist() if values.dtype == object else values for name, values in columns.items()}
-        return nw.from_dict(plain, backend=native.implementation).to_native()
+    def update(self, data: Any, *, append: bool = False) -> Forecaster:
+        """Take newer rows into the history, without training again: `predict` follows its last step.
 
-    def update(self, data: Any) -> Forecaster:
-        """Continue from newer history, without training again: `predict` follows its last step."""
+        Rows are placed by their time stamps: they may continue the history, overlap it, or be all of a newer one. Steps
+        between that have no row are missing values. Rows of new series are welcome.
+
+        Args:
+            data: rows with the columns of the training, one row or many.
+            append: put the values after the last step of every series, whatever they are numbered; for data without
+                a time column, which are otherwise taken for a whole history.
+
+        Raises:
+            DataError: for rows that do not fit the history.
+        """
         self._require_fit()
-        self.panel_ = self._like_training(self.read(data))
+        newer = self._read_newer(data)
+        if append:
+            ends = [self.panel_.next_times(self.panel_.ids.index(name), 1)[0] for name in newer.ids]
+            newer = replace(newer, starts=tuple(ends))
+        self.panel_ = extend_panel(self.panel_, newer)
         return self
 
-    def evaluate(self, tail: Panel) -> dict[str, Any]:
+    def stream(self) -> ForecastStream:
+        """Forecasts that follow rows as they come, the LSTM's state carried from row to row; see ForecastStream."""
+        self._require_fit()
+        return ForecastStream(self)
+
+    def backtest(
+        self,
+        data: Any = None,
+        *,
+        origins: int = 10,
+        step: int = 1,
+        refit: bool = False,
+        whole: bool = True,
+        watch: Callable[[Progress], None] | None = None,
+    ) -> Backtest:
+        """What would have been forecast at many moments of the past, beside what came and the seasonal naive forecast.
+
+        Args:
+            data: series with what came; the history where left out.
+            origins: from how many moments of every series.
+            step: steps between two of them.
+            refit: train afresh on what was known at each moment; otherwise one set of weights serves all: those of
+                this forecaster or, if it was never fitted, weights from a fit up to the first moment (which are then
+                kept, so that it is fitted afterwards).
+            whole: only moments that a whole horizon follows; otherwise the last moment is one step before the end.
+            watch: told after every epoch of every training.
+
+        Returns:
+            A Backtest: arrays, `metrics`, `by_step`, and `columns()` for a table.
+
+        Raises:
+            DataError: for series too short for so many origins.
+        """
+        for name, value in (("origins", origins), ("step", step)):
+            _expect(name, value, "a whole number of 1 or more", _is_count)
+        fitted = hasattr(self, "model_")
+        if data is None:
+            self._require_fit()
+            panel = self.panel_
+        else:
+            panel = self._like_training(self.read(data)) if fitted else self.read(data)
+        moments = choose_origins(panel, self.horizon, origins, step, whole)
+        made, fits = [], 0
+        if refit:
+            for column in moments.T:
+                once = Forecaster(**self.get_params())
+                once.fit(panel.until((column + 1).tolist()), watch=watch)
+                made.append(once._forecast_at(panel, column[:, None]))
+                fits += 1
+        else:
+            if not fitted:
+                self.fit(panel.until((moments[:, 0] + 1).tolist()), watch=watch)
+                fits = 1
+            panel = replace(panel, season=self.task_.season)
+            made.append(self._forecast_at(panel, moments))
+        return Backtest(
+            panel=panel,
+            levels=tuple(self.levels),
+            origins=moments,
+            values=np.concatenate(made, axis=1),
+            actual=what_came(panel, moments, self.horizon),
+            baseline=naive_forecasts(panel, moments, self.horizon),
+            seen=0 if refit else self._count_seen(panel, moments),
+            fits=fits,
+        )
+
+    def _forecast_at(self, panel: Panel, origins: np.ndarray) -> np.ndarray:
+        """(S, K, H, 1 + 2 * levels) from (S, K) steps of a panel, which holds what came later too."""
+        known = np.repeat(np.arange(len(panel)), origins.shape[1])
+        # Scales of new series are measured up to the first origin only.
+        prepared = self._prepare(panel, origins[:, 0] + 1)
+        answers = forecast_at(self.model_, prepared, self.task_, known, origins.reshape(-1), self.widening_)
+        ordered = median_first(answers, self.task_.quantiles, self.levels)
+        return ordered.reshape(*origins.shape, *ordered.shape[1:])
+
+    def _count_seen(self, panel: Panel, origins: np.ndarray) -> int:
+        seen = 0
+        for k, name in enumerate(panel.ids):
+            if name in self.trained_:
+                seen += int((panel.times(k)[origins[k]] < self.trained_[name]).sum())
+        return seen
+
+    def _prepare(self, panel: Panel, ends: np.ndarray | None = None) -> Prepared:
+        """The panel as the network sees it; a series of the training keeps its units, a new one gets its own."""
+        fresh = fit_units(panel, self.task_, ends)
+        scales = [self.scales_.get(name, scale) for name, scale in zip(panel.ids, fresh.scales, strict=True)]
+        lags = [self.lags_.get(name, lag) for name, lag in zip(panel.ids, fresh.lags, strict=True)]
+        return prepare(panel, self.task_, Units(np.array(scales), np.array(lags, dtype=np.int64)), self.coding_)
+
+    def evaluate(self, tail: Panel, history: Panel | None = None) -> dict[str, Any]:
         """Score the forecast from the current history against the steps that followed it, beside the baseline.
 
         Args:
             tail: the same series, their next steps (at most horizon), as Panel.split gives them.
+            history: what came before them; the current history where left out.
 
         Returns:
             {"steps": ..., "cellgate": {...}, "seasonal naive": {...}} with MASE, sMAPE, MAE (means over
             series) and the intervals' coverage; {} if nothing in the tail was observed. Kept in `metrics_`.
         """
-        made = self.forecast()
+        made = self.forecast(history)
+        season = made.panel.season
         steps = min(self.horizon, max(len(values) for values in tail.values))
-        scores: dict[str, list[tuple[float, float, float]]] = {"cellgate": [], BASELINE: []}
-        for k, values in enumerate(tail.values):
-            actual, history = values[:steps], made.panel.values[k]
-            if not np.isfinite(actual).any():
-                continue
-            rivals = {
-                "cellgate": made.median[k, : len(actual)],
-                BASELINE: seasonal_naive(history, made.panel.season, len(actual)),
-            }
-            for name, predicted in rivals.items():
-                scaled = mase(actual, predicted, history, made.panel.season)
-                scores[name].append((scaled, smape(actual, predicted), mae(actual, predicted)))
-        if not scores["cellgate"]:  # no step of the tail was observed
-            self.metrics_ = {}
-            return {}
-        metrics: dict[str, Any] = {"steps": steps, "series": len(scores["cellgate"])}
-        for name, rows in scores.items():
-            table = np.array(rows)
-            metrics[name] = {
-                label: float(np.nanmean(column)) if np.isfinite(column).any() else float("nan")
-                for label, column in zip(("MASE", "sMAPE", "MAE"), table.T, strict=True)
-            }
-        for level in self.levels:
-            low, high = made.interval(level)
-            inside = [
-                (coverage(v[:steps], low[k, : len(v[:steps])], high[k, : len(v[:steps])]), np.isfinite(v[:steps]).sum())
-                for k, v in enumerate(tail.values)
-                if np.isfinite(v[:steps]).any()
-            ]
-            share, weight = np.array(inside).T
-            metrics["cellgate"][f"coverage-{level:g}"] = float((share * weight).sum() / weight.sum())
-        self.metrics_ = metrics
-        return metrics
+        actual = [values[:steps] for values in tail.values]
+        histories = made.panel.values
+        found = scores(
+            actual,
+            [made.values[k, : len(values)] for k, values in enumerate(actual)],
+            [seasonal_naive(history, season, len(a)) for history, a in zip(histories, actual, strict=True)],
+            [seasonal_scale(history, season) for history in histories],
+            self.levels,
+        )
+        self.metrics_ = {"steps": steps, **found} if found["series"] else {}  # {}: no step of the tail was observed
+        return self.metrics_
 
     def _like_training(self, panel: Panel) -> Panel:
         trained = self.panel_.frequency
         if (panel.frequency.unit, panel.frequency.step) != (trained.unit, trained.step):
             raise DataError(f"{panel.source}: expected {trained} series, as in training, got {panel.frequency}")
-        return replace(panel, season=self.task_.season)
+        return replace(panel, season=self.task_.season).with_categories(self.panel_.categories)
+
+    def _read_newer(self, data: Any) -> Panel:
+        """New rows, too few perhaps to show their frequency, on the grid of the training."""
+        try:
+            return self._like_training(self.read(data))
+        except DataError as error:
+            if self.freq is not None or isinstance(data, Panel):
+                raise
+            again = Forecaster(**{**self.get_params(), "freq": alias(self.panel_.frequency)})
+            try:
+                panel = again.read(data)
+            except DataError:
+                raise error from None
+            return self._like_training(replace(panel, frequency=self.panel_.frequency))
 
     def _require_fit(self) -> None:
         if not hasattr(self, "model_"):
@@ -285,93 +449,25 @@ class Forecaster:
     def save(self, path: str | Path) -> None:
         """Write the model folder: see cellgate.estimators.folder for what is in it."""
         self._require_fit()
-        panel = self.panel_
-        config = {
-            "estimator": {**self.get_params(), "levels": list(self.levels)},
-            "model": self.model_.config(),
-            "task": self.task_.to_json(),
-            "training": {key: value for key, value in asdict(self.record_).items() if key != "history"},
-        }
-        preprocess = {
-            "source": panel.source,
-            "widening": self.widening_.tolist(),
-            "frequency": panel.frequency.to_json(),
-            "season": panel.season,
-            "roles": asdict(panel.roles),
-            "notes": list(panel.notes),
-            "series": [
-                {
-                    "id": name,
-                    "start": str(start) if isinstance(start, np.datetime64) else int(start),
-                    "steps": len(values),
-                    "scale": self.scales_.get(name),
-                }
-                for name, start, values in zip(panel.ids, panel.starts, panel.values, strict=True)
-            ],
-        }
-        files = {
-            "model.safetensors": self.model_.state_dict(),
-            "preprocess.json": preprocess,
-            "history.safetensors": {"values": torch.from_numpy(np.concatenate(panel.values))},
-            "metrics.json": {**self.metrics_, "history": [list(pair) for pair in self.record_.history]},
-            "README.md": forecaster_card(config, preprocess, self.metrics_),
-        }
-        save_folder(path, "Forecaster", config, files)
+        save_forecaster(self, path)
 
     @classmethod
     def _from_folder(cls, config: dict[str, Any], files: dict[str, Any], path: str | Path) -> Forecaster:
-        try:
-            forecaster = cls(**{**config["estimator"], "levels": tuple(config["estimator"]["levels"])})
-            preprocess, metrics = files["preprocess.json"], dict(files["metrics.json"])
-            series = preprocess["series"]
-            steps = np.array([entry["steps"] for entry in series])
-            values = files["history.safetensors"]["values"].numpy()
-            forecaster.panel_ = Panel(
-                source=preprocess["source"],
-                ids=tuple(entry["id"] for entry in series),
-                values=tuple(np.split(values, np.cumsum(steps)[:-1])),
-                starts=tuple(_stamp(entry["start"]) for entry in series),
-                frequency=Frequency(**preprocess["frequency"]),
-                season=preprocess["season"],
-                roles=Roles(**preprocess["roles"]),
-                notes=tuple(preprocess["notes"]),
-            )
-            forecaster.scales_ = {entry["id"]: entry["scale"] for entry in series if entry["scale"] is not None}
-            forecaster.widening_ = np.array(preprocess["widening"])
-            forecaster.task_ = ForecastTask.from_json(config["task"])
-            forecaster.record_ = TrainingRecord(
-                **config["training"], history=[(loss, score) for loss, score in metrics.pop("history")]
-            )
-            forecaster.metrics_ = metrics
-            forecaster.model_ = SequenceModel(**config["model"], device="cpu")
-            forecaster.model_.load_state_dict(files["model.safetensors"])
-            forecaster.model_.eval()
-        except (KeyError, TypeError, RuntimeError, ValueError) as error:
-            raise ModelFolderError(
-                f"{path}: expected the parts of a Forecaster, got others ({error}); train again"
-            ) from error
-        return forecaster
+        return restore_forecaster(cls(), config, files, path)
 
 
-def _parameters() -> tuple[str, ...]:
-    import inspect
-
-    return tuple(name for name in inspect.signature(Forecaster).parameters)
+_PARAMETERS = tuple(inspect.signature(Forecaster).parameters)
 
 
-_PARAMETERS = _parameters()
+def _like(given: Any, columns: dict[str, np.ndarray]) -> Any:
+    """The columns as a frame of the kind given, or as they are."""
+    if given is None or isinstance(given, str | Path | np.ndarray | Panel | Sequence):
+        return columns
+    import narwhals as nw
 
-
-def _stamp(start: str | int) -> Any:
-    return start if isinstance(start, int) else np.datetime64(start, "us")
-
-
-def _median_first(answers: np.ndarray, quantiles: Sequence[float], levels: Sequence[float]) -> np.ndarray:
-    """(..., Q) ascending quantiles, as the median followed by low and high of each level."""
-    order = [quantiles.index(0.5)]
-    for level in levels:
-        order += [quantiles.index(bound) for bound in level_bounds(level)]
-    return answers[..., order]
+    native = nw.from_native(given, eager_only=True)
+    plain = {name: values.tolist() if values.dtype == object else values for name, values in columns.items()}
+    return nw.from_dict(plain, backend=native.implementation).to_native()
 
 
 def _is_count(value: Any) -> bool:

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from cellgate.nn import SequenceModel
 from cellgate.tasks.forecast import ForecastObjective
+from cellgate.tasks.forecast_network import ForecastNetwork
 
 _NEIGHBOURS = 8  # a step ahead borrows the scores of a horizon's eighth on both sides
 
@@ -29,7 +29,7 @@ def level_bounds(level: float) -> tuple[float, float]:
 
 
 @torch.no_grad()
-def widening(models: Sequence[SequenceModel], objectives: Sequence[ForecastObjective], level: float) -> np.ndarray:
+def widening(models: Sequence[ForecastNetwork], objectives: Sequence[ForecastObjective], level: float) -> np.ndarray:
     """How much to add on both sides of a level's interval.
 
     Args:

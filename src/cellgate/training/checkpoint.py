@@ -51,6 +51,7 @@ class Checkpoint:
         generator: torch.Generator,
         best: dict[str, Tensor],
         record: Any,
+        mean: dict[str, Tensor] | None = None,
     ) -> None:
         """Write the file.
 
@@ -59,6 +60,7 @@ class Checkpoint:
         """
         tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
         tensors |= {f"best.{name}": value for name, value in best.items()}
+        tensors |= {f"mean.{name}": value for name, value in (mean or {}).items()}
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
         tensors["random.torch"], tensors["random.generator"] = torch.get_rng_state(), generator.get_state()
@@ -81,6 +83,7 @@ class Checkpoint:
         generator: torch.Generator,
         best: dict[str, Tensor],
         record: Any,
+        mean: dict[str, Tensor] | None = None,
     ) -> bool:
         """Put everything back as it was saved; False where there is no file.
 
@@ -105,6 +108,9 @@ class Checkpoint:
         model.load_state_dict(_under("model.", tensors))
         for name, value in _under("best.", tensors).items():
             best[name].copy_(value)
+        if mean is not None:
+            for name, value in _under("mean.", tensors).items():
+                mean[name].copy_(value)
         states: dict[int, dict[str, Tensor]] = {}
         for name, value in _under("optimizer.", tensors).items():
             index, _, key = name.partition(".")

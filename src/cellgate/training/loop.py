@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from cellgate.errors import CellgateError
+from cellgate.training.average import RunningMean
 from cellgate.training.checkpoint import Checkpoint
 
 
@@ -57,6 +59,8 @@ class TrainingSettings:
         warmup: steps of rising rate.
         seed: of shuffling and dropout.
         schedule_epochs: how many epochs the cosine is laid out for; max_epochs by default.
+        average: share of the past in a running mean of the weights, such as 0.99; that mean is then what is validated
+            and kept. 0 for the weights themselves.
     """
 
     max_epochs: int = 300
@@ -69,6 +73,7 @@ class TrainingSettings:
     warmup: int = 10
     seed: int = 0
     schedule_epochs: int | None = None
+    average: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -146,10 +151,11 @@ def train(
         generator = torch.Generator().manual_seed(settings.seed)
         optimizer = torch.optim.AdamW(_decay_matrices_only(model, settings), lr=settings.learning_rate)
         best = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        mean = RunningMean(model, settings.average) if settings.average else None
         if checkpoint is not None:
-            checkpoint.load(model, optimizer, generator, best, record)
+            checkpoint.load(model, optimizer, generator, best, record, mean.weights if mean else None)
         try:
-            _run(model, objective, settings, optimizer, generator, record, best, watch, checkpoint)
+            _run(model, objective, settings, optimizer, generator, record, best, mean, watch, checkpoint)
         except KeyboardInterrupt:
             if record.best_epoch == 0:
                 raise  # nothing has been learnt that could be kept
@@ -167,12 +173,21 @@ def _run(
     generator: torch.Generator,
     record: TrainingRecord,
     best: dict[str, Tensor],
+    mean: RunningMean | None,
     watch: Callable[[Progress], None] | None,
     checkpoint: Checkpoint | None,
 ) -> None:
     started = time.perf_counter() - record.seconds
     batches = math.ceil(objective.examples / settings.batch_size)
     scheduled = settings.schedule_epochs or settings.max_epochs
+
+    def progress(step: int) -> float:
+        """How much of the schedule is done: by steps, or by time where that is running out sooner."""
+        done = step / max(1, scheduled * batches)
+        if settings.max_seconds is not None:
+            done = max(done, (time.perf_counter() - started) / settings.max_seconds)
+        return done
+
     while not _is_over(record, settings):
         epoch = record.epochs + 1
         epoch_started = time.perf_counter()
@@ -183,7 +198,8 @@ def _run(
         )
         losses = []
         for k, rows in enumerate(order.split(settings.batch_size)):
-            _set_rate(optimizer, settings, (epoch - 1) * batches + k, scheduled * batches)
+            step = (epoch - 1) * batches + k
+            _set_rate(optimizer, settings, step, progress(step))
             loss = objective.loss(model, rows, generator)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -195,8 +211,11 @@ def _run(
                 )
             optimizer.step()
             losses.append(loss.detach())
+            if mean is not None:
+                mean.add(step)
         model.eval()
-        score = objective.validate(model)
+        with mean.in_place() if mean is not None else nullcontext():
+            score = objective.validate(model)
         if score is not None and not math.isfinite(score):
             raise TrainingError(
                 f"expected a finite validation score, got {score} in epoch {epoch}; lower --learning-rate, "
@@ -207,7 +226,7 @@ def _run(
         record.history.append((trained, score))
         if score is None or score < record.best_score:
             record.best_score, record.best_epoch = (record.best_score if score is None else score), epoch
-            for name, value in model.state_dict().items():
+            for name, value in (mean.weights if mean is not None else model.state_dict()).items():
                 best[name].copy_(value)
         now = time.perf_counter()
         record.seconds = now - started
@@ -226,7 +245,7 @@ def _run(
                 )
             )
         if checkpoint is not None and (checkpoint.due() or _is_over(record, settings)):
-            checkpoint.save(model, optimizer, generator, best, record)
+            checkpoint.save(model, optimizer, generator, best, record, mean.weights if mean else None)
 
 
 def _is_over(record: TrainingRecord, settings: TrainingSettings) -> bool:
@@ -249,12 +268,9 @@ def _decay_matrices_only(model: nn.Module, settings: TrainingSettings) -> list[d
     return [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
 
 
-def _set_rate(optimizer: torch.optim.Optimizer, settings: TrainingSettings, step: int, total: int) -> None:
-    """Rise linearly over the warm-up, then follow half a cosine down to a twentieth."""
-    if step < settings.warmup:
-        share = (step + 1) / settings.warmup
-    else:
-        done = (step - settings.warmup) / max(1, total - settings.warmup)
-        share = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+def _set_rate(optimizer: torch.optim.Optimizer, settings: TrainingSettings, step: int, done: float) -> None:
+    """Rise linearly over the warm-up; follow half a cosine down to a twentieth when all is done."""
+    share = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    share *= min(1.0, (step + 1) / max(1, settings.warmup))
     for group in optimizer.param_groups:
         group["lr"] = settings.learning_rate * share

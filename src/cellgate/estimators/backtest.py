@@ -1,0 +1,128 @@
+"""Rolling origins: what would have been forecast at many moments of the past, beside what came."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cellgate.data import DataError, Panel
+from cellgate.estimators.forecast_scores import naive_from, scores
+from cellgate.tasks.metrics import seasonal_scale
+
+
+@dataclass(frozen=True)
+class Backtest:
+    """Forecasts from many origins, series by series.
+
+    Attributes:
+        panel: the series.
+        levels: the probability of each interval, in percent.
+        origins: (S, K) the last step known to each forecast, counted from the start of its series.
+        values: (S, K, H, 1 + 2 * levels) the median, then low and high of each level, in the unit of the data.
+        actual: (S, K, H) what came; NaN where nothing was observed, or nothing has come yet.
+        baseline: (S, K, H) the seasonal naive forecasts.
+        seen: how many of the S * K origins lie in what the weights were trained on; scores of these flatter.
+        fits: how many trainings it took.
+    """
+
+    panel: Panel
+    levels: tuple[float, ...]
+    origins: np.ndarray
+    values: np.ndarray
+    actual: np.ndarray
+    baseline: np.ndarray
+    seen: int
+    fits: int
+
+    @property
+    def median(self) -> np.ndarray:
+        """(S, K, H)."""
+        return self.values[..., 0]
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Scores over all origins, as Forecaster.evaluate gives them, with "origins", "seen" and "fits" beside.
+
+        MASE divides by the seasonal change of the history up to the first origin.
+        """
+        season = self.panel.season
+        scales = [
+            seasonal_scale(values[: int(origins.min()) + 1], season)
+            for values, origins in zip(self.panel.values, self.origins, strict=True)
+        ]
+        found = scores(list(self.actual), list(self.values), list(self.baseline), scales, self.levels)
+        return {"steps": self.values.shape[2], "origins": self.origins.shape[1], **found, **self._facts()}
+
+    def _facts(self) -> dict[str, Any]:
+        return {"seen": self.seen, "fits": self.fits}
+
+    @property
+    def by_step(self) -> dict[str, np.ndarray]:
+        """(H,) the mean absolute error of each step ahead, ours and the baseline's, in the unit of the data."""
+
+        def error(made: np.ndarray) -> np.ndarray:
+            gap = np.abs(made - self.actual)
+            known = np.isfinite(gap)
+            return np.where(known, gap, 0).sum((0, 1)) / np.maximum(known.sum((0, 1)), 1)
+
+        return {"cellgate": error(self.median), "seasonal naive": error(self.baseline)}
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """A long table: unique_id, cutoff, ds, y, cellgate, its intervals, seasonal_naive; a row each step that came.
+
+        The names are those that utilsforecast and statsforecast give their cross-validation frames.
+        """
+        series, count, horizon = self.actual.shape
+        bounds = [f"cellgate-{side}-{level:g}" for level in self.levels for side in ("lo", "hi")]
+        rows = np.isfinite(self.actual).reshape(-1)
+        cutoff, stamps = [], []
+        for k in range(series):
+            grid = self.panel.frequency.grid(self.panel.starts[k], 0, len(self.panel.values[k]) + horizon)
+            cutoff.append(np.repeat(grid[self.origins[k]], horizon))
+            stamps.append(grid[self.origins[k][:, None] + np.arange(1, horizon + 1)].reshape(-1))
+        table = {
+            "unique_id": np.repeat(np.array(self.panel.ids, dtype=object), count * horizon),
+            "cutoff": np.concatenate(cutoff),
+            "ds": np.concatenate(stamps),
+            "y": self.actual.reshape(-1),
+            **{name: self.values[..., k].reshape(-1) for k, name in enumerate(["cellgate", *bounds])},
+            "seasonal_naive": self.baseline.reshape(-1),
+        }
+        return {name: column[rows] for name, column in table.items()}
+
+
+def choose_origins(panel: Panel, horizon: int, count: int, step: int, whole: bool) -> np.ndarray:
+    """(S, K) ascending origins, the last one `horizon` steps (or one) before the end of each series.
+
+    Raises:
+        DataError: for a series too short to hold them.
+    """
+    back = (horizon if whole else 1) + 1 + step * np.arange(count)[::-1]
+    shortest = min(range(len(panel)), key=lambda k: len(panel.values[k]))
+    lengths = np.array([len(values) for values in panel.values])
+    if lengths.min() - back.max() < panel.season:
+        raise DataError(
+            f"{panel.source}: expected at least {back.max() + panel.season} steps in series {panel.ids[shortest]!r} "
+            f"({count} origins {step} apart, {'a horizon' if whole else 'a step'} after the last, a season before the "
+            f"first), got {lengths.min()}; ask for fewer origins, or leave the series out"
+        )
+    return lengths[:, None] - back
+
+
+def what_came(panel: Panel, origins: np.ndarray, horizon: int) -> np.ndarray:
+    """(S, K, H) the values after each origin, NaN past the end."""
+    came = np.full((*origins.shape, horizon), np.nan)
+    for k, values in enumerate(panel.values):
+        steps = origins[k][:, None] + np.arange(1, horizon + 1)
+        inside = steps < len(values)
+        came[k][inside] = values[steps[inside]]
+    return came
+
+
+def naive_forecasts(panel: Panel, origins: np.ndarray, horizon: int) -> np.ndarray:
+    """(S, K, H) the seasonal naive forecasts from each origin."""
+    return np.stack(
+        [naive_from(values, panel.season, row, horizon) for values, row in zip(panel.values, origins, strict=True)]
+    )

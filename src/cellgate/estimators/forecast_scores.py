@@ -1,0 +1,64 @@
+"""Scores of forecasts beside the seasonal naive one's, over series and origins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cellgate.tasks.baselines import fill_by_season
+from cellgate.tasks.metrics import coverage, mae, smape
+
+BASELINE = "seasonal naive"
+
+
+def scores(
+    actual: Sequence[np.ndarray],
+    values: Sequence[np.ndarray],
+    naive: Sequence[np.ndarray],
+    scales: Sequence[float],
+    levels: Sequence[float],
+) -> dict[str, Any]:
+    """Means over series of MASE, sMAPE and MAE, and the share of values inside each interval.
+
+    Args:
+        actual: a (..., H) array a series, NaN where nothing was observed or nothing came.
+        values: a (..., H, 1 + 2 * levels) array a series: the median, then low and high of each level.
+        naive: a (..., H) array a series, the baseline.
+        scales: a series' mean seasonal change, by which MASE divides.
+        levels: in percent.
+
+    Returns:
+        {"series": how many were scored, "cellgate": {"MASE", "sMAPE", "MAE", "coverage-90"}, "seasonal naive": {...}}.
+        Series without an observed value are left out. MASE is NaN where no series has a scale.
+    """
+    kept = [k for k, values in enumerate(actual) if np.isfinite(values).any()]
+    found: dict[str, Any] = {"series": len(kept)}
+    for name, made in (("cellgate", [v[..., 0] for v in values]), (BASELINE, naive)):
+        errors = np.array([mae(actual[k], made[k]) for k in kept])
+        percent = [smape(actual[k], made[k]) for k in kept]
+        found[name] = {
+            "MASE": _mean(errors / np.array([scales[k] for k in kept])),
+            "sMAPE": _mean(percent),
+            "MAE": _mean(errors),
+        }
+    for number, level in enumerate(levels):
+        low, high = 1 + 2 * number, 2 + 2 * number
+        if kept:
+            inside = [coverage(actual[k], values[k][..., low], values[k][..., high]) for k in kept]
+            weights = [np.isfinite(actual[k]).sum() for k in kept]
+            found["cellgate"][f"coverage-{level:g}"] = float(np.average(inside, weights=weights))
+    return found
+
+
+def _mean(values: Any) -> float:
+    values = np.asarray(values, dtype=np.float64)
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+
+
+def naive_from(history: np.ndarray, season: int, origins: np.ndarray, horizon: int) -> np.ndarray:
+    """(K, H) the seasonal naive forecast from each of the origins (steps of the history)."""
+    filled = fill_by_season(history, season)
+    lag = np.minimum(season, origins + 1)[:, None]
+    return filled[origins[:, None] + 1 - lag + np.arange(horizon) % lag]

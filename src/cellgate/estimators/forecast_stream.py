@@ -1,0 +1,211 @@
+"""Forecasts that follow rows as they come: the LSTM's state goes from row to row, nothing is read twice.
+
+A forecast made afresh reads between one and two contexts of history (tasks.forecast.reading_start). A stream has to
+agree with it, so it carries two states: one that began where a fresh forecast would begin now, and one that began a
+block later and takes its place when the block is over. A row costs one LSTM step of a batch of two, whatever the length
+of the history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cellgate.data import DataError, Panel
+from cellgate.data.panel import show_time
+from cellgate.estimators.forecast import Forecast
+from cellgate.tasks.forecast import in_data_units, known_ahead, reading_start
+from cellgate.tasks.forecast_data import Units, fit_units, lookback, prepare, prepare_tail, transform
+
+if TYPE_CHECKING:
+    from cellgate.estimators.forecaster import Forecaster
+
+
+class ForecastStream:
+    """Takes one value of one series at a time, and forecasts from it.
+
+    It begins with the history of the forecaster, which it leaves as it was. Equal to a forecast made afresh over the
+    same history, to rounding.
+
+    Example:
+        >>> import cellgate
+        >>> stream = cellgate.Forecaster(horizon=3, max_epochs=2).fit("airline").stream()
+        >>> stream.push(417.0).median.shape
+        (1, 3)
+    """
+
+    def __init__(self, forecaster: Forecaster) -> None:
+        self._forecaster = forecaster
+        self._series: dict[str, _Series] = {}
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The series that can be continued."""
+        return self._forecaster.panel_.ids
+
+    def push(
+        self,
+        value: float | None,
+        *,
+        id: str | None = None,
+        time: Any = None,
+        past: Mapping[str, Any] | None = None,
+        future: Mapping[str, Any] | None = None,
+    ) -> Forecast:
+        """Take the next value of a series and forecast what follows it.
+
+        Args:
+            value: in the unit of the data; None or NaN where nothing was observed.
+            id: the series; may be left out where there is one only.
+            time: its stamp; the next step if left out. Steps left out before it are taken as missing values.
+            past: past-known columns by name, at this step.
+            future: future-known columns by name: an array from this step on, or one value, for this step only.
+
+        Returns:
+            A forecast of this one series.
+
+        Raises:
+            DataError: for a series that is not known, a stamp that is not a later step, or drivers that are not given
+                far enough ahead.
+        """
+        name = self._name(id)
+        if name not in self._series:
+            forecaster = self._forecaster
+            self._series[name] = _Series(forecaster, forecaster.panel_.select([forecaster.panel_.ids.index(name)]))
+        return self._series[name].push(float("nan") if value is None else float(value), time, past or {}, future or {})
+
+    def _name(self, id: str | None) -> str:
+        known = self._forecaster.panel_.ids
+        if id is None and len(known) == 1:
+            return known[0]
+        if id not in known:
+            some = ", ".join(known[:3]) + (", ..." if len(known) > 3 else "")
+            raise DataError(f"id: expected one of the series {some}, got {id!r}; give the name of one that was trained")
+        return id
+
+
+class _Series:
+    """One series of a stream."""
+
+    def __init__(self, forecaster: Forecaster, panel: Panel) -> None:
+        self.forecaster, self.task, self.model = forecaster, forecaster.task_, forecaster.model_
+        name = panel.ids[0]
+        fresh = fit_units(panel, self.task)
+        self.units = Units(
+            np.array([forecaster.scales_.get(name, fresh.scales[0])]),
+            np.array([forecaster.lags_.get(name, fresh.lags[0])], dtype=np.int64),
+        )
+        self.step = len(panel.values[0])  # how many steps have been read
+        self.keep = lookback(self.task)
+        observed = np.isfinite(panel.values[0])
+        self.seen_first = int(np.argmax(observed)) if observed.any() else self.step
+        self.z = transform(panel, 0, self.task)[-self.keep :] / self.units.scales[0]
+        self.known = observed[-self.keep :]
+        self.panel = panel.since([max(0, self.step - self.keep)])
+        self.states = self._read(panel)
+
+    @torch.no_grad()
+    def _read(self, panel: Panel) -> tuple[Tensor, Tensor]:
+        """The two states after the history, (L, 2, H) each."""
+        features = prepare(panel, self.task, self.units, self.forecaster.coding_).features
+        last = self.step - 1
+        states = []
+        for begin in (
+            int(reading_start(np.array(last), self.task.context)),
+            last // self.task.context * self.task.context,
+        ):
+            states.append(self.model.lstm(features[begin:][None])[1])
+        return torch.cat([h for h, _ in states], 1), torch.cat([c for _, c in states], 1)
+
+    def push(self, value: float, time: Any, past: Mapping[str, Any], future: Mapping[str, Any]) -> Forecast:
+        skipped = 0 if time is None else self._skipped(time)
+        if self.task.log and value <= 0:
+            raise DataError(f"value: expected a positive one, as in training, got {value:g}; correct it")
+        for _ in range(skipped):
+            self._take(float("nan"), {}, {})
+        hidden = self._take(value, past, future)
+        return self._answer(hidden)
+
+    def _skipped(self, time: Any) -> int:
+        """How many steps lie between the last one and a stamp."""
+        panel = self.panel
+        stamp = time if isinstance(time, int | np.integer) else np.datetime64(time, "us")
+        expected = panel.next_times(0, 1)[0]
+        if isinstance(expected, np.datetime64) != isinstance(stamp, np.datetime64):
+            raise DataError(f"time: expected a stamp like {show_time(expected)}, got {time!r}; correct it")
+        offset, exact = panel.frequency.positions(np.array([stamp]), panel.starts[0])
+        ahead = int(offset[0]) - len(panel.values[0])
+        if not exact[0] or ahead < 0:
+            raise DataError(
+                f"time: expected {show_time(expected)} or a later step of a {panel.frequency} series, got "
+                f"{show_time(stamp)}; rows come in the order of time, each step once"
+            )
+        return ahead
+
+    @torch.no_grad()
+    def _take(self, value: float, past: Mapping[str, Any], future: Mapping[str, Any]) -> Tensor:
+        """Read a step; the (H,) state that answers for it."""
+        known = bool(np.isfinite(value))
+        z = self._scaled(value) if known else self._filled()
+        if known and self.seen_first >= self.step:
+            self.seen_first = self.step
+        self.z, self.known = np.append(self.z, z)[-self.keep :], np.append(self.known, known)[-self.keep :]
+        self.panel = self._continued(value, past, future)
+        context = self.task.context
+        h, c = self.states
+        if self.step and self.step % context == 0:
+            # A block is over: the state that began with it is now the one to answer, and another begins.
+            h, c = (torch.stack([state[:, 1], torch.zeros_like(state[:, 1])], 1) for state in (h, c))
+        self.tail = prepare_tail(self.panel, self.z, self.known, self.task, self.units, self.forecaster.coding_)
+        hidden, self.states = self.model.lstm(self.tail.features[-1].expand(2, 1, -1), (h, c))
+        self.step += 1
+        return hidden[0, 0]
+
+    def _scaled(self, value: float) -> float:
+        return (np.log(value) if self.task.log else value) / self.units.scales[0]
+
+    def _filled(self) -> float:
+        """What stands for a missing value: see tasks.baselines.fill_by_season."""
+        season = self.task.season
+        return self.z[-season] if self.step >= season + self.seen_first and len(self.z) >= season else self.z[-1]
+
+    def _continued(self, value: float, past: Mapping[str, Any], future: Mapping[str, Any]) -> Panel:
+        """The kept steps with one more, and the covariates that came with it."""
+        panel = self.panel
+        values = np.append(panel.values[0], value)
+        changes: dict[str, Any] = {"values": (values,)}
+        if panel.past:
+            row = [_code(panel, name, past.get(name)) for name in panel.past_names]
+            changes["past"] = (np.concatenate([panel.past[0], [row]]),)
+        if panel.future:
+            at, columns = len(values) - 1, [np.atleast_1d(future.get(name, ())) for name in panel.future_names]
+            length = max([len(panel.future[0]), len(values), *(at + len(column) for column in columns)])
+            ahead = np.full((length, len(columns)), np.nan)
+            ahead[: len(panel.future[0])] = panel.future[0]
+            for j, (name, column) in enumerate(zip(panel.future_names, columns, strict=True)):
+                ahead[at : at + len(column), j] = [_code(panel, name, cell) for cell in column]
+            changes["future"] = (ahead,)
+        panel = replace(panel, **changes)
+        return panel.since([max(0, len(values) - self.keep)])
+
+    @torch.no_grad()
+    def _answer(self, hidden: Tensor) -> Forecast:
+        forecaster, task = self.forecaster, self.task
+        forecaster.coding_.require_future(self.panel, task.horizon)
+        one, origin = torch.zeros(1, dtype=torch.long), self.tail.lengths[:, None] - 1
+        answers = self.model.answer(hidden[None, None], *known_ahead(self.tail, task, one, origin))
+        values = in_data_units(answers, self.tail, task, one, origin, forecaster.widening_)[0]
+        return Forecast.from_quantiles(self.panel, tuple(forecaster.levels), values, task.quantiles)
+
+
+def _code(panel: Panel, name: str, value: Any) -> float:
+    """A cell of a covariate as its number: a category's position, NaN where there is none."""
+    labels = panel.categories.get(name)
+    if labels is not None:
+        return float(labels.index(str(value))) if str(value) in labels else float("nan")
+    return float("nan") if value is None or value == "" else float(value)

@@ -1,0 +1,142 @@
+"""A Forecaster as the files of a model folder, and back."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cellgate.data import Frequency, Panel, Roles
+from cellgate.estimators.card import forecaster_card
+from cellgate.estimators.folder import ModelFolderError, save_folder
+from cellgate.tasks.covariates import CovariateCoding
+from cellgate.tasks.forecast_network import ForecastNetwork
+from cellgate.tasks.forecast_task import ForecastTask
+from cellgate.training import TrainingRecord
+
+if TYPE_CHECKING:
+    from cellgate.estimators.forecaster import Forecaster
+
+
+def save_forecaster(forecaster: Forecaster, path: str | Path) -> None:
+    """Write the folder."""
+    panel = forecaster.panel_
+    params = forecaster.get_params()
+    config = {
+        "estimator": {name: list(value) if isinstance(value, tuple) else value for name, value in params.items()},
+        "model": forecaster.model_.config(),
+        "task": forecaster.task_.to_json(),
+        "training": {key: value for key, value in asdict(forecaster.record_).items() if key != "history"},
+    }
+    preprocess = {
+        "source": panel.source,
+        "widening": forecaster.widening_.tolist(),
+        "covariates": forecaster.coding_.to_json(),
+        "frequency": panel.frequency.to_json(),
+        "season": panel.season,
+        "roles": asdict(panel.roles),
+        "notes": list(panel.notes),
+        "categories": {name: list(values) for name, values in panel.categories.items()},
+        "names": {kind: list(getattr(panel, f"{kind}_names")) for kind in ("past", "future", "static")},
+        "series": [
+            {
+                "id": name,
+                "start": _plain(start),
+                "steps": len(values),
+                "steps_ahead": panel.known_ahead(k),
+                "scale": forecaster.scales_.get(name),
+                "lag": forecaster.lags_.get(name),
+                "trained_until": _plain(forecaster.trained_[name]) if name in forecaster.trained_ else None,
+            }
+            for k, (name, start, values) in enumerate(zip(panel.ids, panel.starts, panel.values, strict=True))
+        ],
+    }
+    history: dict[str, Tensor] = {"values": torch.from_numpy(np.concatenate(panel.values))}
+    for kind in ("past", "future"):
+        if getattr(panel, kind):
+            history[kind] = torch.from_numpy(np.concatenate(getattr(panel, kind)))
+    if panel.static is not None:
+        history["static"] = torch.from_numpy(panel.static)
+    files = {
+        "model.safetensors": forecaster.model_.state_dict(),
+        "preprocess.json": preprocess,
+        "history.safetensors": history,
+        "metrics.json": {**forecaster.metrics_, "history": [list(pair) for pair in forecaster.record_.history]},
+        "README.md": forecaster_card(config, preprocess, forecaster.metrics_),
+    }
+    save_folder(path, "Forecaster", config, files)
+
+
+def restore_forecaster(
+    forecaster: Forecaster, config: dict[str, Any], files: dict[str, Any], path: str | Path
+) -> Forecaster:
+    """Give a new Forecaster what the files of a folder hold.
+
+    Raises:
+        ModelFolderError: if they are not those of a Forecaster.
+    """
+    try:
+        params = {name: tuple(v) if isinstance(v, list) else v for name, v in config["estimator"].items()}
+        forecaster.set_params(**params)
+        preprocess, metrics = files["preprocess.json"], dict(files["metrics.json"])
+        series = preprocess["series"]
+        forecaster.panel_ = _panel(preprocess, files["history.safetensors"])
+        forecaster.scales_ = {entry["id"]: entry["scale"] for entry in series if entry["scale"] is not None}
+        forecaster.lags_ = {entry["id"]: entry["lag"] for entry in series if entry["lag"] is not None}
+        forecaster.trained_ = {
+            entry["id"]: _stamp(entry["trained_until"]) for entry in series if entry["trained_until"] is not None
+        }
+        forecaster.coding_ = CovariateCoding.from_json(preprocess["covariates"])
+        forecaster.widening_ = np.array(preprocess["widening"])
+        forecaster.task_ = ForecastTask.from_json(config["task"])
+        forecaster.record_ = TrainingRecord(
+            **config["training"], history=[(loss, score) for loss, score in metrics.pop("history")]
+        )
+        forecaster.metrics_ = metrics
+        forecaster.model_ = ForecastNetwork(**config["model"])
+        forecaster.model_.load_state_dict(files["model.safetensors"])
+        forecaster.model_.eval()
+    except (KeyError, TypeError, RuntimeError, ValueError) as error:
+        raise ModelFolderError(
+            f"{path}: expected the parts of a Forecaster, got others ({error}); train again"
+        ) from error
+    return forecaster
+
+
+def _panel(preprocess: dict[str, Any], history: dict[str, Tensor]) -> Panel:
+    series, names = preprocess["series"], preprocess["names"]
+    steps = np.array([entry["steps"] for entry in series])
+    ahead = np.array([entry["steps_ahead"] for entry in series])
+
+    def parts(name: str, lengths: np.ndarray) -> tuple[np.ndarray, ...]:
+        return tuple(np.split(history[name].numpy(), np.cumsum(lengths)[:-1])) if name in history else ()
+
+    return Panel(
+        source=preprocess["source"],
+        ids=tuple(entry["id"] for entry in series),
+        values=parts("values", steps),
+        starts=tuple(_stamp(entry["start"]) for entry in series),
+        frequency=Frequency(**preprocess["frequency"]),
+        season=preprocess["season"],
+        roles=Roles(**preprocess["roles"]),
+        notes=tuple(preprocess["notes"]),
+        past=parts("past", steps),
+        future=parts("future", steps + ahead),
+        static=history["static"].numpy() if "static" in history else None,
+        past_names=tuple(names["past"]),
+        future_names=tuple(names["future"]),
+        static_names=tuple(names["static"]),
+        categories={name: tuple(values) for name, values in preprocess["categories"].items()},
+    )
+
+
+def _plain(stamp: Any) -> str | int:
+    return str(stamp) if isinstance(stamp, np.datetime64) else int(stamp)
+
+
+def _stamp(value: str | int) -> Any:
+    return value if isinstance(value, int) else np.datetime64(value, "us")

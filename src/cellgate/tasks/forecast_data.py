@@ -1,0 +1,295 @@
+"""What the network sees of a series: its values in its own units, what is known of every step, simple forecasts.
+
+Everything at a step is made from that step and earlier ones, so that nothing looks ahead; only `planned` (the calendar
+and the drivers that are known beforehand) reaches past the end of a series.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from cellgate.data import DataError, Panel
+from cellgate.data.calendar import calendar_cycles, calendar_features
+from cellgate.data.frequency import COUNT
+from cellgate.data.panel import show_time
+from cellgate.tasks.baselines import fill_by_season
+from cellgate.tasks.covariates import CovariateCoding
+from cellgate.tasks.forecast_task import ForecastTask
+from cellgate.tasks.seasons import naive_error
+
+_CLIP = 20.0  # features are in units of the usual change; beyond this they are an outlier's
+_CYCLE_SECONDS = {"hour": 3600, "day": 86_400, "week": 604_800, "month": 30 * 86_400, "year": 365 * 86_400}
+_SEASONS_AVERAGED = 4
+_DAYS_AVERAGED = 7  # of the shorter season, where there is a longer one
+
+
+@dataclass(frozen=True)
+class Units:
+    """What is measured on the training part of every series.
+
+    Attributes:
+        scales: (S,) float64, the mean seasonal change, by which values are divided.
+        lags: (S,) int64, the season that the naive forecast repeats: the shorter or the longer, whichever did better.
+    """
+
+    scales: np.ndarray
+    lags: np.ndarray
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A panel as the network sees it, all series end to end, resident in memory.
+
+    Attributes:
+        z: (N,) float64 the transformed values divided by their series' scale, gaps filled.
+        near: (N, 1 + C) float32 z and the simple forecasts, less the first value of the series.
+        observed: (N,) bool, False where a value was missing.
+        features: (N, F) float32 the input of the network.
+        planned: (N + S * horizon, D) float32 what is known beforehand of every step and of a horizon after the last.
+        offsets: (S,) int64 where each series begins in z.
+        planned_offsets: (S,) int64 where it begins in planned.
+        lengths: (S,) int64 steps of each series.
+        lags: (S,) int64 the season that each series' naive forecast repeats.
+        scales: (S,) float64 the scale of each series.
+    """
+
+    z: Tensor
+    near: Tensor
+    observed: Tensor
+    features: Tensor
+    planned: Tensor
+    offsets: Tensor
+    planned_offsets: Tensor
+    lengths: Tensor
+    lags: Tensor
+    scales: np.ndarray
+
+
+def cycles_shown(panel: Panel, season: int) -> tuple[str, ...]:
+    """The cycles of the calendar that some series went through twice."""
+    steps = max(len(values) for values in panel.values)
+    times = panel.frequency.grid(panel.starts[0], 0, steps + 1)
+    seconds = (times[-1] - times[0]) / np.timedelta64(1, "s") if times.dtype.kind == "M" else 0.0
+    turns = {name: seconds / length for name, length in _CYCLE_SECONDS.items()} | {"season": steps / season}
+    return tuple(name for name in calendar_cycles(panel.frequency, season) if turns[name] >= 2)
+
+
+def wants_log(panel: Panel) -> bool:
+    """Whether the swing of the series grows with their level, so that log y is the steadier thing to learn.
+
+    Guerrero (1993), "Time-series analysis supported by power transformations", restricted to the
+    powers 0 and 1: of blocks a season long, the spread over the mean must vary less than the spread
+    itself. Most series of the panel must be positive throughout and say so.
+    """
+    votes = []
+    for values in panel.values:
+        known = values[np.isfinite(values)]
+        if not len(known) or known.min() <= 0:
+            return False
+        size = max(panel.season, 4)
+        blocks = known[len(known) % size :].reshape(-1, size)
+        if len(blocks) < 3:
+            votes.append(0.0)
+            continue
+        mean, spread = blocks.mean(1), blocks.std(1)
+        if spread.mean() == 0:
+            continue
+        relative = spread / mean
+        votes.append(float(relative.std() / relative.mean() < spread.std() / spread.mean()))
+    return bool(votes) and float(np.mean(votes)) > 0.5
+
+
+def fit_units(panel: Panel, task: ForecastTask, ends: np.ndarray | None = None) -> Units:
+    """The units of each series, by its first `ends` steps (all by default)."""
+    scales, lags = [], []
+    for k in range(len(panel)):
+        z = transform(panel, k, task)[: None if ends is None else int(ends[k])]
+        scales.append(_scale(z, task.season))
+        lags.append(min(task.seasons, key=lambda lag: naive_error(z, lag, task.horizon)))
+    return Units(np.array(scales), np.array(lags, dtype=np.int64))
+
+
+def transform(panel: Panel, k: int, task: ForecastTask) -> np.ndarray:
+    """(T,) one series with its gaps filled, and its log where the task is in logs."""
+    filled = fill_by_season(panel.values[k], task.season)
+    if not task.log:
+        return filled
+    if (filled <= 0).any():
+        step = int(np.argmax(filled <= 0))
+        raise DataError(
+            f"series {panel.ids[k]!r}, {show_time(panel.times(k)[step])}: expected a positive value, as in training, "
+            f"got {filled[step]:g}; correct it, or train again with it"
+        )
+    return np.log(filled)
+
+
+def prepare(panel: Panel, task: ForecastTask, units: Units, coding: CovariateCoding | None = None) -> Prepared:
+    """Transform, scale and describe every series.
+
+    Args:
+        panel: the series.
+        task: the transformation to use.
+        units: from fit_units, here or at training.
+        coding: how covariates become numbers; None where the network reads none.
+
+    Raises:
+        DataError: for a value that log cannot take, or a covariate unlike those trained on.
+    """
+    parts = []
+    for k, values in enumerate(panel.values):
+        z = transform(panel, k, task) / units.scales[k]
+        parts.append(_described(panel, k, z, np.isfinite(values), task, int(units.lags[k]), coding))
+    return _together(parts, task, units)
+
+
+def prepare_tail(
+    panel: Panel, z: np.ndarray, known: np.ndarray, task: ForecastTask, units: Units, coding: CovariateCoding | None
+) -> Prepared:
+    """The last steps of one series as `prepare` describes them, exact in the last step if `lookback` more are given.
+
+    Args:
+        panel: the steps, as a panel of one series; its values are not looked at.
+        z: (T,) these steps transformed and scaled, gaps filled.
+        known: (T,) bool, where a value was observed.
+        task: the task.
+        units: those of the series.
+        coding: of the covariates.
+    """
+    return _together([_described(panel, 0, z, known, task, int(units.lags[0]), coding)], task, units)
+
+
+def _described(
+    panel: Panel,
+    k: int,
+    z: np.ndarray,
+    known: np.ndarray,
+    task: ForecastTask,
+    lag: int,
+    coding: CovariateCoding | None,
+) -> dict[str, np.ndarray]:
+    """The parts of a Prepared that one series brings."""
+    planned, extra = describe_steps(panel, k, task, lag, coding)
+    near = np.concatenate([z[:, None], simple_values(z, task)], axis=1)
+    return {
+        "z": z,
+        "near": (near - (z[0] if len(z) else 0.0)).astype(np.float32),
+        "observed": known,
+        "features": np.concatenate(
+            [value_features(z, known, task), planned[: len(z)], extra], axis=1, dtype=np.float32
+        ),
+        "planned": planned.astype(np.float32),
+    }
+
+
+def _together(parts: list[dict[str, np.ndarray]], task: ForecastTask, units: Units) -> Prepared:
+    lengths = torch.tensor([len(part["z"]) for part in parts])
+    offsets = torch.cumsum(lengths, 0) - lengths
+    return Prepared(
+        **{name: torch.from_numpy(np.concatenate([part[name] for part in parts])) for name in parts[0]},
+        offsets=offsets,
+        planned_offsets=offsets + task.horizon * torch.arange(len(lengths)),
+        lengths=lengths,
+        lags=torch.from_numpy(units.lags),
+        scales=units.scales,
+    )
+
+
+def _scale(z: np.ndarray, season: int) -> float:
+    """The mean absolute seasonal change; the spread where a series only repeats itself; 1 where it is constant."""
+    candidates = [np.abs(z[lag:] - z[:-lag]).mean() for lag in (season, 1) if len(z) > lag]
+    tiny = 1e-9 * max(1.0, float(np.abs(z).max(initial=0.0)))
+    return next((float(c) for c in candidates if c > tiny), 1.0)
+
+
+# ---------------------------------------------------------------- a step, by its value and those before it
+
+
+def lookback(task: ForecastTask) -> int:
+    """How many steps before a step the columns below may depend on."""
+    return max(_DAYS_AVERAGED * task.season, *(_SEASONS_AVERAGED * season for season in task.seasons)) + 1
+
+
+def value_features(z: np.ndarray, known: np.ndarray, task: ForecastTask) -> np.ndarray:
+    """(T, F): the change over each season, the last change, the height over the seasons' means, what is known."""
+    steps = np.arange(len(z))
+    columns = [np.where(steps >= lag, z - z[np.maximum(steps - lag, 0)], 0.0) for lag in task.seasons]
+    columns += [np.diff(z, prepend=z[:1]), z - _mean_of_last(z, task.season)]
+    if len(task.seasons) > 1:
+        columns.append(z - _mean_of_last(z, task.seasons[1]))
+    clipped = np.clip(np.stack(columns, axis=1) * known[:, None], -_CLIP, _CLIP)
+    return np.concatenate([clipped, known[:, None]], axis=1)
+
+
+def simple_values(z: np.ndarray, task: ForecastTask) -> np.ndarray:
+    """(T, C): what the simple forecasts repeat: each season's last, its mean over several, the level of the last."""
+    if not task.simple:
+        return np.zeros((len(z), 0))
+    columns = []
+    for lag in task.seasons:
+        columns.append(z)
+        columns.append(_seasonal_mean(z, lag, _SEASONS_AVERAGED))
+    if len(task.seasons) > 1:
+        columns.append(_seasonal_mean(z, task.season, _DAYS_AVERAGED))
+    columns.append(_mean_of_last(z, task.season))
+    return np.stack(columns, axis=1)
+
+
+def simple_lags(task: ForecastTask) -> list[int]:
+    """The season that each column of simple_values repeats, 0 for a level."""
+    if not task.simple:
+        return []
+    lags = [lag for season in task.seasons for lag in (season, season)]
+    return [*lags, *([task.season] if len(task.seasons) > 1 else []), 0]
+
+
+def _seasonal_mean(z: np.ndarray, lag: int, count: int) -> np.ndarray:
+    """(T,) the mean of this step and those 1, ..., count - 1 seasons before, as far as there are any."""
+    total, number = z.copy(), np.ones(len(z))
+    for back in range(lag, min(count * lag, len(z)), lag):
+        total[back:] += z[:-back]
+        number[back:] += 1
+    return total / number
+
+
+def _mean_of_last(z: np.ndarray, count: int) -> np.ndarray:
+    """(T,) the mean of this step and the count - 1 before it, as far as there are any."""
+    if not len(z):
+        return z
+    steps = np.arange(len(z))
+    total = np.cumsum(np.concatenate([[0.0], z - z[0]]))
+    begin = np.maximum(steps + 1 - count, 0)
+    return z[0] + (total[steps + 1] - total[begin]) / (steps + 1 - begin)
+
+
+# ---------------------------------------------------------------- a step, by what else is known of it
+
+
+def describe_steps(
+    panel: Panel, k: int, task: ForecastTask, lag: int, coding: CovariateCoding | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """What is known of each step of a series beside its value.
+
+    Returns:
+        (T + horizon, D) what is known beforehand: calendar and future-known covariates; and (T, E) what is read at the
+        step only: past covariates, static ones, and how the drivers changed since the season before.
+    """
+    steps = len(panel.values[k])
+    times = panel.frequency.grid(panel.starts[k], 0, steps + task.horizon)
+    cycles = calendar_cycles(panel.frequency, task.season)
+    kept = [cycle in task.cycles for cycle in cycles]
+    parts = [calendar_features(times, panel.frequency, task.season)[:, np.array([*kept, *kept], dtype=bool)]]
+    if len(task.seasons) > 1 and panel.frequency.unit == COUNT:
+        angle = 2 * np.pi * (times.astype(np.int64) // panel.frequency.step % task.seasons[1]) / task.seasons[1]
+        parts.append(np.stack([np.sin(angle), np.cos(angle)], axis=1))
+    if coding is None:
+        return np.concatenate(parts, axis=1), np.zeros((steps, 0))
+    future = coding.future(panel, k, steps + task.horizon)
+    past = coding.past(panel, k)
+    moving = np.concatenate([future[:steps], past], axis=1)
+    before = np.concatenate([np.repeat(moving[:1], min(lag, steps), 0), moving[: max(steps - lag, 0)]])
+    static = np.repeat(coding.static(panel, k)[None], steps, 0)
+    return np.concatenate([*parts, future], axis=1), np.concatenate([past, moving - before, static], axis=1)

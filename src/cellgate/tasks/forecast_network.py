@@ -1,0 +1,92 @@
+"""The network of a forecast: an LSTM that reads, and a readout that also looks at what is known of the steps ahead.
+
+From the hidden state at an origin a linear layer gives three things: a number for every step ahead and quantile, and
+two sets of weights, one for what is known of each step ahead (its place in the calendar, drivers that are planned), one
+for
+simple forecasts that can be made at the origin. The answer for a step is their sum::
+
+    answer[h] = direct[h] + weights_a @ tanh(W_a ahead[h] + b_a) + weights_s @ simple[h]
+
+so that a weekend, a holiday or a price enters by what it is, at the size that the history read so far calls for, and
+not only by its place in the horizon. All weights begin at zero: an untrained network answers 0.
+
+The two ways ahead, a code of the history and the features of each step, are those of Wen et al. (2017), "A
+Multi-Horizon Quantile Recurrent Forecaster", section 3.2. Different here: their local decoder is a deeper network of
+its own, ours is a product with weights that the state sets, which costs little beside the LSTM.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cellgate.nn import LSTM
+
+_AHEAD_UNITS = 16
+
+
+class ForecastNetwork(nn.Module):
+    """An LSTM and the readout described above; float32, on the CPU.
+
+    Args:
+        input_size: features of a step read.
+        hidden_size: units of every layer.
+        num_layers: layers.
+        horizon: steps ahead.
+        quantiles: how many numbers a step ahead gets.
+        ahead_size: what is known of a step ahead, A numbers.
+        simple: how many simple forecasts are given, C.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        horizon: int,
+        quantiles: int,
+        ahead_size: int,
+        simple: int,
+    ) -> None:
+        super().__init__()
+        self.horizon, self.quantiles, self.simple = horizon, quantiles, simple
+        self.lstm = LSTM(input_size, hidden_size, num_layers, batch_first=True)
+        weights = quantiles * (_AHEAD_UNITS + simple)
+        self.ahead = nn.Linear(ahead_size, _AHEAD_UNITS)
+        self.readout = nn.Linear(hidden_size, horizon * quantiles + weights)
+        nn.init.zeros_(self.readout.weight)
+        nn.init.zeros_(self.readout.bias)
+
+    def answer(self, hidden: Tensor, ahead: Tensor, simple: Tensor) -> Tensor:
+        """Answers from hidden states.
+
+        Args:
+            hidden: (..., H) the state at each origin.
+            ahead: (..., horizon, A) what is known of the steps that follow it.
+            simple: (..., horizon, C) the simple forecasts of these steps, as answers.
+
+        Returns:
+            (..., horizon, Q).
+        """
+        direct, weights = self.readout(hidden).split(
+            [self.horizon * self.quantiles, self.quantiles * (_AHEAD_UNITS + self.simple)], dim=-1
+        )
+        known = torch.cat([torch.tanh(self.ahead(ahead)), simple], dim=-1)
+        rows = known.flatten(0, -3)
+        weights = weights.reshape(len(rows), self.quantiles, -1)
+        answers = torch.baddbmm(direct.reshape(len(rows), self.horizon, self.quantiles), rows, weights.transpose(1, 2))
+        return answers.reshape(*hidden.shape[:-1], self.horizon, self.quantiles)
+
+    def config(self) -> dict[str, Any]:
+        """The constructor's arguments as plain data."""
+        return {
+            "input_size": self.lstm.input_size,
+            "hidden_size": self.lstm.hidden_size,
+            "num_layers": self.lstm.num_layers,
+            "horizon": self.horizon,
+            "quantiles": self.quantiles,
+            "ahead_size": self.ahead.in_features,
+            "simple": self.simple,
+        }

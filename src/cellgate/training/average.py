@@ -1,0 +1,45 @@
+"""A running mean of the weights: steadier than any one step's, at the price of one pass over them a step.
+
+Polyak and Juditsky (1992), "Acceleration of stochastic approximation by averaging", with exponential forgetting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class RunningMean:
+    """The mean of a model's floating-point state over its last steps; other buffers are copied.
+
+    Args:
+        model: whose weights change.
+        past: the share of the past that a step keeps; less in the first steps, which start far off.
+    """
+
+    def __init__(self, model: nn.Module, past: float) -> None:
+        self.model, self.past = model, past
+        self.weights: dict[str, Tensor] = {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+    @torch.no_grad()
+    def add(self, step: int) -> None:
+        """Take the weights after a step, counted from 0, into the mean."""
+        new = 1 - min(self.past, (1 + step) / (10 + step))
+        for name, value in self.model.state_dict().items():
+            if value.is_floating_point():
+                self.weights[name].lerp_(value, new)
+            else:
+                self.weights[name].copy_(value)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """The model with the mean as its weights; afterwards with its own again."""
+        own = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        self.model.load_state_dict(self.weights)
+        try:
+            yield
+        finally:
+            self.model.load_state_dict(own)

@@ -1,0 +1,245 @@
+"""A fitted Forecaster over time: backtest, newer rows, streams, warm starts."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cellgate.data import DataError, read_panel
+from cellgate.errors import InputError
+from cellgate.estimators import Forecaster, load
+from cellgate.tasks.baselines import seasonal_naive
+
+
+def hourly(days=40, series=2, seed=0, gaps=()):
+    """A long table with daily and weekly habits, a growing level and noise."""
+    rng = np.random.default_rng(seed)
+    step = np.arange(24 * days)
+    columns = {"unique_id": [], "ds": [], "y": []}
+    for k in range(series):
+        day = np.sin(2 * np.pi * step / 24 + k) * (1 + 0.5 * (step // 24 % 7 >= 5))
+        y = 20 + 0.01 * step + 3 * day + 0.2 * rng.normal(size=len(step))
+        y[list(gaps)] = np.nan
+        columns["unique_id"] += [f"s{k}"] * len(step)
+        columns["ds"] += list(np.datetime64("2024-03-01T00", "us") + step * np.timedelta64(1, "h"))
+        columns["y"] += y.tolist()
+    return read_panel(pd.DataFrame(columns))
+
+
+@pytest.fixture(scope="module")
+def panel():
+    return hourly(gaps=(100, 101, 500, 901))
+
+
+@pytest.fixture(scope="module")
+def fitted(panel):
+    head, _ = panel.split(200)
+    return Forecaster(6, max_epochs=3, context=60, hidden_size=9).fit(head)
+
+
+# ---------------------------------------------------------------- backtest
+
+
+def test_a_backtest_is_what_would_have_been_forecast(panel, fitted):
+    found = fitted.backtest(panel, origins=5, step=7)
+    assert found.values.shape == (2, 5, 6, 3)
+    for k in range(2):
+        for j, origin in enumerate(found.origins[k]):
+            cut = panel.until([int(origin) + 1] * 2)
+            np.testing.assert_allclose(found.values[k, j], fitted.forecast(cut).values[k], rtol=1e-5)
+            values = panel.values[k]
+            np.testing.assert_array_equal(found.actual[k, j], values[origin + 1 : origin + 7])
+            np.testing.assert_allclose(found.baseline[k, j], seasonal_naive(values[: origin + 1], 24, 6))
+    assert (found.seen, found.fits) == (0, 0)
+    assert found.origins[:, -1].tolist() == [len(values) - 7 for values in panel.values]
+
+
+def test_a_backtest_never_sees_what_came(panel, fitted):
+    spoilt = replace(panel, values=tuple(np.where(np.arange(960) >= 900, 1e3, values) for values in panel.values))
+    clean = fitted.backtest(panel, origins=20, step=3)
+    found = fitted.backtest(spoilt, origins=20, step=3)
+    early = clean.origins[0] < 900
+    assert early.any()
+    assert not early.all()
+    np.testing.assert_array_equal(found.values[:, early], clean.values[:, early])
+
+
+def test_a_backtest_of_an_unfitted_forecaster_trains_before_the_first_moment(panel):
+    forecaster = Forecaster(6, max_epochs=1, context=60, hidden_size=4)
+    found = forecaster.backtest(panel, origins=3, step=6)
+    assert (found.seen, found.fits) == (0, 1)
+    assert forecaster.trained_["s0"] == panel.times(0)[found.origins[0, 0]]
+    # Now it is fitted, and part of a longer backtest lies in what it was trained on.
+    assert forecaster.backtest(panel, origins=5, step=6).seen == 2 * 2
+
+
+def test_refit_trains_at_every_moment(panel):
+    forecaster = Forecaster(6, max_epochs=1, context=60, hidden_size=4)
+    found = forecaster.backtest(panel, origins=2, step=30, refit=True)
+    assert (found.fits, found.seen) == (2, 0)
+    first = Forecaster(6, max_epochs=1, context=60, hidden_size=4).fit(panel.until((found.origins[:, 0] + 1).tolist()))
+    np.testing.assert_allclose(found.values[:, 0], first.forecast().values, rtol=1e-5)
+    assert not hasattr(forecaster, "model_")
+
+
+def test_the_scores_of_a_backtest_by_hand(panel, fitted):
+    found = fitted.backtest(panel, origins=4, step=5, whole=False)
+    metrics = found.metrics
+    known = np.isfinite(found.actual)
+    assert known.sum() < known.size  # the last moments have no whole horizon yet
+    error = np.abs(found.actual - found.median)
+    assert metrics["cellgate"]["MAE"] == pytest.approx(np.mean([np.nanmean(error[k]) for k in range(2)]))
+    inside = (found.actual >= found.values[..., 1]) & (found.actual <= found.values[..., 2])
+    assert metrics["cellgate"]["coverage-90"] == pytest.approx(inside[known].mean())
+    np.testing.assert_allclose(found.by_step["cellgate"], np.nanmean(error, axis=(0, 1)))
+    assert (metrics["origins"], metrics["steps"]) == (4, 6)
+
+
+def test_errors_differ_from_step_to_step(panel, fitted):
+    """Tools whose network answers with its last hidden states make the same error at every step."""
+    assert len(np.unique(fitted.backtest(panel, origins=8).by_step["cellgate"].round(9))) == 6
+
+
+def test_the_table_of_a_backtest(panel, fitted):
+    found = fitted.backtest(panel, origins=3, step=2, whole=False)
+    table = found.columns()
+    assert list(table) == [
+        "unique_id", "cutoff", "ds", "y", "cellgate", "cellgate-lo-90", "cellgate-hi-90", "seasonal_naive"
+    ]  # fmt: skip
+    assert len(table["y"]) == np.isfinite(found.actual).sum()
+    assert (table["ds"] > table["cutoff"]).all()
+    by_stamp = dict(zip(panel.times(1).tolist(), panel.values[1], strict=True))
+    for name, stamp, y in zip(table["unique_id"], table["ds"].tolist(), table["y"], strict=True):
+        assert name == "s0" or by_stamp[stamp] == y
+
+
+def test_too_many_origins_are_refused(panel, fitted):
+    with pytest.raises(DataError, match=r"expected at least 1,?\d+ steps in series 's0'.*ask for fewer origins"):
+        fitted.backtest(panel, origins=100, step=10)
+    with pytest.raises(InputError, match="origins: expected a whole number of 1 or more, got 0"):
+        fitted.backtest(panel, origins=0)
+
+
+# ---------------------------------------------------------------- newer rows
+
+
+def rows_of(panel, k, begin, end):
+    columns = {"unique_id": panel.ids[k], "ds": panel.times(k)[begin:end], "y": panel.values[k][begin:end]}
+    return pd.DataFrame(columns)
+
+
+def test_newer_rows_are_appended_wherever_they_begin(panel, fitted, tmp_path):
+    fitted.save(tmp_path)
+    whole = fitted.forecast(panel).values
+    # One row, then rows that overlap, then the rest: all of them by their stamps.
+    forecaster = load(tmp_path)
+    parts = [(760, 761), (755, 800), (800, 960)]
+    for begin, end in parts:
+        forecaster.update(pd.concat([rows_of(panel, k, begin, end) for k in (0, 1)]))
+    assert [len(values) for values in forecaster.panel_.values] == [960, 960]
+    np.testing.assert_array_equal(forecaster.panel_.values, panel.values)
+    np.testing.assert_allclose(forecaster.forecast().values, whole, rtol=1e-6)
+
+
+def test_rows_that_are_missing_between_are_missing_values(panel, fitted, tmp_path):
+    fitted.save(tmp_path)
+    forecaster = load(tmp_path).update(rows_of(panel, 0, 790, 800))
+    values = forecaster.panel_.values
+    assert [len(v) for v in values] == [800, 760]
+    assert np.isnan(values[0][760:790]).all()
+    assert np.isfinite(forecaster.forecast().values).all()
+
+
+def test_new_series_are_taken_in(panel, fitted, tmp_path):
+    fitted.save(tmp_path)
+    new = rows_of(panel, 0, 0, 300).assign(unique_id="fresh")
+    forecaster = load(tmp_path).update(new)
+    assert forecaster.panel_.ids == ("s0", "s1", "fresh")
+    assert np.isfinite(forecaster.forecast().values).all()
+
+
+def test_rows_off_the_grid_are_refused(panel, fitted, tmp_path):
+    fitted.save(tmp_path)
+    off = rows_of(panel, 0, 800, 810)
+    off["ds"] = off["ds"] + np.timedelta64(10, "m")
+    with pytest.raises(DataError, match="expected hourly steps that continue series 's0'"):
+        load(tmp_path).update(off)
+
+
+def test_values_without_a_time_are_appended_when_asked():
+    values = np.sin(np.arange(200) / 3)
+    forecaster = Forecaster(4, season=1, max_epochs=1).fit(values[:190])
+    whole = forecaster.forecast(values).values
+    assert np.allclose(forecaster.update(values[190:], append=True).forecast().values, whole)
+
+
+# ---------------------------------------------------------------- streams
+
+
+def test_a_stream_equals_a_forecast_made_afresh_at_every_row(panel, fitted):
+    """Over more than three blocks of reading, with gaps on the way."""
+    stream = fitted.stream()
+    for t in range(760, 960):
+        for k, name in enumerate(panel.ids):
+            made = stream.push(panel.values[k][t], id=name, time=panel.times(k)[t])
+            if t % 13 == 0 or t in (779, 780, 839, 840, 841, 901, 902, 959):
+                fresh = fitted.forecast(panel.until([t + 1] * 2))
+                np.testing.assert_allclose(made.values[0], fresh.values[k], rtol=2e-5, atol=1e-5)
+                assert made.columns()["ds"][0] == panel.frequency.grid(panel.starts[k], t + 1, 1)[0]
+
+
+def test_a_stream_takes_skipped_steps_for_missing(panel, fitted):
+    stream = fitted.stream()
+    made = stream.push(21.0, id="s0", time=panel.times(0)[765])
+    longer = panel.until([766, 760])
+    longer.values[0][760:765] = np.nan
+    longer.values[0][765] = 21.0
+    fresh = fitted.forecast(replace(longer, values=tuple(v.copy() for v in longer.values)))
+    np.testing.assert_allclose(made.values[0], fresh.values[0], rtol=2e-5)
+
+
+def test_a_stream_leaves_the_forecaster_as_it_was(fitted):
+    before = fitted.forecast().values
+    stream = fitted.stream()
+    stream.push(1.0, id="s0")
+    stream.push(None, id="s1")
+    np.testing.assert_array_equal(fitted.forecast().values, before)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"value": 1.0}, "id: expected one of the series s0, s1, got None"),
+        ({"value": 1.0, "id": "s9"}, "id: expected one of the series s0, s1, got 's9'"),
+        ({"value": 1.0, "id": "s0", "time": np.datetime64("2024-03-05")}, "time: expected 2024-04-01 16:00 or a later"),
+        ({"value": 1.0, "id": "s0", "time": 5}, "time: expected a stamp like 2024-04-01 16:00, got 5"),
+    ],
+)
+def test_a_row_that_a_stream_cannot_place_is_refused(fitted, arguments, message):
+    value = arguments.pop("value")
+    with pytest.raises(DataError, match=message):
+        fitted.stream().push(value, **arguments)
+
+
+# ---------------------------------------------------------------- warm starts
+
+
+def test_partial_fit_goes_on_from_the_weights(panel):
+    head, _ = panel.split(200)
+    forecaster = Forecaster(6, max_epochs=2, context=60, hidden_size=9).fit(head)
+    weights = {name: value.clone() for name, value in forecaster.model_.state_dict().items()}
+    task = forecaster.task_
+    forecaster.set_params(max_epochs=1, learning_rate=1e-9).partial_fit(panel)
+    assert forecaster.task_ == task
+    for name, value in forecaster.model_.state_dict().items():
+        assert np.allclose(value, weights[name], atol=1e-6), name
+    assert len(forecaster.panel_.values[0]) == 960
+    forecaster.set_params(learning_rate=5e-3).partial_fit(panel)
+    assert not np.allclose(forecaster.model_.state_dict()["readout.weight"], weights["readout.weight"], atol=1e-4)
+
+
+def test_partial_fit_of_a_new_forecaster_is_a_fit(panel):
+    one = Forecaster(6, max_epochs=1, context=60, hidden_size=4).partial_fit(panel)
+    two = Forecaster(6, max_epochs=1, context=60, hidden_size=4).fit(panel)
+    np.testing.assert_array_equal(one.forecast().values, two.forecast().values)
