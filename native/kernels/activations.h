@@ -48,19 +48,22 @@ CELLGATE_INLINE V exp_clamped(V x) {
   return scale2(p, n);
 }
 
-// 1 / (1 + exp(-x)). Below -reach the result stays at exp(-reach), the smallest normal numbers.
+// 1 / (1 + exp(-x)). Below -reach, where it leaves the normal numbers, it is zero: a gate that is shut must not let
+// through what is large enough.
 template <class V>
 CELLGATE_INLINE V sigmoid(V x) {
   using S = typename V::Scalar;
   const S reach = ExpTerms<S>::reach;
   V e = exp_clamped(clamp(-x, V::set1(-reach), V::set1(reach)));
-  return reciprocal(V::set1(S(1)) + e);
+  // NaN compares false and stays.
+  return select_lt(x, V::set1(-reach), V::zero(), reciprocal(V::set1(S(1)) + e));
 }
 
-// A quotient of polynomials in x^2 up to where tanh rounds to one.
+// A quotient of polynomials in x^2, which passes one at 9.04, as tanh in float does. At the clamp it stands so far above
+// one that no rounding brings it back: large arguments give one exactly, and the slope there is zero.
 CELLGATE_INLINE Vec<float> tanh(Vec<float> x) {
   using V = Vec<float>;
-  x = clamp(x, V::set1(-9.02f), V::set1(9.02f));
+  x = clamp(x, V::set1(-9.75f), V::set1(9.75f));
   V z = x * x;
   V p = V::set1(1.33227567369e-8f);
   p = fma(p, z, V::set1(2.05863337513e-5f));
@@ -72,7 +75,6 @@ CELLGATE_INLINE Vec<float> tanh(Vec<float> x) {
   q = fma(q, z, V::set1(0.0258717667609f));
   q = fma(q, z, V::set1(0.467131874478f));
   q = fma(q, z, V::set1(1.0f));
-  // Rounding may carry the quotient a unit past one.
   return clamp(x * p * reciprocal(q), V::set1(-1.0f), V::set1(1.0f));
 }
 
