@@ -10,6 +10,7 @@ import torch
 from cellgate.data import DataError, read_panel
 from cellgate.errors import InputError
 from cellgate.estimators import Forecaster, ModelFolderError, load
+from cellgate.estimators.folder import sum_of
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +95,7 @@ DAMAGE = {
     "one bit": (lambda m: flip(m / "history.safetensors"), "another or a damaged one"),
     "cut config": (lambda m: os.truncate(m / "config.json", 100), "config.json: expected JSON, got a damaged file"),
     "no config": (lambda m: os.remove(m / "config.json"), "expected a model folder with a config.json"),
-    "a later format": (lambda m: edit(m, format=99), "expected a model of format 1, got 99 .*update cellgate"),
+    "a later format": (lambda m: edit(m, format=99), "expected a model of format 2, got 99 .*update cellgate"),
     "another kind": (lambda m: edit(m, kind="Oracle"), "expected a model of kind Forecaster.* got 'Oracle'"),
     "an unknown task": (lambda m: edit(m, task={"horizon": 3}), "expected the parts of a Forecaster"),
 }
@@ -107,9 +108,9 @@ def flip(path):
 
 
 def edit(folder, **changes):
-    config = json.loads((folder / "config.json").read_text())
-    config.pop("sum", None)  # as if it had been saved like that
-    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+    config = {**json.loads((folder / "config.json").read_text()), **changes}
+    config.pop("sum")
+    (folder / "config.json").write_text(json.dumps({**config, "sum": sum_of(config)}))
 
 
 @pytest.mark.parametrize("name", DAMAGE)

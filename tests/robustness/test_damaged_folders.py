@@ -8,10 +8,30 @@ import numpy as np
 import pytest
 
 import cellgate.estimators
-from cellgate.estimators import Forecaster, ModelFolderError, load
-from cellgate.estimators.folder import FORMAT
+from cellgate.estimators import (
+    Forecaster,
+    LanguageModel,
+    ModelFolderError,
+    SequenceClassifier,
+    SequenceRegressor,
+    load,
+)
+from cellgate.estimators.folder import FORMAT, sum_of
 
-KINDS = {"Forecaster": lambda: Forecaster(3, max_epochs=1, hidden_size=8).fit(np.arange(60) % 7 + 1.0)}
+
+def waves():
+    y = np.repeat(["slow", "fast"], 10)
+    return np.sin(np.arange(9) * np.where(y == "slow", 0.3, 0.7)[:, None]), y
+
+
+KINDS = {
+    "Forecaster": lambda: Forecaster(3, max_epochs=1, hidden_size=8).fit(np.arange(60) % 7 + 1.0),
+    "SequenceClassifier": lambda: SequenceClassifier(max_epochs=1, hidden_size=8).fit(*waves()),
+    "SequenceRegressor": lambda: SequenceRegressor(max_epochs=1, hidden_size=8).fit(waves()[0], np.arange(20.0)),
+    "LanguageModel": lambda: LanguageModel(max_epochs=1, hidden_size=8, steps=16, batch_size=2).fit(
+        "to be or not " * 40
+    ),
+}
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -94,10 +114,10 @@ def test_noise_in_place_of_every_file(folder):
 
 
 def rewrite(folder, **changes):
-    """The config with other values and no sum, as somebody's program might write it."""
+    """The config with other values and the right sum, as somebody's program might write it."""
     config = {**json.loads((folder / "config.json").read_text()), **changes}
     config.pop("sum", None)
-    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "config.json").write_text(json.dumps({**config, "sum": sum_of(config)}))
 
 
 def test_formats_and_kinds(folder):
@@ -119,7 +139,7 @@ def test_a_config_that_does_not_fit(folder):
         {"model": {**good["model"], "hidden_size": "many"}},
         {"model": {}},
         {"model": None},
-        {"estimator": {}},
+        {"estimator": None},
         {"estimator": {**good["estimator"], "colour": "red"}},
         {"task": {}},
         {"training": {"epochs": 1, "moon": 2}},

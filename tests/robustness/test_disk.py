@@ -11,7 +11,7 @@ import pytest
 import cellgate.estimators
 
 NOBODY = 65534
-OPTIONS = ["train", "airline", "--horizon", "6", "--max-epochs", "10", "--checkpoint-every", "0"]
+OPTIONS = ["train", "airline", "--horizon", "6", "--max-epochs", "6", "--checkpoint-every", "0"]
 
 
 def test_a_disk_that_fills_up_while_training(server, tmp_path):

@@ -4,13 +4,35 @@ import json
 import random
 import signal
 
+import numpy as np
 import pytest
 
 import cellgate.estimators
 
 TRAININGS = {
     "forecast": ["airline", "--horizon", "6", "--max-epochs", "12"],
+    "classify": ["waves.npz", "--max-epochs", "15", "--hidden-size", "8"],
+    "generate": ["text.txt", "--max-epochs", "4", "--hidden-size", "8", "--batch-size", "4", "--steps", "64"],
 }
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory):
+    """A folder with what the trainings read."""
+    folder = tmp_path_factory.mktemp("inputs")
+    chance = np.random.default_rng(0)
+    y = np.repeat([0, 1], 40)
+    x = np.sin(np.arange(12) * (0.3 + 0.4 * y[:, None])) + 0.1 * chance.normal(size=(80, 12))
+    np.savez(folder / "waves.npz", X=x[:, :, None], y=y)
+    words = "to be or not that is the question whether tis nobler".split()
+    (folder / "text.txt").write_text(" ".join(chance.choice(words, 1500)))
+    return folder
+
+
+def options_of(task, inputs):
+    data, *rest = TRAININGS[task]
+    data = str(inputs / data) if (inputs / data).exists() else data
+    return ["train", data, *rest, "--task", task]
 
 
 def result(folder):
@@ -26,8 +48,8 @@ def result(folder):
 
 
 @pytest.mark.parametrize("task", TRAININGS)
-def test_a_training_killed_at_random_moments(server, tmp_path, task):
-    options = ["train", *TRAININGS[task], "--task", task, "--checkpoint-every", "0", "--json"]
+def test_a_training_killed_at_random_moments(server, tmp_path, inputs, task):
+    options = [*options_of(task, inputs), "--checkpoint-every", "0", "--json"]
     whole = server.run(*options, "--out", tmp_path / "whole")
     assert whole.code == 0, whole.output
     out, moments, kills = tmp_path / "killed", random.Random(7), 0
@@ -49,8 +71,8 @@ def test_a_training_killed_at_random_moments(server, tmp_path, task):
 
 
 @pytest.mark.parametrize("task", TRAININGS)
-def test_ctrl_c_at_random_moments_is_never_a_traceback(server, tmp_path, task):
-    options = ["train", *TRAININGS[task], "--task", task, "--checkpoint-every", "0.01"]
+def test_ctrl_c_at_random_moments_is_never_a_traceback(server, tmp_path, inputs, task):
+    options = [*options_of(task, inputs), "--checkpoint-every", "0.01"]
     moments, codes = random.Random(3), []
     for k in range(10):
         out = tmp_path / f"m{k}"

@@ -153,6 +153,8 @@ def main(argv: list[str] | None = None) -> None:
         # The reader (`| head`) has left: say nothing, and keep Python from saying it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = OK
+    except KeyboardInterrupt:  # before or after the part that Typer guards
+        report_error("stopped by Ctrl-C", code := INTERRUPTED, as_json)
     except Exception as error:
         code, message = _judge(error)
         if code == FAULT and os.environ.get("CELLGATE_TRACEBACK"):

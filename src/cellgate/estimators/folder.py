@@ -27,7 +27,7 @@ from cellgate._version import __version__
 from cellgate.data.files import json_bytes, write_atomic
 from cellgate.errors import InputError
 
-FORMAT = 1
+FORMAT = 2  # 1 had no sum of config.json in it, and forecasters of another shape
 CONFIG = "config.json"
 _LONGEST = 500
 
@@ -62,10 +62,10 @@ def save_folder(path: str | Path, kind: str, config: dict[str, Any], files: Mapp
         sums[name] = hashlib.sha256(raw).hexdigest()
     head = {"format": FORMAT, "kind": kind, "cellgate": __version__}
     whole = {**head, **config, "files": sums}
-    write_atomic(folder / CONFIG, json_bytes({**whole, "sum": _sum(whole)}))
+    write_atomic(folder / CONFIG, json_bytes({**whole, "sum": sum_of(whole)}))
 
 
-def _sum(config: dict[str, Any]) -> str:
+def sum_of(config: dict[str, Any]) -> str:
     """SHA-256 of a config as JSON writes it, whatever its layout and order."""
     return hashlib.sha256(json.dumps(json.loads(json_bytes(config)), sort_keys=True).encode()).hexdigest()
 
@@ -101,8 +101,7 @@ def load_folder(path: str | Path) -> tuple[str, dict[str, Any], dict[str, Any]]:
             f"{folder}: expected a model of format {FORMAT}, got {found!r} "
             f"(written by cellgate {config.get('cellgate')}); {'update cellgate' if newer else 'train again'}"
         )
-    noted = config.pop("sum", None)  # folders of the first days have none
-    if noted is not None and noted != _sum(config):
+    if config.pop("sum", None) != sum_of(config):
         raise ModelFolderError(
             f"{folder / CONFIG}: expected the file that was saved, got another or a damaged one; "
             "restore the folder from a copy, or train again"
