@@ -31,4 +31,9 @@ def load(path: str | Path) -> Any:
     kind, config, files = load_folder(path)
     if kind not in _KINDS:
         raise ModelFolderError(f"{path}: expected a model of kind {', '.join(_KINDS)}, got {kind!r}; update cellgate")
-    return _KINDS[kind]._from_folder(config, files, path)
+    try:
+        return _KINDS[kind]._from_folder(config, files, path)
+    except ModelFolderError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
+        raise ModelFolderError(f"{path}: expected the parts of a {kind}, got others ({error}); train again") from error
