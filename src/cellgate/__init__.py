@@ -3,7 +3,7 @@
 from cellgate._version import __version__
 from cellgate.backends import info, use_backend
 from cellgate.errors import BackendError, CellgateError, DtypeError, InputError, ShapeError
-from cellgate.estimators import Forecaster, LanguageModel, SequenceClassifier, SequenceRegressor, load
+from cellgate.estimators import Forecaster, LanguageModel, SequenceClassifier, SequenceRegressor, SequenceTagger, load
 from cellgate.nn import LSTM, LSTMCell, SequenceModel, convert, explain_conversion, revert, tbptt
 from cellgate.trace import trace
 
@@ -19,6 +19,7 @@ __all__ = [
     "SequenceClassifier",
     "SequenceModel",
     "SequenceRegressor",
+    "SequenceTagger",
     "ShapeError",
     "__version__",
     "convert",

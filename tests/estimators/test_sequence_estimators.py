@@ -293,7 +293,7 @@ def test_scikit_learns_own_checks_pass(kind):
     with warnings.catch_warnings():
         # It need not inherit from BaseEstimator, of which scikit-learn warns; and some warnings are a check's subject.
         warnings.simplefilter("ignore")
-        told = checks.check_estimator(kind(hidden_size=32, max_epochs=100, patience=100), on_fail=None)
+        told = checks.check_estimator(kind(hidden_size=16, batch_size=8, max_epochs=25), on_fail=None)
     failed = {one["check_name"]: one["exception"] for one in told if one["status"] not in ("passed", "skipped")}
     assert not failed
     assert {one["check_name"] for one in told if one["status"] == "skipped"} <= {"check_array_api_input"}

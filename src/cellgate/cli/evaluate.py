@@ -15,6 +15,7 @@ from cellgate.estimators import Forecaster, LanguageModel, load
 SCORES = {
     "SequenceClassifier": Score("accuracy", True),
     "SequenceRegressor": Score("RMSE", False),
+    "SequenceTagger": Score("accuracy", True),
 }
 
 

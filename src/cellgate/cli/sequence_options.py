@@ -11,7 +11,7 @@ from cellgate.cli.training_options import MODEL_PANEL
 _TABLE = "What the table means"
 
 Data = Annotated[
-    str, typer.Argument(help="A table (CSV, TSV, Parquet, Arrow), or arrays X and y in a .npz file.")
+    str, typer.Argument(help="A table (CSV, TSV, Parquet, Arrow), arrays X and y in a .npz file, or a CoNLL file.")
 ]  # fmt: skip
 Id = Annotated[str | None, typer.Option(help="The column that tells sequences apart.", rich_help_panel=_TABLE)]
 Time = Annotated[

@@ -14,6 +14,7 @@ TASKS = {
     "forecast": "the next values of one or many series",
     "classify": "the class of a whole sequence",
     "regress": "a number for a whole sequence",
+    "tag": "a label for every step",
     "generate": "a text, to write on",
 }
 DEFAULT = "forecast"

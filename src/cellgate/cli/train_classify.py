@@ -23,7 +23,7 @@ def command(
     hidden_size: options.HiddenSize = None,
     layers: options.Layers = 1,
     one_way: sequences.OneWay = False,
-    dropout: options.Dropout = 0.2,
+    dropout: options.Dropout = 0.4,
     learning_rate: options.LearningRate = 5e-3,
     batch_size: options.BatchSize = 32,
     max_epochs: options.MaxEpochs = None,

@@ -16,6 +16,8 @@ from cellgate.data.times import looks_like_time, read_times
 _ID_NAMES = ("unique_id", "id", "sequence_id", "sequence", "seq_id", "seq", "case", "case_id", "series", "subject",
              "session", "session_id", "patient", "sentence", "sentence_id")  # fmt: skip
 _TIME_NAMES = ("ds", "time", "timestamp", "datetime", "date", "step", "t", "position", "index", "frame")
+_TOKEN_NAMES = ("token", "word", "form", "text")
+_MANY = 50  # different words, beyond which a column is taken for one of tokens
 _TARGET_NAMES = ("label", "target", "class", "y", "tag", "category", "outcome")
 
 
@@ -73,6 +75,7 @@ def _long(table: Table, roles: SequenceRoles, labelled: bool) -> SequenceSet:
         raise DataError(f"{table.source}: expected a column to read beside {_list(table.columns)}, got none")
     lengths = np.bincount(codes, minlength=len(ids)).astype(np.int64)
     numbers, number_names, texts, told = _features(table, features, order)
+    token = _token(table, roles, texts)
     labels, per_step = None, False
     if target:
         labels, per_step = _labels(table, target, order, lengths)
@@ -89,7 +92,20 @@ def _long(table: Table, roles: SequenceRoles, labelled: bool) -> SequenceSet:
         per_step,
         replace(roles, id=id_name, time=time, target=target or None, features=tuple(features)),
         tuple(dict.fromkeys([*notes, *told])),
+        token=token,
     )
+
+
+def _token(table: Table, roles: SequenceRoles, texts: dict[str, np.ndarray]) -> str | None:
+    """The column of words: the one named, else one with such a name, else one with many different ones."""
+    if roles.token is None:
+        return None
+    if roles.token:
+        if roles.token not in texts:
+            raise DataError(f"--token {roles.token}: expected a column of words of {table.source}, got {_list(texts)}")
+        return roles.token
+    named = _first(Table("", texts), _TOKEN_NAMES)
+    return named or next((name for name, column in texts.items() if len(set(column.tolist())) > _MANY), None)
 
 
 def _wide(table: Table, roles: SequenceRoles, labelled: bool) -> SequenceSet:

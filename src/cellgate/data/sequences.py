@@ -16,6 +16,7 @@ import numpy as np
 from cellgate.data.errors import DataError
 
 ARRAY_SUFFIXES = {".npy", ".npz"}
+CONLL_SUFFIXES = {".conll", ".conllu", ".iob", ".iob2", ".bio", ".tagged"}
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class SequenceRoles:
         target: the column of labels.
         features: the columns to read; all others by default.
         wide: whether every row is a whole sequence, its columns the steps.
+        token: the column of words to embed, for tagging; "" to look for one, None for none.
         steps: of a flat sequence (a row, or a row of a 2-D array): how many steps it is cut into.
     """
 
@@ -37,6 +39,7 @@ class SequenceRoles:
     features: tuple[str, ...] = ()
     wide: bool = False
     steps: int | None = None
+    token: str | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class SequenceSet:
         per_step: whether labels are one a step.
         roles: the columns as they were used.
         notes: everything that was assumed, one line each.
+        token: which of `texts` is to be embedded, if any.
         flat: whether it came as a 2-D array or a table with a sequence a row.
     """
 
@@ -68,6 +72,7 @@ class SequenceSet:
     roles: SequenceRoles = SequenceRoles()
     notes: tuple[str, ...] = ()
     flat: bool = False
+    token: str | None = None
 
     def __len__(self) -> int:
         """How many sequences."""
@@ -136,6 +141,12 @@ def read_sequences(data: Any, labels: Any = None, roles: SequenceRoles | None = 
         return data if labels is None else with_labels(data, labels)
     if isinstance(data, str | Path) and Path(data).suffix.lower() in ARRAY_SUFFIXES:
         return _read_arrays(Path(data), labels, roles)
+    if isinstance(data, str | Path) and Path(data).suffix.lower() in CONLL_SUFFIXES:
+        from cellgate.data.tagged import read_conll
+
+        if labels is not None:
+            raise DataError("labels: expected none beside a CoNLL file, which holds its tags; leave them out")
+        return read_conll(Path(data), roles)
     if isinstance(data, str | Path):
         from cellgate.data.sequence_tables import read_sequence_table
 
@@ -147,6 +158,12 @@ def read_sequences(data: Any, labels: Any = None, roles: SequenceRoles | None = 
         return read_sequence_table(
             data, replace(roles, wide=roles.wide or (labels is not None and not roles.id)), labels
         )
+    if isinstance(data, list | tuple) and roles.token is not None:
+        from cellgate.data.tagged import from_words, is_words
+
+        if is_words(data):
+            made = from_words(data, roles)
+            return made if labels is None else with_labels(made, labels)
     made = _from_arrays(data, roles)
     return made if labels is None else with_labels(made, labels)
 

@@ -79,7 +79,7 @@ class SequenceClassifier(SequenceEstimator):
         num_layers: int = 1,
         bidirectional: bool = True,
         readout: str = "last",
-        dropout: float = 0.2,
+        dropout: float = 0.4,
         learning_rate: float = 5e-3,
         batch_size: int = 32,
         max_epochs: int | None = None,
@@ -135,9 +135,6 @@ class SequenceClassifier(SequenceEstimator):
             return np.full(len(labels), -1)
         place = np.searchsorted(self.classes_, labels).clip(max=len(self.classes_) - 1)
         return np.where(self.classes_[place] == labels, place, -1)
-
-    def _strata(self, targets: np.ndarray) -> np.ndarray:
-        return targets
 
     def _outputs(self) -> int:
         return len(self.classes_)

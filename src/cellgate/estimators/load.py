@@ -10,9 +10,10 @@ from cellgate.estimators.folder import ModelFolderError, load_folder
 from cellgate.estimators.forecaster import Forecaster
 from cellgate.estimators.language_model import LanguageModel
 from cellgate.estimators.regressor import SequenceRegressor
+from cellgate.estimators.tagger import SequenceTagger
 
 _KINDS: dict[str, Any] = {
-    kind.__name__: kind for kind in (Forecaster, SequenceClassifier, SequenceRegressor, LanguageModel)
+    kind.__name__: kind for kind in (Forecaster, SequenceClassifier, SequenceRegressor, SequenceTagger, LanguageModel)
 }
 
 

@@ -128,9 +128,6 @@ class SequenceRegressor(SequenceEstimator):
             raise InputError("Input y contains NaN or infinity; expected a finite number for each sequence")
         return numbers
 
-    def _strata(self, targets: np.ndarray) -> np.ndarray:
-        return np.zeros(len(targets), dtype=np.int64)
-
     def _outputs(self) -> int:
         return 1
 

@@ -70,10 +70,6 @@ class SequenceEstimator(Parameters):
         """Labels as the objective wants them; `fresh` finds classes or scale anew."""
         raise NotImplementedError
 
-    def _strata(self, targets: np.ndarray) -> np.ndarray:
-        """A code each; the same share of every code is held back."""
-        raise NotImplementedError
-
     def _outputs(self) -> int:
         raise NotImplementedError
 
@@ -100,8 +96,10 @@ class SequenceEstimator(Parameters):
 
     def read(self, X: Any, y: Any = None) -> SequenceSet:
         """Read data as `fit` would, with this estimator's column names."""
-        roles = SequenceRoles(self.id, self.time, self.target, tuple(self.features or ()), bool(self.wide), self.steps)
-        return read_sequences(X, y, roles)
+        return read_sequences(X, y, self._roles())
+
+    def _roles(self) -> SequenceRoles:
+        return SequenceRoles(self.id, self.time, self.target, tuple(self.features or ()), bool(self.wide), self.steps)
 
     def _read_again(self, X: Any, y: Any = None) -> SequenceSet:
         """Read data like those of the training."""
@@ -196,13 +194,10 @@ class SequenceEstimator(Parameters):
     ) -> Self:
         if sequences.lengths.max(initial=0) == 0:
             raise InputError(f"{sequences.source}: expected sequences with a step or more, got none")
-        strata = self._strata(targets)
-        rows, held = hold_back(strata, self.validation, self.seed)
+        rows, held = hold_back(self.strata(sequences), self.validation, self.seed)
         if len(held) < _FEWEST_VALIDATED:
             rows, held = np.arange(len(sequences)), np.array([], dtype=np.int64)
-        if start is None:
-            self.encoding_ = FeatureEncoding.fit(sequences.pick(rows))
-        data = ResidentSequences(torch.from_numpy(self.encoding_.encode(sequences)), sequences.lengths)
+        data = self._prepare(sequences, rows if start is None else None)
         objective = self._objective(data, targets, rows, held)
         model = start or self._build(sequences)
         settings = self._settings(len(rows))
@@ -287,6 +282,12 @@ class SequenceEstimator(Parameters):
         data = self._resident(sequences)
         x, lengths = data.batch(torch.arange(len(sequences)))
         return EncodedSequences(x, lengths, self.encoding_.names, sequences.ids)
+
+    def _prepare(self, sequences: SequenceSet, rows: np.ndarray | None) -> ResidentSequences:
+        """Resident data; with `rows`, the scaling is found on them."""
+        if rows is not None:
+            self.encoding_ = FeatureEncoding.fit(sequences.pick(rows))
+        return self._resident(sequences)
 
     def _resident(self, sequences: SequenceSet) -> ResidentSequences:
         return ResidentSequences(torch.from_numpy(self.encoding_.encode(sequences)), sequences.lengths)

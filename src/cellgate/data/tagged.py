@@ -1,0 +1,119 @@
+"""Sentences with a tag on every word: CoNLL files, and lists of lists of words.
+
+A CoNLL file has a word a line, its columns parted by tabs or spaces, and an empty line after every sentence. Lines of a
+comment (``# ...``) and ``-DOCSTART-`` are passed over. CoNLL-U (ten columns, the first a number) is known by its look:
+its word is the second column, its tag the fourth; ranges such as ``1-2`` and empty nodes such as ``3.1`` are no words.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cellgate.data.errors import DataError
+from cellgate.data.sequences import SequenceRoles, SequenceSet
+from cellgate.data.text import read_text
+
+_NUMBER = re.compile(r"\d+([-.]\d+)?")
+
+
+def read_conll(path: Path, roles: SequenceRoles) -> SequenceSet:
+    """Read a CoNLL file.
+
+    Args:
+        path: the file.
+        roles: token, target and features, each the number of a column, from "1" on; by default the word is the first
+            column, the tag the last, and no other column is read.
+
+    Raises:
+        DataError: for lines that do not fit together, naming the line.
+    """
+    text = read_text(path)
+    sentences: list[list[list[str]]] = [[]]
+    width = 0
+    for number, line in enumerate(text.text.split("\n"), start=1):
+        if not line.strip():
+            if sentences[-1]:
+                sentences.append([])
+            continue
+        if line.startswith("# ") or line.rstrip() == "#" or line.startswith("-DOCSTART-"):
+            continue
+        cells = line.rstrip("\n").split("\t") if "\t" in line else line.split()
+        width = width or len(cells)
+        if len(cells) != width:
+            raise DataError(
+                f"{path.name}, line {number}: expected {width} columns as in the first line, got {len(cells)}; "
+                "part columns by tabs, and sentences by an empty line"
+            )
+        sentences[-1].append(cells)
+    if not sentences[-1]:
+        sentences.pop()
+    if not sentences:
+        raise DataError(f"{path.name}: expected a word a line, got comments only")
+    universal = width == 10 and all(_NUMBER.fullmatch(row[0]) for row in sentences[0])
+    if universal:
+        sentences = [[row for row in sentence if row[0].isdigit()] for sentence in sentences]
+    token = _column(path, roles.token or ("2" if universal else "1"), width)
+    target = None
+    if roles.target != "" and (roles.target is not None or universal or width > 1):
+        wanted = roles.target or ("4" if universal else str(width))
+        # Data to predict for may lack the column of tags.
+        target = _column(path, wanted, width) if roles.target is None or int_or_none(wanted, width) else None
+    lengths = np.array([len(sentence) for sentence in sentences], dtype=np.int64)
+    rows = [row for sentence in sentences for row in sentence]
+
+    def column(k: int) -> np.ndarray:
+        return np.array([row[k] for row in rows], dtype=object)
+
+    texts = {"token": column(token)} | {name: column(_column(path, name, width)) for name in roles.features}
+    return SequenceSet(
+        path.name,
+        tuple(map(str, range(len(sentences)))),
+        lengths,
+        np.zeros((len(rows), 0)),
+        (),
+        texts,
+        None if target is None else column(target),
+        target is not None,
+        replace(roles, token=str(token + 1), target=None if target is None else str(target + 1)),
+        text.notes,
+        token="token",
+    )
+
+
+def int_or_none(name: str, width: int) -> int | None:
+    """The number of a column, if it is one of `width`."""
+    return int(name) if name.isdigit() and 1 <= int(name) <= width else None
+
+
+def _column(path: Path, name: str, width: int) -> int:
+    number = int_or_none(name, width)
+    if number is None:
+        raise DataError(f"{path.name}: expected the number of a column, from 1 to {width}, got {name!r}")
+    return number - 1
+
+
+def is_words(data: Any) -> bool:
+    """Whether data are lists of lists of words."""
+    if not isinstance(data, list | tuple) or not len(data):
+        return False
+    first = next((one for one in data if not isinstance(one, str) and isinstance(one, Sequence) and len(one)), None)
+    return first is not None and isinstance(first[0], str)
+
+
+def from_words(data: Sequence[Sequence[str]], roles: SequenceRoles) -> SequenceSet:
+    """Sentences from lists of lists of words."""
+    for k, one in enumerate(data):
+        if isinstance(one, str) or not all(isinstance(word, str) for word in one):
+            raise DataError(f"sequence {k}: expected a list of words, got {type(one).__name__} {str(one)[:30]!r}")
+    lengths = np.array([len(one) for one in data], dtype=np.int64)
+    words = np.array([word for one in data for word in one], dtype=object)
+    ids = tuple(map(str, range(len(lengths))))
+    return SequenceSet(
+        "the list", ids, lengths, np.zeros((len(words), 0)), (), {"token": words}, roles=roles, token="token"
+    )

@@ -1,0 +1,350 @@
+"""SequenceTagger: from sequences with a label on every step to the labels of others."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from cellgate.data.features import FeatureEncoding
+from cellgate.data.sequences import SequenceRoles, SequenceSet
+from cellgate.data.text import UNKNOWN
+from cellgate.errors import InputError
+from cellgate.estimators.sequence_estimator import SequenceEstimator
+from cellgate.tasks.network import SequenceNetwork
+from cellgate.tasks.sequence_batches import EncodedSequences
+from cellgate.tasks.tag import (
+    BASELINE,
+    TaggedSequences,
+    TagObjective,
+    frequent_tags,
+    tag_scores,
+    tag_shares,
+)
+from cellgate.training import Progress
+
+_SHAPES = ("capital", "all capitals", "digit", "no letter")
+
+
+class SequenceTagger(SequenceEstimator):
+    """Gives every step of a sequence a tag: words of sentences, states of a machine.
+
+    Tokens (words) are embedded by a vocabulary, with four numbers beside them that say how they are written; numeric
+    features of each step are scaled. Sequences may differ in length.
+
+    Arguments are taken as they are and checked when `fit` uses them; None means found from the data.
+
+    Args:
+        id: of a long table, the column that tells sequences apart.
+        time: the column to sort the steps of a sequence by.
+        target: the column of tags; of a CoNLL file its number, the last by default.
+        token: the column of words; of a CoNLL file its number, "1" by default.
+        features: other columns to read; of a table all by default, of a CoNLL file none.
+        vocabulary_size: the most different words; rarer ones are unknown.
+        embedding_size: numbers that stand for a word.
+        hidden_size: units of the LSTM in each direction; 64 or 128 by the amount of data.
+        num_layers: layers of the LSTM.
+        bidirectional: read from both ends.
+        dropout: of the embedding, between layers and before the readout.
+        learning_rate: the highest of the schedule.
+        batch_size: sequences in a step.
+        max_epochs: the most passes over the data.
+        max_seconds: the most training time.
+        patience: epochs without improvement before it stops.
+        validation: the share of the sequences kept for stopping at the right time; none where that is under ten.
+        seed: of weights, shuffling, dropout and of what is held back; equal seeds give equal runs.
+
+    Attributes:
+        classes_: (C,) the tags, ascending.
+        tokens_: the vocabulary, the unknown first; empty where no words are read.
+        model_: the trained network.
+        encoding_: how features other than words become its input.
+        record_: how the training went.
+        metrics_: what `evaluate` found last.
+
+    Example:
+        >>> import cellgate
+        >>> X, y = [["the", "dog", "barks"], ["a", "cat", "sleeps"]] * 20, [["DET", "NOUN", "VERB"]] * 40
+        >>> tagger = cellgate.SequenceTagger(hidden_size=8, max_epochs=10).fit(X, y)
+        >>> tagger.predict([["the", "cat", "barks"]])[0].tolist()
+        ['DET', 'NOUN', 'VERB']
+    """
+
+    KIND = "classifier"
+    BASELINE = BASELINE
+    wide = False
+    steps = None
+    readout = "last"  # of the base class's checks; a tagger reads all steps
+
+    def __init__(
+        self,
+        *,
+        id: str | None = None,
+        time: str | None = None,
+        target: str | None = None,
+        token: str | None = None,
+        features: Sequence[str] = (),
+        vocabulary_size: int = 30_000,
+        embedding_size: int = 64,
+        hidden_size: int | None = None,
+        num_layers: int = 1,
+        bidirectional: bool = True,
+        dropout: float = 0.3,
+        learning_rate: float = 5e-3,
+        batch_size: int = 32,
+        max_epochs: int | None = None,
+        max_seconds: float | None = None,
+        patience: int | None = None,
+        validation: float = 0.1,
+        seed: int = 0,
+    ) -> None:
+        self.id = id
+        self.time = time
+        self.target = target
+        self.token = token
+        self.features = features
+        self.vocabulary_size = vocabulary_size
+        self.embedding_size = embedding_size
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.bidirectional = bidirectional
+        self.dropout = dropout
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.max_seconds = max_seconds
+        self.patience = patience
+        self.validation = validation
+        self.seed = seed
+
+    # ------------------------------------------------------------ reading
+
+    def _roles(self) -> SequenceRoles:
+        return SequenceRoles(self.id, self.time, self.target, tuple(self.features or ()), token=self.token or "")
+
+    def _labelled(self, X: Any, y: Any) -> SequenceSet:
+        sequences = self.read(X, y)
+        if sequences.labels is None:
+            raise InputError(
+                f"{sequences.source}: expected a tag for each step, found none; name its column with target "
+                "(--target), or give y"
+            )
+        return self._per_step(sequences)
+
+    @staticmethod
+    def _per_step(sequences: SequenceSet) -> SequenceSet:
+        """Labels that are the same throughout every sequence are tags all the same."""
+        if sequences.per_step:
+            return sequences
+        from dataclasses import replace
+
+        return replace(sequences, labels=np.repeat(np.asarray(sequences.labels), sequences.lengths), per_step=True)
+
+    def _prepare(self, sequences: SequenceSet, rows: np.ndarray | None) -> TaggedSequences:
+        """Resident data; with `rows`, the vocabulary and the scaling are found on them."""
+        if rows is not None:
+            part = sequences.pick(rows)
+            self.tokens_, self._counts = self._vocabulary(part)
+            self.encoding_ = FeatureEncoding.fit(_without_token(part))
+        tokens = self._token_codes(sequences)
+        numbers = self.encoding_.encode(_without_token(sequences))
+        if tokens is not None:
+            words = sequences.texts[str(sequences.token)].tolist()
+            numbers = np.concatenate([numbers, _shapes(words)], axis=1)
+        return TaggedSequences(
+            torch.from_numpy(numbers), None if tokens is None else torch.from_numpy(tokens), sequences.lengths
+        )
+
+    def _vocabulary(self, part: SequenceSet) -> tuple[tuple[str, ...], Counter[str]]:
+        if part.token is None:
+            return (), Counter()
+        counts = Counter(part.texts[part.token].tolist())
+        kept = [word for word, _ in counts.most_common(self.vocabulary_size - 1) if word != UNKNOWN]
+        return (UNKNOWN, *kept), counts
+
+    def _token_codes(self, sequences: SequenceSet) -> np.ndarray | None:
+        """(N,) int64; a word that is unknown as it is written is looked up in lower case."""
+        if not self.tokens_:
+            return None
+        if sequences.token is None:
+            raise InputError(
+                f"{sequences.source}: expected words, as in training, got none; name the column with token"
+            )
+        index = {word: k for k, word in enumerate(self.tokens_)}
+        words = sequences.texts[sequences.token].tolist()
+        return np.fromiter((index.get(w, index.get(w.lower(), 0)) for w in words), dtype=np.int64, count=len(words))
+
+    # ------------------------------------------------------------ what a label is
+
+    def _targets(self, labels: np.ndarray, fresh: bool) -> np.ndarray:
+        if labels.dtype.kind == "f" and (labels != np.round(labels)).any():
+            raise InputError(f"expected tags, got numbers such as {labels[0]:g}; use words or whole numbers")
+        if fresh:
+            self.classes_ = np.unique(labels)
+        codes = self._codes(labels)
+        if (codes < 0).any():
+            raise InputError(f"expected tags among {self.classes_.tolist()}, got {labels[codes < 0][0]!r}; use fit")
+        return codes
+
+    def _codes(self, labels: np.ndarray) -> np.ndarray:
+        if (self.classes_.dtype.kind == "O") != (labels.dtype.kind == "O"):
+            labels = labels.astype(str).astype(object) if self.classes_.dtype.kind == "O" else labels
+            if labels.dtype.kind == "O" and self.classes_.dtype.kind != "O":
+                return np.full(len(labels), -1)
+        place = np.searchsorted(self.classes_, labels).clip(max=len(self.classes_) - 1)
+        return np.where(self.classes_[place] == labels, place, -1)
+
+    def _outputs(self) -> int:
+        return len(self.classes_)
+
+    def _objective(self, data: Any, targets: np.ndarray, train: np.ndarray, validation: np.ndarray) -> TagObjective:
+        inside = np.zeros(len(data.lengths), dtype=bool)
+        inside[train] = True
+        learnt = np.repeat(inside, data.lengths.numpy())
+        once, tokens = None, None
+        if data.tokens is not None:
+            tokens = data.tokens.numpy()[learnt]
+            counts = np.bincount(tokens, minlength=len(self.tokens_))
+            once = torch.from_numpy(counts == 1)[data.tokens]
+        self.frequent_ = frequent_tags(tokens, targets[learnt], len(self.tokens_), len(self.classes_))
+        return TagObjective(data, targets, train, validation, once)
+
+    def _build(self, sequences: SequenceSet) -> SequenceNetwork:
+        hidden = self.hidden_size or (64 if int(sequences.lengths.sum()) < 20_000 else 128)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return SequenceNetwork(
+                len(self._input_names()),
+                self._outputs(),
+                hidden,
+                self.num_layers,
+                "all",
+                self.bidirectional,
+                self.dropout,
+                vocabulary=len(self.tokens_),
+                embedding_size=self.embedding_size if self.tokens_ else 0,
+                embedding_dropout=self.dropout,
+                memory=int(np.quantile(sequences.lengths, 0.9)),
+            )
+
+    def _input_names(self) -> tuple[str, ...]:
+        return (*self.encoding_.names, *(_SHAPES if self.tokens_ else ()))
+
+    def _answer_config(self) -> dict[str, Any]:
+        return {
+            "classes": self.classes_.tolist(),
+            "kind": self.classes_.dtype.kind,
+            "tokens": list(self.tokens_),
+            "frequent": self.frequent_.tolist(),
+        }
+
+    def _restore_answers(self, config: dict[str, Any]) -> None:
+        kinds = {"O": object, "i": np.int64, "u": np.int64, "f": np.float64, "b": np.bool_}
+        self.classes_ = np.array(config["classes"], dtype=kinds[config["kind"]])
+        self.tokens_ = tuple(config["tokens"])
+        self.frequent_ = np.array(config["frequent"])
+
+    # ------------------------------------------------------------ learn more
+
+    def partial_fit(self, X: Any, y: Any = None, *, watch: Callable[[Progress], None] | None = None) -> SequenceTagger:
+        """Train on from the weights there are, with the vocabulary and the tags of the first call.
+
+        Raises:
+            InputError: as `fit` raises, and for a tag that the first call did not have.
+        """
+        if not hasattr(self, "model_"):
+            return self.fit(X, y, watch=watch)
+        self._check()
+        sequences = self._labelled(X, y)
+        targets = self._targets(np.asarray(sequences.labels), False)
+        return self._learn(sequences, targets, copy.deepcopy(self.model_), watch, None, 10.0)
+
+    # ------------------------------------------------------------ predict
+
+    def encode(self, X: Any) -> EncodedSequences:
+        """Sequences just as the LSTM reads them, words embedded: ``model_(encoded.x, lengths=encoded.lengths)``."""
+        sequences = self._read_again(X)
+        data = self._prepare(sequences, None)
+        with torch.no_grad():
+            x, _, lengths = data.inputs(self.model_, torch.arange(len(sequences)))
+        embedded = x.shape[-1] - len(self._input_names())
+        names = (*(f"embedding {k}" for k in range(embedded)), *self._input_names())
+        words = None
+        if sequences.token is not None:
+            ends = np.cumsum(sequences.lengths)[:-1]
+            words = tuple(tuple(part.tolist()) for part in np.split(sequences.texts[sequences.token], ends))
+        return EncodedSequences(x, lengths, names, sequences.ids, words)
+
+    def _shares(self, X: Any) -> tuple[SequenceSet, np.ndarray]:
+        sequences = self._read_again(X)
+        return sequences, tag_shares(self.model_, self._prepare(sequences, None))
+
+    def predict_proba(self, X: Any) -> list[np.ndarray]:
+        """For each sequence (T, C), the probability of each tag of classes_ at every step."""
+        sequences, shares = self._shares(X)
+        return np.split(shares, np.cumsum(sequences.lengths)[:-1])
+
+    def predict(self, X: Any) -> list[np.ndarray]:
+        """For each sequence (T,), the most probable tag of every step."""
+        return [self.classes_[shares.argmax(1)] for shares in self.predict_proba(X)]
+
+    def table(self, X: Any) -> dict[str, np.ndarray]:
+        """A row a step: unique_id, step, the word where there are words, prediction, and its probability."""
+        sequences, shares = self._shares(X)
+        words = {} if sequences.token is None else {"token": sequences.texts[sequences.token]}
+        return {
+            "unique_id": np.repeat(np.array(sequences.ids, dtype=object), sequences.lengths),
+            "step": np.concatenate([np.arange(n) for n in sequences.lengths.tolist()]),
+            **words,
+            "prediction": self.classes_[shares.argmax(1)],
+            "p": shares.max(1),
+        }
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """The share of the steps that are tagged right."""
+        return self._evaluate(X, y)["cellgate"]["accuracy"]
+
+    def evaluate(self, X: Any, y: Any = None) -> dict[str, Any]:
+        """Scores beside those of each word's most frequent tag; kept in `metrics_`.
+
+        Returns:
+            {"sequences": n, "steps": ..., "cellgate": {"accuracy": ..., "F1": ..., perhaps "span F1": ...},
+            "most frequent tag": {...}}.
+        """
+        self.metrics_ = self._evaluate(X, y)
+        return self.metrics_
+
+    def _evaluate(self, X: Any, y: Any) -> dict[str, Any]:
+        sequences = self._read_again(X, y)
+        if sequences.labels is None:
+            raise InputError(f"{sequences.source}: expected a tag for each step; name its column, or give y")
+        sequences = self._per_step(sequences)
+        data = self._prepare(sequences, None)
+        actual, given = self._codes(np.asarray(sequences.labels)), tag_shares(self.model_, data).argmax(1)
+        tokens = np.zeros(len(actual), dtype=np.int64) if data.tokens is None else data.tokens.numpy()
+        rivals = {"cellgate": given, BASELINE: self.frequent_[tokens]}
+        tags = self.classes_.tolist()
+        return {
+            "sequences": len(sequences),
+            "steps": len(actual),
+            **{name: tag_scores(actual, codes, tags, sequences.lengths) for name, codes in rivals.items()},
+        }
+
+
+def _without_token(sequences: SequenceSet) -> SequenceSet:
+    from dataclasses import replace
+
+    return replace(sequences, texts={k: v for k, v in sequences.texts.items() if k != sequences.token}, token=None)
+
+
+def _shapes(words: Sequence[str]) -> np.ndarray:
+    """(N, 4) how words are written."""
+    rows = [
+        (w[:1].isupper(), w.isupper() and len(w) > 1, any(c.isdigit() for c in w), not any(c.isalpha() for c in w))
+        for w in words
+    ]
+    return np.array(rows, dtype=np.float32).reshape(-1, len(_SHAPES))

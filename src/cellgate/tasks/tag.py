@@ -1,0 +1,171 @@
+"""Tagging: a label for every step.
+
+The network reads the sequence from both ends, and a linear layer turns the two hidden states of each step into a score
+a tag (Huang, Xu and Yu 2015, "Bidirectional LSTM-CRF models for sequence tagging", without the CRF). The loss is the
+cross-entropy over all steps; the baseline gives each word the tag it most often had in training, and any other word,
+or every step where there are no words, the tag that is most frequent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cellgate.tasks.network import SequenceNetwork
+from cellgate.tasks.sequence_batches import ResidentSequences
+
+BASELINE = "most frequent tag"
+_IGNORED = -100
+
+
+class TaggedSequences(ResidentSequences):
+    """Sequences of tokens and numbers.
+
+    Args:
+        numbers: (N, F) float32.
+        tokens: (N,) int64, or None.
+        lengths: (S,).
+    """
+
+    def __init__(self, numbers: Tensor, tokens: Tensor | None, lengths: np.ndarray) -> None:
+        super().__init__(numbers, lengths)
+        self.tokens = tokens
+
+    def inputs(self, model: SequenceNetwork, rows: Tensor, rare: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, T, I) what the LSTM reads, (B, T) the index of each step, (B,) lengths; tokens marked `rare` unknown."""
+        index, _ = self.steps(rows)
+        tokens = None
+        if self.tokens is not None:
+            tokens = self.tokens[index]
+            if rare is not None:
+                tokens = torch.where(rare[index], 0, tokens)
+        return model.embed(tokens, self.values[index]), index, self.lengths[rows]
+
+
+class TagObjective:
+    """Cross-entropy over steps.
+
+    Args:
+        data: all sequences.
+        targets: (N,) the code of each step's tag.
+        train: rows to learn from.
+        validation: rows to stop by; may be empty.
+        once: (N,) bool, tokens seen once in training: every other time they are read as unknown, so that unknown ones
+            have an embedding that means something; or None.
+    """
+
+    def __init__(
+        self,
+        data: TaggedSequences,
+        targets: np.ndarray,
+        train: np.ndarray,
+        validation: np.ndarray,
+        once: Tensor | None,
+    ) -> None:
+        self.data, self.once = data, once
+        self.targets = torch.from_numpy(np.ascontiguousarray(targets))
+        self.train, self.validation = torch.from_numpy(train), torch.from_numpy(validation)
+
+    @property
+    def examples(self) -> int:
+        """How many sequences are learnt from."""
+        return len(self.train)
+
+    def loss(self, model: Any, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """The mean cross-entropy of a batch's steps, in nats."""
+        rare = None
+        if self.once is not None:
+            rare = self.once & (torch.rand(self.once.shape, generator=generator) < 0.5)
+        total, count = self._loss(model, self.train[rows], rare)
+        return total / count
+
+    def _loss(self, model: SequenceNetwork, rows: Tensor, rare: Tensor | None) -> tuple[Tensor, int]:
+        x, index, lengths = self.data.inputs(model, rows, rare)
+        inside = torch.arange(x.shape[1]) < lengths[:, None]
+        targets = torch.where(inside, self.targets[index], _IGNORED)
+        scores = model(x, lengths=lengths).flatten(0, 1)
+        loss = nn.functional.cross_entropy(scores, targets.flatten(), ignore_index=_IGNORED, reduction="sum")
+        return loss, int(lengths.sum().clamp(min=1))
+
+    @torch.no_grad()
+    def validate(self, model: Any) -> float | None:
+        """The mean cross-entropy of what is held back; None where nothing is."""
+        if not len(self.validation):
+            return None
+        parts = [self._loss(model, rows, None) for rows in self.data.chunks(self.validation)]
+        return sum(float(loss) for loss, _ in parts) / sum(count for _, count in parts)
+
+
+@torch.no_grad()
+def tag_shares(model: SequenceNetwork, data: TaggedSequences) -> np.ndarray:
+    """(N, C) the probability of each tag, the steps of all sequences end to end."""
+    result = torch.zeros(int(data.lengths.sum()), model.readout.out_features)
+    for rows in data.chunks(torch.arange(len(data.lengths))):
+        x, index, lengths = data.inputs(model, rows)
+        inside = torch.arange(x.shape[1]) < lengths[:, None]
+        result[index[inside]] = model(x, lengths=lengths).softmax(-1)[inside]
+    return result.double().numpy()
+
+
+# ---------------------------------------------------------------- baseline and scores
+
+
+def frequent_tags(tokens: np.ndarray | None, targets: np.ndarray, vocabulary: int, tags: int) -> np.ndarray:
+    """(V,) the tag each token most often had; the most frequent of all for token 0 and for one not seen."""
+    overall = int(np.bincount(targets, minlength=tags).argmax())
+    best = np.full(max(1, vocabulary), overall)
+    if tokens is not None:
+        pairs, counts = np.unique(tokens * tags + targets, return_counts=True)
+        order = np.argsort(counts, kind="stable")  # the most frequent pair of a token is written last
+        best[pairs[order] // tags] = pairs[order] % tags
+        best[0] = overall
+    return best
+
+
+def tag_scores(actual: np.ndarray, given: np.ndarray, tags: Sequence[str], lengths: np.ndarray) -> dict[str, float]:
+    """Accuracy and macro F1 over steps, and F1 over spans where tags are written B-x, I-x and O.
+
+    Args:
+        actual: (N,) codes; -1 for a tag that training did not have, which counts as wrong.
+        given: (N,) codes.
+        tags: what each code stands for.
+        lengths: (S,) steps of each sequence.
+    """
+    scores = []
+    for code in np.unique(np.concatenate([actual, given])):
+        hit = ((actual == code) & (given == code)).sum()
+        scores.append(2 * hit / max(1, (actual == code).sum() + (given == code).sum()))
+    result = {"accuracy": float((actual == given).mean()), "F1": float(np.mean(scores))}
+    if is_spans(tags):
+        names = [*map(str, tags), "?"]  # the last, for code -1
+        right, found, there = 0, 0, 0
+        for begin, length in zip(np.cumsum(lengths) - lengths, lengths, strict=True):
+            one = set(spans([names[k] for k in actual[begin : begin + length]]))
+            two = set(spans([names[k] for k in given[begin : begin + length]]))
+            right, found, there = right + len(one & two), found + len(two), there + len(one)
+        result["span F1"] = 2 * right / max(1, found + there)
+    return result
+
+
+def is_spans(tags: Sequence[str]) -> bool:
+    """Whether tags are those of spans: O, and others that begin with B- or I-."""
+    names = [str(tag) for tag in tags]
+    return any(name[:2] in ("B-", "I-") for name in names) and all(n == "O" or n[:2] in ("B-", "I-") for n in names)
+
+
+def spans(tags: Sequence[str]) -> Iterator[tuple[int, int, str]]:
+    """(first, past the last, kind) of each span, as CoNLL-2000's conlleval counts: a span begins at B-x, or at an I-x
+    that does not continue one of x.
+    """  # noqa: D205
+    start, kind = 0, ""
+    for k, tag in enumerate([*tags, "O"]):
+        goes_on = tag.startswith("I-") and tag[2:] == kind
+        if kind and not goes_on:
+            yield start, k, kind
+            kind = ""
+        if tag[:2] in ("B-", "I-") and not goes_on:
+            start, kind = k, tag[2:]

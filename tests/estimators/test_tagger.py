@@ -1,0 +1,216 @@
+"""SequenceTagger and what it reads: CoNLL files, words, numbers; trained, scored, saved, resumed."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import cellgate
+from cellgate import SequenceTagger
+from cellgate.data import DataError
+from cellgate.data.sequences import SequenceRoles, read_sequences
+from cellgate.errors import InputError
+from cellgate.tasks.tag import frequent_tags, spans, tag_scores
+
+NOUNS, VERBS = ["dog", "cat", "fish", "bird", "cow"], ["barks", "runs", "sees", "eats", "sleeps"]
+
+
+def sentences(count=150, seed=0):
+    """ "duck" is a noun after "the" and a verb after a noun: only the words around it tell."""
+    random = np.random.default_rng(seed)
+    X, y = [], []
+    for _ in range(count):
+        noun = "duck" if random.random() < 0.5 else str(random.choice([*NOUNS, f"once{len(X)}"]))
+        verb = "duck" if random.random() < 0.5 else str(random.choice(VERBS))
+        words, tags = ["the", noun, verb], ["DET", "NOUN", "VERB"]
+        if random.random() < 0.5:
+            words, tags = [*words, "in", "the", "pond"], [*tags, "ADP", "DET", "NOUN"]
+        X.append(words)
+        y.append(tags)
+    return X, y
+
+
+def small(**changes):
+    return SequenceTagger(**{"hidden_size": 12, "embedding_size": 16, "max_epochs": 12, **changes})
+
+
+@pytest.fixture(scope="module")
+def tagger():
+    X, y = sentences()
+    return small(hidden_size=24, max_epochs=40).fit(X, y)
+
+
+def conll(X, y):
+    return "\n".join(
+        "\n".join(f"{w}\t-\t{t}" for w, t in zip(a, b, strict=True)) + "\n" for a, b in zip(X, y, strict=True)
+    )
+
+
+def test_it_reads_what_stands_around_a_word(tagger):
+    X, y = sentences(60, seed=1)
+    metrics = tagger.evaluate(X, y)
+    assert metrics["steps"] == sum(map(len, X))
+    assert metrics["cellgate"]["accuracy"] > 0.99 > metrics["most frequent tag"]["accuracy"] + 0.05
+    assert tagger.score(X, y) == metrics["cellgate"]["accuracy"]
+    assert [tags.tolist() for tags in tagger.predict([["the", "duck", "duck"]])] == [["DET", "NOUN", "VERB"]]
+
+
+def test_words_that_training_did_not_have(tagger):
+    assert [tags.tolist() for tags in tagger.predict([["the", "wug", "duck"]])] == [["DET", "NOUN", "VERB"]]
+    assert tagger.predict([["The", "DOG", "barks"]])[0].tolist() == ["DET", "NOUN", "VERB"]  # by lower case
+
+
+def test_padding_leaves_no_trace(tagger):
+    X, _ = sentences(30, seed=2)
+    together = tagger.predict_proba(X)
+    for one, shares in zip(X, together, strict=True):
+        assert shares.shape == (len(one), 4)
+        assert tagger.predict_proba([one])[0] == pytest.approx(shares, abs=1e-6)
+        assert shares.sum(1) == pytest.approx(np.ones(len(one)))
+
+
+def test_numbers_at_every_step():
+    """The tag says of the next step: it takes reading backwards."""
+    random = np.random.default_rng(0)
+    X = [random.normal(size=(random.integers(6, 12), 1)) for _ in range(150)]
+    y = [np.append(one[1:, 0] > 0, False).astype(int) for one in X]
+    tagger = SequenceTagger(hidden_size=16, max_epochs=50, dropout=0.0).fit(X[:120], y[:120])
+    metrics = tagger.evaluate(X[120:], y[120:])
+    assert metrics["cellgate"]["accuracy"] > 0.9 > metrics["most frequent tag"]["accuracy"]
+    assert tagger.classes_.tolist() == [0, 1]
+    assert tagger.tokens_ == ()
+
+
+def test_conll_and_tables_are_read_alike(tmp_path):
+    X, y = sentences(40)
+    (tmp_path / "s.conll").write_text(conll(X, y))
+    frame = pd.DataFrame(
+        [(k, t, w, tag) for k in range(40) for t, (w, tag) in enumerate(zip(X[k], y[k], strict=True))],
+        columns=["sentence", "t", "word", "tag"],
+    )
+    shares = [small(max_epochs=2).fit(*one).predict_proba(X) for one in ((X, y), (tmp_path / "s.conll",))]
+    shares.append(small(max_epochs=2).fit(frame).predict_proba(frame))
+    for other in shares[1:]:
+        for a, b in zip(shares[0], other, strict=True):
+            assert (a == b).all()
+
+
+def test_conll_files_as_they_are(tmp_path):
+    (tmp_path / "a.conll").write_text(
+        "-DOCSTART- -X- O\n\nEU NNP B-ORG\nrejects VBZ O\n\n\n# a comment\nPeter NNP B-PER\n"
+    )
+    read = read_sequences(tmp_path / "a.conll", roles=SequenceRoles(token=""))
+    assert read.lengths.tolist() == [2, 1]
+    assert read.texts["token"].tolist() == ["EU", "rejects", "Peter"]
+    assert read.labels.tolist() == ["B-ORG", "O", "B-PER"]
+    read = read_sequences(tmp_path / "a.conll", roles=SequenceRoles(token="2", target="1", features=("3",)))
+    assert read.texts["token"].tolist() == ["NNP", "VBZ", "NNP"]
+    assert list(read.texts) == ["token", "3"]
+
+    universal = "# text = vámonos al\n1-2\tvámonos\t_\t_\t_\t_\t_\t_\t_\t_\n"
+    universal += "".join(
+        f"{k}\t{w}\t{w}\t{tag}\t_\t_\t_\t_\t_\t_\n" for k, w, tag in ((1, "vamos", "VERB"), (2, "nos", "PRON"))
+    )
+    (tmp_path / "u.conllu").write_text(universal)
+    read = read_sequences(tmp_path / "u.conllu", roles=SequenceRoles(token=""))
+    assert (read.texts["token"].tolist(), read.labels.tolist()) == (["vamos", "nos"], ["VERB", "PRON"])
+
+    (tmp_path / "b.conll").write_text("a X\nb X Y\n")
+    with pytest.raises(DataError, match=r"b.conll, line 2: expected 2 columns as in the first line, got 3"):
+        read_sequences(tmp_path / "b.conll")
+    (tmp_path / "c.conll").write_text("# nothing\n\n")
+    with pytest.raises(DataError, match=r"c.conll: expected a word a line, got comments only"):
+        read_sequences(tmp_path / "c.conll")
+    with pytest.raises(DataError, match="expected the number of a column, from 1 to 3, got '7'"):
+        read_sequences(tmp_path / "a.conll", roles=SequenceRoles(token="7"))
+
+
+def test_spans_are_counted_as_conlleval_does():
+    assert list(spans(["B-A", "I-A", "O", "I-B", "B-B", "I-A", "I-A"])) == [
+        (0, 2, "A"),
+        (3, 4, "B"),
+        (4, 5, "B"),
+        (5, 7, "A"),
+    ]
+    tags = ["B-A", "I-A", "O"]
+    # Two sentences of three; one span right, one too long, one invented.
+    actual, given = np.array([0, 1, 2, 0, 2, 2]), np.array([0, 1, 2, 0, 1, 2])
+    scores = tag_scores(actual, given, tags, np.array([3, 3]))
+    assert scores["span F1"] == pytest.approx(2 * 1 / (2 + 2))
+    # A span does not reach over the end of a sentence.
+    assert tag_scores(np.array([0, 1]), np.array([0, 1]), tags, np.array([1, 1]))["span F1"] == 1.0
+    assert "span F1" not in tag_scores(actual, given, ["x", "y", "z"], np.array([6]))
+
+
+def test_the_baseline_is_counted_right():
+    tokens, targets = np.array([1, 1, 1, 2, 2, 3]), np.array([0, 1, 1, 0, 0, 2])
+    assert frequent_tags(tokens, targets, 5, 3).tolist() == [0, 1, 0, 2, 0]
+    assert frequent_tags(None, targets, 0, 3).tolist() == [0]
+
+
+def test_saved_and_loaded_it_tags_the_same(tagger, tmp_path):
+    X, y = sentences(20, seed=3)
+    tagger.save(tmp_path / "m")
+    again = cellgate.load(tmp_path / "m")
+    for a, b in zip(again.predict_proba(X), tagger.predict_proba(X), strict=True):
+        assert (a == b).all()
+    assert again.evaluate(X, y) == tagger.evaluate(X, y)
+
+
+def test_a_fit_that_was_cut_short_ends_as_if_it_had_not_been(tmp_path):
+    X, y = sentences(60)
+
+    class Stop(Exception):
+        pass
+
+    def stop(progress):
+        if progress.epoch == 2:
+            raise Stop
+
+    whole = small(max_epochs=4).fit(X, y)
+    with pytest.raises(Stop):
+        small(max_epochs=4).fit(X, y, watch=stop, checkpoint=tmp_path, checkpoint_every=0.0)
+    resumed = small(max_epochs=4).fit(X, y, checkpoint=tmp_path, checkpoint_every=0.0)
+    assert resumed.record_.history == whole.record_.history
+    assert torch.equal(resumed.model_.embedding.weight, whole.model_.embedding.weight)
+
+
+def test_encode_can_be_traced(tagger):
+    encoded = tagger.encode([["the", "duck"], ["the", "dog", "barks"]])
+    assert encoded.steps == (("the", "duck"), ("the", "dog", "barks"))
+    assert encoded.x.shape == (2, 3, len(encoded.names))
+    with cellgate.trace(tagger.model_) as tape:
+        shares = tagger.model_(encoded.x, lengths=encoded.lengths).softmax(-1)
+    assert shares[0, :2].numpy(force=True) == pytest.approx(tagger.predict_proba([["the", "duck"]])[0], abs=1e-6)
+    assert tape["lstm"].layer(0).backward is not None
+
+
+def test_partial_fit_goes_on():
+    X, y = sentences(100)
+    tagger = small(max_epochs=2).partial_fit(X, y)
+    before, vocabulary = tagger.score(X, y), tagger.tokens_
+    for _ in range(3):
+        tagger.partial_fit(X, y)
+    assert tagger.score(X, y) > before or before > 0.99
+    assert tagger.tokens_ is vocabulary
+    with pytest.raises(InputError, match="expected tags among"):
+        tagger.partial_fit([["a"]], [["NEW"]])
+
+
+@pytest.mark.parametrize(
+    ("X", "y", "message"),
+    [
+        ([["a", "b"]], None, "expected a tag for each step, found none"),
+        ([["a", "b"], ["c"]], [["X", "Y"], ["X", "Y"]], "labels of sequence 1: expected 1, one a step"),
+        ([["a", "b"], "c"], [["X", "Y"], ["X"]], "sequence 1: expected a list of words"),
+        ([["a", "b"]], [["X", "Y"], ["X"]], "labels: expected 1 arrays"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_used_is_said(X, y, message):
+    with pytest.raises(DataError if y else InputError, match=message):
+        small().fit(X, y)
+
+
+def test_a_tagger_of_words_wants_words(tagger):
+    with pytest.raises(InputError, match="expected words, as in training"):
+        tagger.predict([np.zeros((3, 1)), np.zeros((2, 1))])
