@@ -27,6 +27,9 @@ ROWS = {
     "m4-hourly": "benchmarks.accuracy.m4_hourly",
     "etth1": "benchmarks.accuracy.etth1",
     "taylor": "benchmarks.accuracy.taylor",
+    "digits": "benchmarks.accuracy.digits",
+    "adding": "benchmarks.accuracy.adding",
+    "shakespeare": "benchmarks.accuracy.shakespeare",
 }
 
 

@@ -1,6 +1,7 @@
 """The loop on problems small enough to be known: it learns, stops, repeats itself, and says what is wrong."""
 
 import math
+import time
 
 import pytest
 import torch
@@ -124,3 +125,22 @@ def test_the_watcher_is_told_the_truth():
     assert told[-1].best == record.best_score == min(score for _, score in record.history)
     assert told[-1].seconds > 0
     assert told[-1].examples_per_second > 0
+
+
+def test_examples_in_order_where_the_objective_asks_for_it():
+    objective = Line()
+    objective.in_order = True
+    train(line(), objective, settings(max_epochs=2))
+    assert torch.cat(objective.rows).tolist() == list(range(64)) * 2
+
+
+def test_the_time_limit_ends_an_epoch_that_takes_longer_than_it():
+    class Slow(Line):
+        def loss(self, model, rows, generator):
+            time.sleep(0.02)
+            return super().loss(model, rows, generator)
+
+    objective = Slow(examples=16 * 500)
+    record = train(line(), objective, settings(max_seconds=0.1))
+    assert (record.epochs, record.stopped_by) == (1, "max_seconds")
+    assert len(objective.rows) < 20

@@ -57,26 +57,20 @@ def training_progress(quiet: bool) -> Iterator[Callable[[Any], None] | None]:
     columns = (
         TextColumn("training"),
         BarColumn(bar_width=24),
-        TextColumn("epoch {task.completed:.0f}/{task.total:.0f}  loss {task.fields[loss]:.4f}"),
-        TextColumn("validation {task.fields[validation]:.4f} (best {task.fields[best]:.4f})"),
-        TextColumn("{task.fields[rate]:,.0f}/s"),
+        TextColumn("{task.fields[told]}"),
         TimeElapsedColumn(),
         TextColumn("left at most"),
         TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("training", total=None, visible=False, loss=0.0, validation=0.0, best=0.0, rate=0.0)
+        # The first epoch of a large model takes a while: until then the bar only moves.
+        task = bar.add_task("training", total=None, told="first epoch")
 
         def watch(progress: Any) -> None:
-            bar.update(
-                task,
-                total=progress.max_epochs,
-                completed=progress.epoch,
-                loss=progress.loss,
-                validation=progress.validation,
-                best=progress.best,
-                rate=progress.examples_per_second,
-                visible=True,
-            )
+            told = f"epoch {progress.epoch}/{progress.max_epochs}  loss {progress.loss:.4f}"
+            if progress.validation is not None:
+                told += f"  validation {progress.validation:.4f} (best {progress.best:.4f})"
+            told += f"  {progress.examples_per_second:,.0f}/s"
+            bar.update(task, total=progress.max_epochs, completed=progress.epoch, told=told)
 
         yield watch

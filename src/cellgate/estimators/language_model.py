@@ -214,7 +214,7 @@ class LanguageModel(Parameters):
             max_seconds=self.max_seconds,
             batch_size=objective.streams,
             learning_rate=self.learning_rate,
-            patience=self.patience or max(3, epochs // 4),
+            patience=self.patience or max(3, epochs // 2),
             warmup=min(100, max(1, epochs * objective.rounds // 20)),
             seed=self.seed,
         )

@@ -213,6 +213,8 @@ def _run(
             losses.append(loss.detach())
             if mean is not None:
                 mean.add(step)
+            if settings.max_seconds is not None and time.perf_counter() - started >= settings.max_seconds:
+                break  # an epoch of a long text can take longer than all the time there is
         model.eval()
         with mean.in_place() if mean is not None else nullcontext():
             score = objective.validate(model)

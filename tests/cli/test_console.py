@@ -1,0 +1,37 @@
+"""The bar that a training draws on a terminal."""
+
+import io
+import sys
+
+import pytest
+
+from cellgate.cli.console import training_progress
+from cellgate.training import Progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("validation", [0.25, None])
+def test_the_bar_tells_of_every_epoch_with_and_without_validation(monkeypatch, validation):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    with training_progress(quiet=False) as watch:
+        for epoch in (1, 2, 3):
+            watch(Progress(epoch, 3, 0.5, validation, 0.25 if validation else float("inf"), 1, 1.0, 1234.0))
+    shown = terminal.getvalue()
+    assert "epoch 3/3" in shown
+    assert "1,234/s" in shown
+    assert ("validation 0.2500" in shown) == (validation is not None)
+
+
+def test_no_bar_where_nobody_looks(monkeypatch):
+    with training_progress(quiet=False) as watch:
+        assert watch is None
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with training_progress(quiet=True) as watch:
+        assert watch is None
