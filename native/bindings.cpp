@@ -158,6 +158,9 @@ NB_MODULE(_native, m) {
             new (self) cellgate::PackedStack(shape, w.data);
           },
           "stack"_a, "weights"_a);
+  cellgate::python::bind_tensors(m);
+  cellgate::python::bind_calls(m);
+  cellgate::python::bind_steps(m);
   m.def(
       "cache_statistics",
       [] {

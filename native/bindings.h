@@ -46,6 +46,10 @@ struct Addresses {
 
 // Defined in bindings_backward.cpp: adds Stack.backward.
 void bind_backward(nb::handle stack_class);
+// Defined in the files of their names: add Tensors, Calls, Steps.
+void bind_tensors(nb::module_& m);
+void bind_calls(nb::module_& m);
+void bind_steps(nb::module_& m);
 
 // Defined in bindings_variant.cpp: adds variant_forward and variant_backward.
 void bind_variants(nb::module_& m);

@@ -28,7 +28,7 @@ except ImportError as error:  # built without a compiler, or for another Python
 else:
     _why_not = ""
 
-__all__ = ["NAME", "details", "native", "reason_against", "run", "stack_of", "unavailable"]
+__all__ = ["NAME", "details", "native", "reason_against", "run", "stack_of", "tensors", "unavailable"]
 
 NAME = "cpu"
 
@@ -56,6 +56,26 @@ def native() -> Any:
     if _native is None:
         raise RuntimeError(unavailable())
     return _native
+
+
+@functools.lru_cache(maxsize=1)
+def tensors() -> Any:
+    """Return the native core's way of reading and making tensors, or None where it is not to be had."""
+    if _native is None:
+        return None
+    # PyTorch before 2.10 has no table by which tensors are read without a call into Python.
+    table = getattr(Tensor, "__dlpack_c_exchange_api__", None)
+    made = _native.Tensors(
+        Tensor,
+        torch.nn.Parameter,
+        table,
+        torch.empty,
+        torch.empty_like,
+        torch.float32,
+        torch.float64,
+        torch.get_num_threads,
+    )
+    return made if made.usable else None
 
 
 def details() -> dict[str, Any]:

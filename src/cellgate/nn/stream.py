@@ -17,10 +17,15 @@ from torch import Tensor, nn
 from cellgate.backends import Problem, cpu, requested_backend
 from cellgate.errors import DtypeError, InputError, ShapeError
 
-from .call import hidden_sizes, memory_sizes, output_sizes, proj_sizes, run
+from .call import hidden_sizes, memory_sizes, output_sizes, proj_sizes, run, weights_of
+from .checks import check_weights
 from .initial import initial_state
 
 __all__ = ["Stream", "step"]
+
+# What the native core reads without a call into Python.
+_PLAIN = {Tensor, nn.Parameter}
+_DTYPES = {torch.float32, torch.float64}
 
 # Up to this many rows the engine reads weights where they are as fast as packed ones.
 _UNPACKED_ROWS = 2
@@ -69,6 +74,9 @@ class Stream:
         self._versions: list[tuple[int, int]] = []
         self._packed: Any = None
         self._stack: Any = None
+        self._step: Any = None
+        self._turn = 0
+        self._at: tuple[tuple[int, ...], ...] = ()
         self.refresh()
         self.reset(hx)
 
@@ -91,10 +99,18 @@ class Stream:
             first.dtype,
             first.device.type,
         )
-        self._weights, self._packed, self._stack = tensors, None, None
+        self._weights, self._packed, self._stack, self._step = tensors, None, None, None
         self._versions = [_version(w) for w in tensors]
         if self._variant is not None:
             return  # through the module, step by step
+        check_weights(
+            module._all_weights,
+            weights_of(module),
+            module.input_size,
+            hidden_sizes(module),
+            proj_sizes(module),
+            module.bias,
+        )
         if requested_backend() not in ("auto", cpu.NAME) or cpu.reason_against(problem) is not None:
             return
         if not all(w.is_contiguous() and w.dtype == first.dtype and w.is_cpu for w in tensors):
@@ -103,6 +119,32 @@ class Stream:
         self._addresses = tuple(w.data_ptr() for w in tensors)
         if self._rows > _UNPACKED_ROWS:
             self._packed = cpu.native().PackedStack(self._stack, self._addresses)
+        self._set_step()
+
+    def _set_step(self) -> None:
+        """Prepare the native core's way of taking a step, where there is one."""
+        self._step = None
+        tensors = cpu.tensors()
+        if tensors is None or self._stack is None or not self._at or self._dtype not in _DTYPES:
+            return
+        if not set(map(type, self._weights)) <= _PLAIN:
+            return
+        names = tuple(name for names in self._module._all_weights for name in names)
+        out = self._sizes[0][-1]
+        steps = cpu.native().Steps(
+            tensors,
+            self._stack,
+            self._packed,
+            self._module.__dict__,
+            names,
+            tuple(self._weights),
+            tuple(version for _, version in self._versions),
+            self._at,
+            torch.empty(out if self._batch is None else (self._rows, out), dtype=self._dtype),
+            self._batch is not None,
+            self._rows,
+        )
+        self._step = steps.step
 
     def _follow(self) -> None:
         """Take the weights again if one was written or replaced."""
@@ -151,9 +193,9 @@ class Stream:
                             "give h_n and c_n of the module, or of Stream.state"
                         )
                     part.copy_(source.detach())
-        self._h, self._c = made
+        self._h, self._c = made[0], made[1]
         # The step reads one set of states and writes the other.
-        self._next = [[torch.empty_like(part) for part in parts] for parts in made]
+        self._next = tuple([torch.empty_like(part) for part in parts] for parts in made)
         self._set_addresses()
 
     def _zeros(self, size: int) -> Tensor:
@@ -186,17 +228,18 @@ class Stream:
 
     def _set_addresses(self) -> None:
         self._at = tuple(tuple(p.data_ptr() for p in parts) for parts in (self._h, self._c, *self._next))
+        self._turn = 0  # which pair holds the present state
+        self._set_step()
 
     def _swap(self) -> None:
-        (self._h, self._c), self._next = self._next, [self._h, self._c]
-        h, c, next_h, next_c = self._at
-        self._at = (next_h, next_c, h, c)
+        (self._h, self._c), self._next = self._next, (self._h, self._c)
+        self._turn ^= 1
 
     def fork(self) -> Stream:
         """Return a stream that goes on from here by itself; the packed weights are shared."""
         other = copy.copy(self)
         other._h, other._c = ([part.clone() for part in parts] for parts in (self._h, self._c))
-        other._next = [[torch.empty_like(part) for part in parts] for parts in (self._h, self._c)]
+        other._next = tuple([torch.empty_like(part) for part in parts] for parts in (self._h, self._c))
         other._set_addresses()
         return other
 
@@ -216,7 +259,17 @@ class Stream:
             ShapeError: x has the wrong shape.
             DtypeError: x is neither a tensor nor an array, or has another dtype.
         """
+        if self._step is not None:
+            y = self._step(x, self._turn)
+            if y is not None:
+                self._swap()
+                return y
         x, plain = _tensor(x)
+        if plain and self._step is not None:
+            y = self._step(x, self._turn)
+            if y is not None:
+                self._swap()
+                return y.numpy()
         expected = (self._module.input_size,) if self._batch is None else (self._rows, self._module.input_size)
         if x.shape != expected:
             raise ShapeError(f"x: expected {expected}, got {tuple(x.shape)}: push takes one step, push_many several")
@@ -255,7 +308,7 @@ class Stream:
             rows * out,
             out,
             self._addresses,
-            *self._at,
+            *(self._at[2:] + self._at[:2] if self._turn else self._at),
             torch.get_num_threads(),
             packed=self._packed,
         )

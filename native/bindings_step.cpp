@@ -1,0 +1,153 @@
+// One step of a stream, from Python objects to the engine and back; what lstm.stream() does a million times an hour.
+#include <array>
+#include <new>
+
+#include "bindings_tensors.h"
+#include "stack.h"
+
+namespace cellgate::python {
+namespace {
+
+using namespace nb::literals;
+
+// The steps of one stream. Weights are looked up at every step under their names, so one that was replaced, moved, or
+// (where a packed copy is in use) written to is noticed: the answer is then None, and the stream looks again.
+class Steps {
+ public:
+  Steps(const Tensors& tensors, const StackShape& shape, nb::handle packed, nb::handle module_dict, nb::handle weight_names,
+        nb::handle weights, nb::handle versions, nb::handle states, nb::handle pattern, bool batched, int64_t batch)
+      : tensors_(tensors),
+        shape_(shape),
+        packed_(nb::borrow(packed)),
+        own_(nb::borrow(module_dict)),
+        names_(nb::borrow(weight_names)),
+        weights_(nb::borrow(weights)),
+        versions_(nb::borrow(versions)),
+        pattern_(nb::borrow(pattern)),
+        version_(nb::str("_version")),
+        table_(nb::str("_parameters")),
+        batched_(batched),
+        batch_(batch) {
+    const size_t layers = shape.layers.size();
+    if (!packed.is_none()) pack_ = &nb::cast<const PackedStack&>(packed);
+    if (!PyDict_Check(module_dict.ptr()) || !PyTuple_Check(weight_names.ptr()) || !PyTuple_Check(weights.ptr()) ||
+        PyTuple_Size(weight_names.ptr()) != PyTuple_Size(weights.ptr()))
+      throw std::invalid_argument("Steps: expected a module's dict, and tuples of names and weights, one each");
+    for (int l = 0; l < static_cast<int>(layers); ++l) {
+      const LayerShape& layer = shape.layers[static_cast<size_t>(l)];
+      sizes_.push_back({4 * layer.hidden_size, layer.input_size});
+      sizes_.push_back({4 * layer.hidden_size, layer.projection_size});
+      if (shape.bias) sizes_.insert(sizes_.end(), 2, {4 * layer.hidden_size, -1});
+      if (layer.projected) sizes_.push_back({layer.projection_size, layer.hidden_size});
+    }
+    if (sizes_.size() != static_cast<size_t>(PyTuple_Size(weights.ptr())))
+      throw std::invalid_argument("Steps: expected the weights of every layer in one direction");
+    addresses_.resize(sizes_.size());
+    begin_.resize(sizes_.size());
+    for (size_t k = 0; k < sizes_.size(); ++k) {
+      exchange::Tensor t;
+      if (!readable(k, t)) throw std::invalid_argument("Steps: expected plain weights of the stack's shapes");
+      begin_[k] = t.begin();
+    }
+    // Two sets of h and c, a layer each: a step reads one and writes the other.
+    if (!PyTuple_Check(states.ptr()) || PyTuple_Size(states.ptr()) != 4)
+      throw std::invalid_argument("Steps: expected four tuples of addresses: h, c, the other h, the other c");
+    for (Py_ssize_t k = 0; k < 4; ++k) {
+      Addresses part(PyTuple_GetItem(states.ptr(), k), layers, "states");
+      state_[k].assign(part.data, part.data + layers);
+    }
+  }
+
+  // h of the last layer for the input x of one step, reading the states of set `turn`, or None: ask in Python.
+  nb::object step(nb::handle x, int turn) {
+    exchange::Tensor in;
+    const LayerShape& first = shape_.layers.front();
+    const int64_t I = first.input_size;
+    if (!tensors_.is_tensor(x.ptr()) || !tensors_.read(x.ptr(), in) || !in.holds_floats(bits())) return nb::none();
+    const bool fits = batched_ ? has_shape(in, batch_, I) : has_shape(in, I, -1);
+    if (!fits || !contiguous(in) || (!in.data && I > 0) || tensors_.negated(x.ptr()) || !unchanged()) return nb::none();
+    nb::object y = tensors_.like(pattern_);
+    exchange::Tensor out;
+    if (!tensors_.read(y.ptr(), out)) return nb::none();
+    StackForward call;
+    call.steps = 1;
+    call.batch = batch_;
+    call.x = in.begin();
+    call.x_row = I;
+    call.x_step = batch_ * I;
+    call.y = out.begin();
+    call.y_row = shape_.layers.back().projection_size;
+    call.y_step = batch_ * call.y_row;
+    call.weights = addresses_.data();
+    const int from = turn ? 2 : 0, to = 2 - from;
+    call.h0 = state_[from].data();
+    call.c0 = state_[from + 1].data();
+    call.h_n = const_cast<void**>(state_[to].data());
+    call.c_n = const_cast<void**>(state_[to + 1].data());
+    if (pack_) call.packed = pack_->addresses();
+    call.threads = tensors_.threads();
+    bool done;
+    {
+      nb::gil_scoped_release released;
+      done = forward(shape_, call);
+    }
+    if (!done) throw std::bad_alloc();
+    return y;
+  }
+
+ private:
+  int bits() const { return shape_.scalar == Scalar::f32 ? 32 : 64; }
+
+  bool readable(size_t k, exchange::Tensor& t) {
+    PyObject* w = PyTuple_GetItem(weights_.ptr(), static_cast<Py_ssize_t>(k));
+    if (!tensors_.read(w, t) || !t.holds_floats(bits()) || !has_shape(t, sizes_[k][0], sizes_[k][1]) || !contiguous(t))
+      return false;
+    addresses_[k] = t.begin();
+    return true;
+  }
+
+  bool unchanged() {
+    PyObject* parameters = PyDict_GetItemWithError(own_.ptr(), table_.ptr());
+    if (!parameters || !PyDict_Check(parameters)) return false;
+    for (size_t k = 0; k < sizes_.size(); ++k) {
+      const Py_ssize_t at = static_cast<Py_ssize_t>(k);
+      PyObject* w = PyTuple_GetItem(weights_.ptr(), at);
+      exchange::Tensor t;
+      if (PyDict_GetItemWithError(parameters, PyTuple_GetItem(names_.ptr(), at)) != w || !readable(k, t))
+        return false;
+      if (t.begin() != begin_[k]) return false;
+      if (!pack_) continue;  // weights are read where they are, whatever was written there
+      nb::object known = nb::borrow(PyTuple_GetItem(versions_.ptr(), at));
+      if (known.is_none()) continue;  // made in inference mode, without a count of writes
+      nb::object now = nb::steal(PyObject_GetAttr(w, version_.ptr()));
+      if (!now.is_valid()) throw nb::python_error();
+      if (PyObject_RichCompareBool(now.ptr(), known.ptr(), Py_EQ) != 1) return false;
+    }
+    return true;
+  }
+
+  const Tensors& tensors_;  // these two kept alive by the binding
+  const StackShape& shape_;
+  nb::object packed_, own_, names_, weights_, versions_, pattern_, version_, table_;
+  const PackedStack* pack_ = nullptr;
+  std::vector<std::array<int64_t, 2>> sizes_;
+  std::vector<const void*> addresses_, begin_, state_[4];
+  bool batched_;
+  int64_t batch_;
+};
+
+}  // namespace
+
+void bind_steps(nb::module_& m) {
+  nb::class_<Steps>(m, "Steps", "The steps of one stream.")
+      .def(nb::init<const Tensors&, const StackShape&, nb::handle, nb::handle, nb::handle, nb::handle, nb::handle,
+                    nb::handle, nb::handle, bool, int64_t>(),
+           nb::keep_alive<1, 2>(), nb::keep_alive<1, 3>(), "tensors"_a, "stack"_a, "packed"_a.none(), "module_dict"_a,
+           "names"_a, "weights"_a, "versions"_a, "states"_a, "pattern"_a, "batched"_a, "batch"_a,
+           "packed: a PackedStack or None; module_dict: in whose _parameters `names` are looked up; versions: "
+           "counts of writes to each weight, None where it has none; states: addresses of h, c, and the other h and c; "
+           "pattern: a tensor like the result.")
+      .def("step", &Steps::step, "x"_a, "turn"_a, "h of the last layer, or None where Python is to ask and to run it.");
+}
+
+}  // namespace cellgate::python

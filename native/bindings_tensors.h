@@ -1,0 +1,76 @@
+// Tensors as Python objects: read and made without a way through Python, by the exchange table of their library
+// (exchange.h).
+#pragma once
+
+#include <string>
+
+#include "bindings.h"
+#include "exchange.h"
+
+namespace cellgate::python {
+
+inline nb::object called(PyObject* f) {
+  PyObject* result = PyObject_CallObject(f, nullptr);
+  if (!result) throw nb::python_error();
+  return nb::steal(result);
+}
+
+inline bool truth(PyObject* o) {
+  int yes = PyObject_IsTrue(o);
+  if (yes < 0) throw nb::python_error();
+  return yes != 0;
+}
+
+inline bool contiguous(const exchange::Tensor& t) {
+  int64_t expected = 1;
+  bool in_order = true;
+  for (int d = t.ndim; d-- > 0;) {
+    if (t.shape[d] == 0) return true;
+    if (t.shape[d] != 1 && t.strides[d] != expected) in_order = false;
+    expected *= t.shape[d];
+  }
+  return in_order;
+}
+
+// (rows, columns), or (rows) where columns is -1.
+inline bool has_shape(const exchange::Tensor& t, int64_t rows, int64_t columns) {
+  return columns < 0 ? t.ndim == 1 && t.shape[0] == rows
+                     : t.ndim == 2 && t.shape[0] == rows && t.shape[1] == columns;
+}
+
+// What is needed of the library of the tensors.
+class Tensors {
+ public:
+  Tensors(nb::handle tensor, nb::handle parameter, nb::handle table, nb::handle empty, nb::handle empty_like,
+          nb::handle floats, nb::handle doubles, nb::handle threads);
+
+  // Whether tensors can be read without a call into Python; false with libraries older than the table.
+  bool usable() const { return table_ != nullptr; }
+
+  // A tensor itself, no subclass but the parameter.
+  bool is_tensor(PyObject* o) const { return reinterpret_cast<PyObject*>(Py_TYPE(o)) == tensor_.ptr(); }
+
+  // Reads a plain tensor or parameter of the CPU; false for anything else.
+  bool read(PyObject* object, exchange::Tensor& to) const {
+    if (!is_tensor(object) && reinterpret_cast<PyObject*>(Py_TYPE(object)) != parameter_.ptr()) return false;
+    if (table_->read(object, &to) != 0) {
+      PyErr_Clear();
+      return false;
+    }
+    return to.device_type == exchange::kCpu;
+  }
+
+  // Whether its numbers have the other sign in memory.
+  bool negated(PyObject* tensor) const;
+  nb::object like(const nb::object& pattern) const;              // contents undefined
+  nb::object sized(const nb::object& size, int bits) const;      // the same, of a tuple of sizes, 32 or 64 bits
+  nb::object transposed(const nb::object& tensor) const;         // the first two dimensions exchanged
+  int threads() const;                                           // at most so many may work
+
+ private:
+  nb::object tensor_, parameter_, empty_, empty_like_, floats_, doubles_, threads_, dtype_, is_neg_, transpose_, zero_,
+      one_;
+  const exchange::Table* table_ = nullptr;
+};
+
+}  // namespace cellgate::python
