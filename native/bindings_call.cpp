@@ -263,7 +263,7 @@ nb::object Calls::run(nb::handle module, nb::handle x, nb::handle hx) {
 
   // ---- the results
   if (plan.steps != steps || plan.batch != batch || plan.form != form) set_results(plan, steps, batch, form);
-  nb::object y = plan.y_like.is_valid() ? tensors_.like(plan.y_like) : tensors_.sized(plan.y_size, plan.bits);
+  nb::object y = plan.y_like.is_valid() ? tensors_.like(plan.y_like) : tensors_.block(plan.y_size, plan.bits);
   nb::object h_n = plan.h_like.is_valid() ? tensors_.like(plan.h_like) : tensors_.sized(plan.h_size, plan.bits);
   nb::object c_n = plan.c_like.is_valid() ? tensors_.like(plan.c_like) : tensors_.sized(plan.c_size, plan.bits);
   Tensor y_at, h_at, c_at;

@@ -1,7 +1,30 @@
 // See bindings_tensors.h.
 #include "bindings_tensors.h"
 
+#include <new>
+
+#include "blocks.h"
+
 namespace cellgate::python {
+namespace {
+
+// A tensor in a block of ours: what its library holds of it until it dies.
+struct Loan {
+  exchange::Managed managed;
+  size_t bytes;
+  int64_t shape[4], strides[4];
+};
+
+void return_loan(exchange::Managed* managed) {
+  Loan* loan = static_cast<Loan*>(managed->context);
+  block_give(managed->tensor.data, loan->bytes);
+  delete loan;
+}
+
+// Such tensors cannot grow (resize_), so nothing gets one for less.
+constexpr int64_t kLarge = int64_t{16} << 20;
+
+}  // namespace
 
 using namespace nb::literals;
 
@@ -44,6 +67,41 @@ nb::object Tensors::sized(const nb::object& size, int bits) const {
   return nb::steal(result);
 }
 
+nb::object Tensors::block(const nb::object& size, int bits) const {
+  constexpr int kMostDimensions = 4;
+  const int dimensions = static_cast<int>(PyTuple_Check(size.ptr()) ? PyTuple_Size(size.ptr()) : 0);
+  int64_t shape[kMostDimensions], scalars = 1;
+  if (dimensions < 1 || dimensions > kMostDimensions) return sized(size, bits);
+  for (int d = 0; d < dimensions; ++d) {
+    shape[d] = PyLong_AsLongLong(PyTuple_GetItem(size.ptr(), d));
+    if (shape[d] == -1 && PyErr_Occurred()) throw nb::python_error();
+    if (shape[d] < 0 || __builtin_mul_overflow(scalars, shape[d], &scalars)) return sized(size, bits);
+  }
+  if (scalars < kLarge / (bits / 8) || scalars > INT64_MAX / 8) return sized(size, bits);
+  const size_t bytes = static_cast<size_t>(scalars) * static_cast<size_t>(bits / 8);
+  void* data = block_take(bytes);
+  Loan* loan = data ? new (std::nothrow) Loan : nullptr;
+  if (!loan) {
+    block_give(data, bytes);
+    throw std::bad_alloc();
+  }
+  loan->bytes = bytes;
+  int64_t stride = 1;
+  for (int d = dimensions; d-- > 0; stride *= shape[d]) {
+    loan->shape[d] = shape[d];
+    loan->strides[d] = stride;
+  }
+  loan->managed = {table_->version, loan, return_loan, 0,
+                   {data, exchange::kCpu, 0, dimensions, exchange::kFloat, static_cast<uint8_t>(bits), 1, loan->shape,
+                    loan->strides, 0}};
+  void* made = nullptr;
+  if (table_->object_from_managed(&loan->managed, &made) != 0) {
+    return_loan(&loan->managed);
+    throw nb::python_error();
+  }
+  return nb::steal(static_cast<PyObject*>(made));
+}
+
 nb::object Tensors::transposed(const nb::object& tensor) const {
   PyObject* result = PyObject_CallMethodObjArgs(tensor.ptr(), transpose_.ptr(), zero_.ptr(), one_.ptr(), nullptr);
   if (!result) throw nb::python_error();
@@ -57,10 +115,20 @@ int Tensors::threads() const {
 }
 
 void bind_tensors(nb::module_& m) {
+  m.def(
+      "block_statistics",
+      [] {
+        BlockStatistics s = block_statistics();
+        return nb::make_tuple(s.waiting, s.waiting_bytes, s.fresh, s.reused);
+      },
+      "Large blocks that wait to be used again, their bytes, and how many were taken fresh and reused.");
+  m.def("release_blocks", &blocks_release, "Give waiting blocks back to the system.");
   nb::class_<Tensors>(m, "Tensors", "How tensors are read and made; all of it comes from the library that has them.")
       .def(nb::init<nb::handle, nb::handle, nb::handle, nb::handle, nb::handle, nb::handle, nb::handle, nb::handle>(),
            "tensor"_a, "parameter"_a, "table"_a.none(), "empty"_a, "empty_like"_a, "float32"_a, "float64"_a,
            "threads"_a, "table: their DLPack exchange table, or None where they have none.")
+      .def("block", &Tensors::block, "size"_a, "bits"_a,
+           "A float tensor of this size, contents undefined, large ones in memory that is used again after them.")
       .def_prop_ro("usable", &Tensors::usable, "Whether tensors can be read without a call into Python.");
 }
 

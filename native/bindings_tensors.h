@@ -64,6 +64,8 @@ class Tensors {
   bool negated(PyObject* tensor) const;
   nb::object like(const nb::object& pattern) const;              // contents undefined
   nb::object sized(const nb::object& size, int bits) const;      // the same, of a tuple of sizes, 32 or 64 bits
+  // The same in a block of memory that is used again after it (blocks.h), where it is large enough for that.
+  nb::object block(const nb::object& size, int bits) const;
   nb::object transposed(const nb::object& tensor) const;         // the first two dimensions exchanged
   int threads() const;                                           // at most so many may work
 

@@ -78,6 +78,22 @@ def tensors() -> Any:
     return made if made.usable else None
 
 
+def new_block(size: tuple[int, ...], like: Tensor) -> Tensor:
+    """Return an uninitialised tensor; a large one lies in memory that is used again when the tensor is gone.
+
+    Memory fresh from the system costs a page fault for every page, which for a large trace or a large saved block takes
+    longer than the layer itself.
+    """
+    made = tensors()
+    bits = {torch.float32: 32, torch.float64: 64}.get(like.dtype)
+    if made is None or bits is None or not like.is_cpu:
+        return like.new_empty(size)
+    return made.block(size, bits)
+
+
+cpu_autograd.new_block = new_block
+
+
 def details() -> dict[str, Any]:
     """Return what ``cellgate.info()`` shows of this backend."""
     if _native is None:

@@ -103,7 +103,9 @@ class _Stack(Function):
         every = _EVERY if keep == 3 else 1
         kept = call.stack.saved_size(steps, batch, rows, keep, every, masks is not None)
         ragged = problem.gates and problem.lengths
-        saved = x.new_zeros(kept) if ragged else x.new_empty(kept)
+        saved = new_block((kept,), x)
+        if ragged:
+            saved.zero_()
 
         x_step, x_row = strides(x)
         y_step, y_row = strides(y)
@@ -123,7 +125,7 @@ class _Stack(Function):
             every,
         )
         h_at, c_at = layer_addresses(h_n, problem, sizes), layer_addresses(c_n, problem, problem.hidden_sizes)
-        call.stack.forward(*arguments, *state, h_at, c_at, call.threads, *extras, True)
+        call.stack.forward(*arguments, *state, h_at, c_at, call.threads, *extras, problem.needs_grad)
         ctx.call = call
         ctx.arguments = (*arguments, *state, call.threads, *extras)
         # The addresses are good as long as these tensors live, and autograd sees to it that nobody has written to them.
@@ -213,7 +215,12 @@ def _recorded_backward(ctx: Any, dy: Tensor | None, *grads: Tensor | None) -> tu
     return None, *(next(found) if need else None for need in needs)
 
 
-# ---- shapes and addresses --------------------------------------------------------------------------------------------
+# ---- memory, shapes and addresses --------------------------------------------------------------------------------------------
+
+
+def new_block(size: tuple[int, ...], like: Tensor) -> Tensor:
+    """Return an uninitialised tensor; ``cpu`` puts its own function in this place, which reuses large blocks."""
+    return like.new_empty(size)
 
 
 def plain_rows(t: Tensor) -> Tensor:
@@ -262,8 +269,8 @@ def empty_output(problem: Problem, x: Tensor) -> Tensor:
     """Return the output, (T, B, D*P) or packed; time-major in memory whatever x is, as nn.LSTM's."""
     width = problem.directions * problem.output_sizes[-1]
     if problem.packed:
-        return x.new_empty(x.shape[0], width)
-    return x.new_empty(problem.steps, problem.batch, width)
+        return new_block((x.shape[0], width), x)
+    return new_block((problem.steps, problem.batch, width), x)
 
 
 def _empty_rows_like(x: Tensor, problem: Problem) -> Tensor:

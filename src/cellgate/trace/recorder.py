@@ -3,8 +3,9 @@
 The class is slipped under the module's own (see ``nn.derived``), so a library's subclass of ``nn.LSTM`` that ends in
 ``super().forward(...)`` is heard too, and the module stays the same object. The model's numbers do not change at all:
 its output comes from the forward it always had, and the gates from a second run of the same call, with the same weights
-and the same random numbers. Where the two runs cannot draw the same random numbers (dropout inside an accelerator's
-kernel), the recorded run serves the model.
+and the same random numbers. One run does for both where that is known to be the same: without gradients on the native
+engine, whose kernel computes alike whether it also writes the gates or not. And where the two runs cannot draw the same
+random numbers (dropout inside an accelerator's kernel), the recorded run serves the model.
 
 Who is heard: calls in the thread (the context, ``contextvars``) that opened the block. Other threads may use the model
 meanwhile and notice nothing.
@@ -25,10 +26,10 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.rnn import PackedSequence
 
-from cellgate.backends import requested_backend, use_backend
+from cellgate.backends import cpu, requested_backend, use_backend
 from cellgate.errors import BackendError, InputError
 from cellgate.nn import LSTM
-from cellgate.nn.call import Prepared, run_recorded
+from cellgate.nn.call import Prepared, run_recorded, under_transform
 from cellgate.nn.convert import ConvertedLSTM
 from cellgate.nn.derived import derived, rebased
 from cellgate.nn.eager import Eager
@@ -206,7 +207,7 @@ def _record(module: Any, bottom: Any, args: tuple[Any, ...], kwargs: dict[str, A
     cached = bottom is not nn.LSTM and parametrize.is_parametrized(module)
     same_weights = parametrize.cached() if cached else contextlib.nullcontext()
     with same_weights:
-        if _dropout_in_the_kernel(module):
+        if _dropout_in_the_kernel(module) or _same_kernel(module, bottom, args, kwargs):
             result, gates, call = _rerun(module, bottom, args, kwargs)
             distance: Tensor | float = 0.0
         else:
@@ -256,6 +257,17 @@ class _WithItsWeights:
     def __getattr__(self, name: str) -> Any:
         weights = self.__dict__["_weights"]
         return weights[name] if name in weights else getattr(self.__dict__["_module"], name)
+
+
+def _same_kernel(module: Any, bottom: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether the native engine runs this call with and without gates, and so gives the same bits."""
+    x = args[0] if args else kwargs.get("input")
+    if torch.is_grad_enabled() or bottom is nn.LSTM or getattr(module, "variant", None) is not None:
+        return False
+    # A PackedSequence is padded for its gates, which groups its rows in another way.
+    if type(x) is not Tensor or requested_backend() not in ("auto", cpu.NAME) or torch.is_autocast_enabled("cpu"):
+        return False
+    return x.is_cpu and x.dtype in cpu.SCALARS and not under_transform() and cpu.unavailable() is None
 
 
 def _uses_dropout(module: Any) -> bool:

@@ -1,0 +1,151 @@
+"""Large blocks of memory: used again, bounded, alive as long as a tensor is, safe among threads and forks."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+
+import pytest
+import torch
+
+import cellgate
+from cellgate.backends import cpu
+
+pytestmark = pytest.mark.skipif(
+    cpu.tensors() is None, reason="needs the native core and a PyTorch with its DLPack table"
+)
+
+LARGE = (5 << 20,)  # floats: 20 MB
+
+
+@pytest.fixture(autouse=True)
+def _clean():
+    gc.collect()
+    cpu.native().release_blocks()
+    yield
+    cpu.native().release_blocks()
+
+
+def waiting():
+    return cpu.native().block_statistics()[0]
+
+
+def new(size=LARGE):
+    return cpu.new_block(size, torch.empty(0))
+
+
+def test_a_block_waits_for_the_next_tensor_and_serves_it():
+    first = new()
+    at = first.data_ptr()
+    view = first[7:]
+    del first
+    assert waiting() == 0  # a view keeps it
+    del view
+    assert waiting() == 1
+    again = new()
+    assert again.data_ptr() == at
+    assert waiting() == 0
+    assert again.shape == LARGE
+    again.fill_(3.0)
+    assert again.sum() == 3.0 * LARGE[0]
+
+
+def test_two_tensors_never_share_one():
+    tensors = [new().fill_(k) for k in range(3)]
+    assert len({t.data_ptr() for t in tensors}) == 3
+    assert [int(t[-1]) for t in tensors] == [0, 1, 2]
+
+
+def test_small_ones_are_ordinary_tensors():
+    small = new((4, 3, 2))
+    assert small.shape == (4, 3, 2)
+    small.resize_(100)
+    del small
+    assert waiting() == 0
+
+
+def test_what_waits_is_bounded():
+    blocks = [new((LARGE[0] + (k << 20),)) for k in range(24)]
+    del blocks
+    count, size, *_ = cpu.native().block_statistics()
+    assert count <= 16
+    assert size <= 1 << 30
+
+
+def test_threads_take_and_give_at_once():
+    def work(k):
+        for _ in range(20):
+            block = new()
+            block[:: 1 << 18] = k
+            assert (block[:: 1 << 18] == k).all()
+
+    failures = []
+
+    def guarded(k):
+        try:
+            work(k)
+        except AssertionError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=guarded, args=(k,)) for k in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not failures
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_child_has_blocks_of_its_own():
+    block = new().fill_(1.0)
+    waits = new()
+    del waits
+    pid = os.fork()
+    if pid == 0:
+        mine = new().fill_(2.0)
+        os._exit(0 if float(mine[0]) == 2.0 and float(block[0]) == 1.0 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert float(block[-1]) == 1.0
+
+
+def test_output_trace_and_saved_block_use_them():
+    module, x = cellgate.LSTM(1, 128), torch.randn(320, 128, 1)
+    with torch.no_grad():
+        module(x)
+        assert waiting() == 1
+        output, _, gates = module.gates(x)
+        fresh = cpu.native().block_statistics()[2]
+        assert gates[0].f.data_ptr() % 64 == 0
+        del output, gates
+        module.gates(x)
+    assert cpu.native().block_statistics()[2] == fresh
+
+
+def test_a_trace_outlives_its_call():
+    module, x = cellgate.LSTM(1, 128), torch.randn(320, 128, 1)
+    with torch.no_grad(), cellgate.trace(module) as tape:
+        module(x)
+    forget = tape["lstm"].layer(0).f.clone()
+    with torch.no_grad():
+        module.gates(x * 2)
+        module(x * 3)
+    assert torch.equal(tape["lstm"].layer(0).f, forget)
+
+
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True}, {"proj_size": 6}])
+@pytest.mark.parametrize("shape", [(3, 1, 5), (9, 2, 5), (9, 7, 5), (40, 3, 5)])
+def test_without_gradients_one_run_serves_model_and_trace(options, shape, monkeypatch):
+    torch.manual_seed(1)
+    module, x = cellgate.LSTM(5, 20, **options), torch.randn(*shape)
+    with torch.no_grad():
+        y, (h, c) = module(x)
+        # The recorded run alone must give these bits.
+        monkeypatch.setattr(cellgate.LSTM, "forward", lambda *args, **kwargs: pytest.fail("a second run"))
+        with cellgate.trace(module) as tape:
+            y2, (h2, c2) = module(x)
+    assert torch.equal(y, y2)
+    assert torch.equal(h, h2)
+    assert torch.equal(c, c2)
+    assert tape["lstm"].only().distance == 0
