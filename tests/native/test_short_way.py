@@ -210,3 +210,11 @@ def test_resets_of_rows_reach_the_present_state():
         stream.reset(rows=[1])
         x = torch.randn(3, 4)
         assert torch.allclose(stream.push(x)[1], module(x[None, 1:2])[0][0, 0], atol=1e-6)
+
+
+def test_a_stream_of_weights_made_in_inference_mode():
+    with torch.inference_mode():
+        module = cellgate.LSTM(4, 6)
+        stream = module.stream(batch=3)
+        x = torch.randn(3, 4)
+        assert torch.allclose(stream.push(x), module(x[None])[0][0], atol=1e-6)

@@ -215,7 +215,7 @@ def _recorded_backward(ctx: Any, dy: Tensor | None, *grads: Tensor | None) -> tu
     return None, *(next(found) if need else None for need in needs)
 
 
-# ---- memory, shapes and addresses --------------------------------------------------------------------------------------------
+# ---- memory, shapes and addresses ------------------------------------------------------------------------------------
 
 
 def new_block(size: tuple[int, ...], like: Tensor) -> Tensor:

@@ -71,7 +71,7 @@ class Stream:
         self._sizes = (output_sizes(module), memory_sizes(module))
         self._variant = getattr(module, "variant", None)
         self._weights: list[Tensor] = []
-        self._versions: list[tuple[int, int]] = []
+        self._versions: list[tuple[Any, ...]] = []
         self._packed: Any = None
         self._stack: Any = None
         self._step: Any = None
@@ -138,7 +138,7 @@ class Stream:
             self._module.__dict__,
             names,
             tuple(self._weights),
-            tuple(version for _, version in self._versions),
+            tuple(version for _, version, *_ in self._versions),
             self._at,
             torch.empty(out if self._batch is None else (self._rows, out), dtype=self._dtype),
             self._batch is not None,
@@ -338,8 +338,9 @@ class Stream:
         return output.reshape(*x.shape[:-1], self._sizes[0][-1])
 
 
-def _version(w: Tensor) -> tuple[int, int]:
-    return w.data_ptr(), 0 if w.is_inference() else w._version
+def _version(w: Tensor) -> tuple[Any, ...]:
+    """Return what shows that a weight was replaced or, with None for no record, written to."""
+    return w.data_ptr(), None if w.is_inference() else w._version, w.shape, w.stride()
 
 
 def _tensor(x: Any) -> tuple[Tensor, bool]:
