@@ -48,7 +48,8 @@ struct Plan {
   nb::object y_like, h_like, c_like, y_size, h_size, c_size;
 };
 
-constexpr int64_t kSmall = 1 << 18;  // bytes of a result that may be kept as a pattern: making it anew takes twice as long
+constexpr int64_t kSmall =
+    1 << 18;  // bytes of a result that may be kept as a pattern: making it anew takes twice as long
 
 using Key = std::array<int64_t, 7>;
 
@@ -267,7 +268,8 @@ nb::object Calls::run(nb::handle module, nb::handle x, nb::handle hx) {
   nb::object h_n = plan.h_like.is_valid() ? tensors_.like(plan.h_like) : tensors_.sized(plan.h_size, plan.bits);
   nb::object c_n = plan.c_like.is_valid() ? tensors_.like(plan.c_like) : tensors_.sized(plan.c_size, plan.bits);
   Tensor y_at, h_at, c_at;
-  if (!tensors_.read(y.ptr(), y_at) || !tensors_.read(h_n.ptr(), h_at) || !tensors_.read(c_n.ptr(), c_at)) return nb::none();
+  if (!tensors_.read(y.ptr(), y_at) || !tensors_.read(h_n.ptr(), h_at) || !tensors_.read(c_n.ptr(), c_at))
+    return nb::none();
   if (form == kBatchFirst && !plan.y_like.is_valid()) y = tensors_.transposed(y);
 
   // ---- the call

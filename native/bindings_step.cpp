@@ -14,8 +14,9 @@ using namespace nb::literals;
 // (where a packed copy is in use) written to is noticed: the answer is then None, and the stream looks again.
 class Steps {
  public:
-  Steps(const Tensors& tensors, const StackShape& shape, nb::handle packed, nb::handle module_dict, nb::handle weight_names,
-        nb::handle weights, nb::handle versions, nb::handle states, nb::handle pattern, bool batched, int64_t batch)
+  Steps(const Tensors& tensors, const StackShape& shape, nb::handle packed, nb::handle module_dict,
+        nb::handle weight_names, nb::handle weights, nb::handle versions, nb::handle states, nb::handle pattern,
+        bool batched, int64_t batch)
       : tensors_(tensors),
         shape_(shape),
         packed_(nb::borrow(packed)),
@@ -113,8 +114,7 @@ class Steps {
       const Py_ssize_t at = static_cast<Py_ssize_t>(k);
       PyObject* w = PyTuple_GetItem(weights_.ptr(), at);
       exchange::Tensor t;
-      if (PyDict_GetItemWithError(parameters, PyTuple_GetItem(names_.ptr(), at)) != w || !readable(k, t))
-        return false;
+      if (PyDict_GetItemWithError(parameters, PyTuple_GetItem(names_.ptr(), at)) != w || !readable(k, t)) return false;
       if (t.begin() != begin_[k]) return false;
       if (!pack_) continue;  // weights are read where they are, whatever was written there
       nb::object known = nb::borrow(PyTuple_GetItem(versions_.ptr(), at));

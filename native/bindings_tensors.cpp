@@ -91,7 +91,10 @@ nb::object Tensors::block(const nb::object& size, int bits) const {
     loan->shape[d] = shape[d];
     loan->strides[d] = stride;
   }
-  loan->managed = {table_->version, loan, return_loan, 0,
+  loan->managed = {table_->version,
+                   loan,
+                   return_loan,
+                   0,
                    {data, exchange::kCpu, 0, dimensions, exchange::kFloat, static_cast<uint8_t>(bits), 1, loan->shape,
                     loan->strides, 0}};
   void* made = nullptr;

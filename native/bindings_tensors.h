@@ -34,8 +34,7 @@ inline bool contiguous(const exchange::Tensor& t) {
 
 // (rows, columns), or (rows) where columns is -1.
 inline bool has_shape(const exchange::Tensor& t, int64_t rows, int64_t columns) {
-  return columns < 0 ? t.ndim == 1 && t.shape[0] == rows
-                     : t.ndim == 2 && t.shape[0] == rows && t.shape[1] == columns;
+  return columns < 0 ? t.ndim == 1 && t.shape[0] == rows : t.ndim == 2 && t.shape[0] == rows && t.shape[1] == columns;
 }
 
 // What is needed of the library of the tensors.
@@ -62,12 +61,12 @@ class Tensors {
 
   // Whether its numbers have the other sign in memory.
   bool negated(PyObject* tensor) const;
-  nb::object like(const nb::object& pattern) const;              // contents undefined
-  nb::object sized(const nb::object& size, int bits) const;      // the same, of a tuple of sizes, 32 or 64 bits
+  nb::object like(const nb::object& pattern) const;          // contents undefined
+  nb::object sized(const nb::object& size, int bits) const;  // the same, of a tuple of sizes, 32 or 64 bits
   // The same in a block of memory that is used again after it (blocks.h), where it is large enough for that.
   nb::object block(const nb::object& size, int bits) const;
-  nb::object transposed(const nb::object& tensor) const;         // the first two dimensions exchanged
-  int threads() const;                                           // at most so many may work
+  nb::object transposed(const nb::object& tensor) const;  // the first two dimensions exchanged
+  int threads() const;                                    // at most so many may work
 
  private:
   nb::object tensor_, parameter_, empty_, empty_like_, floats_, doubles_, threads_, dtype_, is_neg_, transpose_, zero_,

@@ -83,7 +83,8 @@ struct Store {
   // Sends back what has waited too long, and as much as is needed to make room for one block more.
   void tidy(size_t room) {
     const int64_t time = now();
-    while (count > 0 && (time - block[0].since > kPatience || bytes + room > most() || (room > 0 && count == kPlaces))) {
+    while (count > 0 &&
+           (time - block[0].since > kPatience || bytes + room > most() || (room > 0 && count == kPlaces))) {
       Waiting oldest = remove(0);
       to_system(oldest.data, oldest.bytes);
     }
