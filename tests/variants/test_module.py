@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 
 import pytest
@@ -231,6 +232,21 @@ def test_highway_begins_by_carrying() -> None:
     module = cellgate.LSTM(3, 4, 3, connection="highway")
     assert torch.equal(module.bias_highway_l2, torch.full((4,), -1.0))
     assert not hasattr(module, "weight_highway_l0")
+
+
+def test_sequence_model_takes_the_keywords() -> None:
+    """And its config, as JSON keeps it, makes the same model."""
+    options = {"cell": "peephole", "zoneout": (0.2, 0.1), "chrono": 50, "connection": "highway"}
+    model = cellgate.SequenceModel(3, 4, 2, 1, "mean", device="cpu", **options).eval()
+    config = json.loads(json.dumps(model.config()))
+    assert config["zoneout"] == [0.2, 0.1]
+    again = cellgate.SequenceModel(**config, device="cpu").eval()
+    again.load_state_dict(model.state_dict())
+    x = torch.randn(2, 5, 3)
+    assert torch.equal(again(x), model(x))
+    assert "cell" not in cellgate.SequenceModel(3, 4, 2, 1, device="cpu").config()
+    with pytest.raises(ValueError, match="reads h_n"):
+        cellgate.SequenceModel(3, 4, 2, 1, device="cpu", connection="residual")
 
 
 # ---- one step at a time ----------------------------------------------------------------------------------------------

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
+from cellgate.errors import InputError
+
 from .call import output_sizes
 from .lstm import LSTM
+from .variant import Variant
 
 __all__ = ["Readout", "SequenceModel"]
 
@@ -51,6 +55,7 @@ class SequenceModel(nn.Module):
         device: ``"auto"``: CUDA where there is one, else the CPU (a default device of PyTorch's other than the CPU goes
             first). Or any device; None for PyTorch's default. Inputs are not moved: use ``input.to(model.device)``.
         dtype: Of the parameters.
+        **variant: Further keywords of :class:`cellgate.LSTM`, such as ``cell``, ``zoneout`` or ``forget_bias``.
 
     Raises:
         TypeError: A size is not an int, or a flag not a bool.
@@ -80,6 +85,7 @@ class SequenceModel(nn.Module):
         proj_size: int | Sequence[int] = 0,
         device: Any = "auto",
         dtype: torch.dtype | None = None,
+        **variant: Any,
     ) -> None:
         super().__init__()
         if readout not in get_args(Readout):
@@ -102,7 +108,13 @@ class SequenceModel(nn.Module):
             proj_size,
             device=start,
             dtype=dtype,
+            **variant,
         )
+        if variant.get("connection") is not None and readout == "last":
+            raise InputError(
+                'connection: expected None with readout="last", which reads h_n, the last layer\'s own state: '
+                'use "mean" or "all", which read the output'
+            )
         width = output_sizes(self.lstm)[-1] * (2 if bidirectional else 1)
         self.readout = nn.Linear(width, output_size, device=start, dtype=dtype)
         self.readout_mode: Readout = readout
@@ -157,6 +169,10 @@ class SequenceModel(nn.Module):
     def config(self) -> dict[str, Any]:
         """Return the constructor's arguments as plain data, without device and dtype: ``SequenceModel(**config)``."""
         lstm = self.lstm
+        more = {}
+        if lstm.variant is not None:
+            given = asdict(lstm.variant)
+            more = {k: list(v) if isinstance(v, tuple) else v for k, v in given.items() if v != getattr(Variant(), k)}
         return {
             "input_size": lstm.input_size,
             "hidden_size": list(lstm.hidden_size) if isinstance(lstm.hidden_size, tuple) else lstm.hidden_size,
@@ -168,6 +184,7 @@ class SequenceModel(nn.Module):
             "dropout": lstm.dropout,
             "bidirectional": lstm.bidirectional,
             "proj_size": list(lstm.proj_size) if isinstance(lstm.proj_size, tuple) else lstm.proj_size,
+            **more,
         }
 
     def extra_repr(self) -> str:
