@@ -117,7 +117,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=1.0, help="about how long each cell is measured")
-    parser.add_argument("--only", default="", help="variants whose name contains this")
+    parser.add_argument("--only", default="", help="names of variants, with commas")
     parser.add_argument("--shapes", default="", help="indices of the shapes, such as 0,1")
     parser.add_argument("--out", default="", help="write the figures to this JSON file")
     arguments = parser.parse_args()
@@ -128,7 +128,7 @@ def main() -> None:
     print(f"{'variant':22} {'T, B, I, H':20} {'of plain':>9} {'than loop':>10}")
     for shape in shapes:
         for name, options in VARIANTS.items():
-            if arguments.only not in name:
+            if arguments.only and name not in arguments.only.split(","):
                 continue
             row = measure(shape, options, plan)
             rows.append({"variant": name, "T, B, I, H": shape, **row})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 from collections.abc import Iterator
 
@@ -155,6 +156,63 @@ def test_poison(variant: str) -> None:
     finally:
         torch.use_deterministic_algorithms(False)
     assert_close(poisoned, clean, 1e-14)
+
+
+class Guarded:
+    """The native module, with every array that it writes moved between guards, which must survive."""
+
+    GUARD = 64
+
+    def __init__(self) -> None:
+        self.checked = 0
+
+    def variant_forward(self, is_double, sizes, form, clip, strides, addresses) -> None:
+        steps, batch, _, hidden, out, recurrent, *_ = sizes
+        cells, memory, planes = steps * batch, (3 if form[7] else 4 if form[8] else 1), (5 if form[7] else 4)
+        counts = [batch * out, batch * memory * hidden, cells * out, cells * memory * hidden, cells * recurrent]
+        counts += [cells * planes * hidden, cells * 4 * hidden, cells * 4 * hidden, cells * 2]
+        first = len(addresses) - len(counts)
+        self.run(
+            addresses, first, counts, lambda a: cpu.native().variant_forward(is_double, sizes, form, clip, strides, a)
+        )
+
+    def variant_backward(self, is_double, sizes, form, clip, strides, addresses, gradient_strides, gradients) -> None:
+        steps, batch, inputs, hidden, out, recurrent, *_ = sizes
+        memory, four = (3 if form[7] else 4 if form[8] else 1), 4 * hidden
+        counts = [steps * batch * inputs, four * inputs, four * recurrent, four, out * hidden, 3 * hidden, four, four]
+        counts += [hidden, hidden, batch * out, batch * memory * hidden]
+        first = len(gradients) - len(counts)
+        before = (is_double, sizes, form, clip, strides, addresses, gradient_strides)
+        self.run(gradients, first, counts, lambda g: cpu.native().variant_backward(*before, g))
+
+    def run(self, addresses, first, counts, call) -> None:
+        swapped, buffers = list(addresses), []
+        for k, count in enumerate(counts, first):
+            if addresses[k]:
+                buffers.append((addresses[k], torch.full((count + 2 * self.GUARD,), 12345.0, dtype=torch.float64)))
+                swapped[k] = buffers[-1][1][self.GUARD :].data_ptr()
+        call(tuple(swapped))
+        for address, buffer in buffers:
+            inner = buffer[self.GUARD : -self.GUARD].clone()
+            for guard in (buffer[: self.GUARD], buffer[-self.GUARD :]):
+                assert (guard == 12345.0).all(), "a kernel wrote outside an output"
+            ctypes.memmove(address, inner.data_ptr(), inner.numel() * inner.element_size())
+            self.checked += 1
+
+
+@pytest.mark.parametrize("shape", ["reset, no bias", "projected", "two layers, two directions"])
+@pytest.mark.parametrize(
+    "variant", ["everything random", "layer norm, peepholes, zoneout", "slstm", "full gate recurrence"]
+)
+def test_canaries(isa: str, variant: str, shape: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No output is written outside its bounds."""
+    case = make(VARIANTS[variant], SHAPES[shape], sizes=(5, 7, 3, 19))
+    want, _ = on_backend(case, "cpu")
+    guards, run = Guarded(), cpu.cpu_variant.run
+    monkeypatch.setattr(cpu.cpu_variant, "run", lambda _, *rest: run(guards, *rest))
+    got, _ = on_backend(case, "cpu")
+    assert guards.checked >= 10
+    assert_close(got, want, 1e-14)
 
 
 def test_frozen_parameters_get_no_gradient() -> None:

@@ -20,7 +20,7 @@ from torch.autograd import Function
 
 from cellgate.equations import CellMasks, Form, LSTMWeights, connect
 
-from . import reference
+from . import cpu_autograd, reference
 from .problem import Gates, Inputs, Problem, Result, join_state, split_state
 from .ragged import padded_inputs, repacked_result
 
@@ -185,7 +185,12 @@ def _keep(call: _Call, x: Tensor, tensors: Sequence[Tensor | None], *, gates: bo
     problem, hidden = call.problem, call.hidden
     steps, batch, cell = problem.steps, problem.batch, problem.cell
     # Past a length nothing is written; a trace must show zeros there.
-    empty = x.new_zeros if problem.gates and problem.lengths else x.new_empty
+    ragged = problem.gates and problem.lengths
+
+    def empty(*size: int) -> Tensor:
+        block = cpu_autograd.new_block(size, x)
+        return block.zero_() if ragged else block
+
     planes = 5 if cell.name == "slstm" else 4
     w_rec = tensors[3]
     assert w_rec is not None
