@@ -70,8 +70,9 @@ def test_resume_takes_the_options_of_the_training_that_was_cut_short(capsys, tmp
 
     save = loop.Checkpoint.save
 
-    def killed(checkpoint, model, optimizer, generator, best, record):
-        save(checkpoint, model, optimizer, generator, best, record)
+    def killed(checkpoint, *state):
+        save(checkpoint, *state)
+        record = next(part for part in state if isinstance(part, loop.TrainingRecord))
         if record.epochs == 2:
             raise SystemExit(9)
 

@@ -50,6 +50,7 @@ DATA_PANEL, LAYER_PANEL = "From a table to a prediction", "The LSTM layer"
 
 VERBS: dict[str, Verb] = {
     "train": Verb("cellgate.cli.train", "Train a model on a table and measure it.", DATA_PANEL),
+    "tune": Verb("cellgate.cli.tune", "Train many times and keep the best sizes and rates.", DATA_PANEL),
     "check": Verb("cellgate.cli.check", "Say what a table would be taken for, without training.", DATA_PANEL),
     "predict": Verb("cellgate.cli.predict", "Predict with a trained model's folder.", DATA_PANEL),
     "generate": Verb("cellgate.cli.generate", "Write on from a prompt with a trained language model.", DATA_PANEL),

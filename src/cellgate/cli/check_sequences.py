@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
+import typer
 
 from cellgate.cli import sequence_options as sequences
 from cellgate.cli.check_options import AsJson, Task
@@ -23,6 +26,10 @@ def command(
     features: sequences.Features = None,
     wide: sequences.Wide = False,
     steps: sequences.Steps = None,
+    token: Annotated[
+        str | None,
+        typer.Option(help="The column of words; of a CoNLL file its number.", rich_help_panel="What the table means"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Read sequences as `cellgate train --task classify`, `regress` or `tag` would, and say what looks odd in them.
@@ -31,7 +38,7 @@ def command(
 
     [bold]cellgate check gestures.csv --task classify[/bold]
     """
-    made = read(data, id, time, target, sequences.split_names(features), wide, steps)
+    made = read(data, id, time, target, sequences.split_names(features), wide, steps, token)
     if made.labels is None:
         raise DataError(f"{made.source}: expected a column of labels, found none; name it with --target")
     report(made, data, task, as_json)
@@ -45,9 +52,10 @@ def read(
     features: tuple[str, ...],
     wide: bool,
     steps: int | None,
+    token: str | None = None,
 ) -> SequenceSet:
     """Read sequences as the estimators do."""
-    roles = SequenceRoles(id=id, time=time, target=target, features=features, wide=wide, steps=steps)
+    roles = SequenceRoles(id=id, time=time, target=target, features=features, wide=wide, steps=steps, token=token)
     return read_sequences(data, roles=roles)
 
 

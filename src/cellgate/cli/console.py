@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from cellgate.data.files import json_bytes
+from cellgate.errors import InputError
 
 
 def say(line: str = "") -> None:
@@ -43,8 +47,60 @@ def say_json(values: dict[str, Any]) -> None:
 
 
 @contextmanager
-def training_progress(quiet: bool) -> Iterator[Callable[[Any], None] | None]:
-    """A watcher for the training loop that draws a bar, or None where nobody looks.
+def training_progress(quiet: bool, board: Path | None = None) -> Iterator[Callable[[Any], None] | None]:
+    """A watcher for the training loop that draws a bar where somebody looks, and writes to a TensorBoard if asked.
+
+    Args:
+        quiet: whether to draw no bar even on a terminal.
+        board: a folder for TensorBoard, or None.
+
+    Yields:
+        A function of training.Progress, or None where there is nothing to do.
+
+    Raises:
+        InputError: if TensorBoard is asked for and not installed.
+    """
+    with _bar(quiet) as bar, _board(board) as writer:
+        watchers = [watch for watch in (bar, writer) if watch is not None]
+
+        def watch(progress: Any) -> None:
+            for told in watchers:
+                told(progress)
+
+        yield watch if watchers else None
+
+
+@contextmanager
+def _board(folder: Path | None) -> Iterator[Callable[[Any], None] | None]:
+    """A watcher that writes to a TensorBoard; epochs of a second stage follow those of the first."""
+    if folder is None:
+        yield None
+        return
+    if not importlib.util.find_spec("tensorboard"):
+        raise InputError("--tensorboard: expected TensorBoard to be installed, found none; pip install tensorboard")
+    from torch.utils.tensorboard import SummaryWriter
+
+    step = 0
+    with SummaryWriter(str(folder)) as writer:
+
+        def watch(progress: Any) -> None:
+            nonlocal step
+            step += 1
+            for name, value in (
+                ("loss/training", progress.loss),
+                ("loss/validation", progress.validation),
+                ("loss/best validation", progress.best),
+                ("examples a second", progress.examples_per_second),
+            ):
+                if value is not None and math.isfinite(value):
+                    writer.add_scalar(name, value, step)
+
+        yield watch
+
+
+@contextmanager
+def _bar(quiet: bool) -> Iterator[Callable[[Any], None] | None]:
+    """A watcher that draws a bar, or None where nobody looks.
 
     The bar shows the pass, the best validation loss so far, the rate, and the time left if no stop comes early.
     """

@@ -11,7 +11,14 @@ import numpy as np
 from cellgate.cli.app import INTERRUPTED
 from cellgate.cli.config import save_config
 from cellgate.cli.console import say, say_json, say_pairs, say_table, training_progress
-from cellgate.cli.training_run import CHECKPOINT, forget_checkpoint, require_fresh, training_facts, training_line
+from cellgate.cli.training_run import (
+    CHECKPOINT,
+    board_of,
+    forget_checkpoint,
+    require_fresh,
+    training_facts,
+    training_line,
+)
 from cellgate.data.sequences import SequenceSet
 from cellgate.errors import InputError
 from cellgate.tasks.sequence_batches import hold_back
@@ -35,6 +42,7 @@ def run(
     holdout: float,
     resume: bool,
     checkpoint_every: float,
+    tensorboard: bool,
     force: bool,
     as_json: bool,
 ) -> int | None:
@@ -51,7 +59,7 @@ def run(
     if not as_json:
         say_pairs([*sequences.summary(), *label_lines(sequences), ("held out", told)])
     save_config(out)
-    with training_progress(as_json) as watch:
+    with training_progress(as_json, board_of(out, tensorboard)) as watch:
         estimator.fit(learnt, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)
     metrics = estimator.evaluate(measured) if measured is not None else {}
     out.mkdir(parents=True, exist_ok=True)

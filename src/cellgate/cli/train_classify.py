@@ -33,6 +33,7 @@ def command(
     seed: options.Seed = 0,
     resume: options.Resume = False,
     checkpoint_every: options.CheckpointEvery = 10.0,
+    tensorboard: options.TensorBoard = False,
     force: options.Force = False,
     as_json: options.AsJson = False,
 ) -> int | None:
@@ -71,6 +72,7 @@ def command(
         holdout=holdout,
         resume=resume,
         checkpoint_every=checkpoint_every,
+        tensorboard=tensorboard,
         force=force,
         as_json=as_json,
     )

@@ -14,7 +14,14 @@ from cellgate.cli.config import save_config
 from cellgate.cli.console import say, say_json, say_pairs, say_table, training_progress
 from cellgate.cli.forecast_files import write_forecast_files
 from cellgate.cli.forecast_words import SCORES, score_text, verdict
-from cellgate.cli.training_run import CHECKPOINT, forget_checkpoint, require_fresh, training_facts, training_line
+from cellgate.cli.training_run import (
+    CHECKPOINT,
+    board_of,
+    forget_checkpoint,
+    require_fresh,
+    training_facts,
+    training_line,
+)
 from cellgate.data import DataError, Panel
 from cellgate.estimators import Forecaster
 from cellgate.estimators.forecaster import BASELINE
@@ -52,6 +59,7 @@ def command(
     seed: options.Seed = 0,
     resume: options.Resume = False,
     checkpoint_every: options.CheckpointEvery = 10.0,
+    tensorboard: options.TensorBoard = False,
     force: options.Force = False,
     as_json: options.AsJson = False,
 ) -> int | None:
@@ -92,7 +100,7 @@ def command(
         say_pairs([*panel.summary(), *([("held out", f"the last {tail} steps")] if tail else [])])
     save_config(out)
     head, rest = panel.split(tail) if tail else (panel, None)
-    with training_progress(as_json) as watch:
+    with training_progress(as_json, board_of(out, tensorboard)) as watch:
         forecaster.fit(head, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)
     backcast = forecaster.forecast() if rest else None
     metrics = forecaster.evaluate(rest) if rest else {}

@@ -12,7 +12,14 @@ from cellgate.cli.app import INTERRUPTED
 from cellgate.cli.config import save_config
 from cellgate.cli.console import say, say_json, say_pairs, training_progress
 from cellgate.cli.sequence_run import Score, say_scores
-from cellgate.cli.training_run import CHECKPOINT, forget_checkpoint, require_fresh, training_facts, training_line
+from cellgate.cli.training_run import (
+    CHECKPOINT,
+    board_of,
+    forget_checkpoint,
+    require_fresh,
+    training_facts,
+    training_line,
+)
 from cellgate.data.text import Text, read_text
 from cellgate.errors import InputError
 from cellgate.estimators import LanguageModel
@@ -57,6 +64,7 @@ def command(
     seed: options.Seed = 0,
     resume: options.Resume = False,
     checkpoint_every: options.CheckpointEvery = 10.0,
+    tensorboard: options.TensorBoard = False,
     force: options.Force = False,
     as_json: options.AsJson = False,
 ) -> int | None:  # fmt: skip
@@ -90,7 +98,7 @@ def command(
         lines = [("data", f"{text.source}: {len(text.text):,} characters, {text.text.count(chr(10)) + 1:,} lines")]
         say_pairs([*lines, *(("note", note) for note in text.notes), ("held out", told)])
     save_config(out)
-    with training_progress(as_json) as watch:
+    with training_progress(as_json, board_of(out, tensorboard)) as watch:
         model.fit(learnt, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)
     metrics = model.evaluate(measured) if measured is not None else {}
     out.mkdir(parents=True, exist_ok=True)

@@ -40,6 +40,11 @@ Resume = Annotated[
 CheckpointEvery = Annotated[
     float, typer.Option(min=0, help="The least seconds between two saves to resume from.", rich_help_panel=RUN_PANEL)
 ]
+TensorBoard = Annotated[
+    bool,
+    typer.Option("--tensorboard", help="Write the course of the training to --out/tensorboard.",
+                 rich_help_panel=RUN_PANEL),
+]  # fmt: skip
 Force = Annotated[
     bool, typer.Option("--force", help="Write into a folder that is not empty.", rich_help_panel=RUN_PANEL)
 ]

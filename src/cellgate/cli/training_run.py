@@ -38,6 +38,11 @@ def require_fresh(out: Path, force: bool, resume: bool) -> None:
         shutil.rmtree(out / CHECKPOINT)
 
 
+def board_of(out: Path, wanted: bool) -> Path | None:
+    """The folder for TensorBoard, if there shall be one."""
+    return out / "tensorboard" if wanted else None
+
+
 def forget_checkpoint(out: Path) -> None:
     """Remove the state to resume from; called when everything else is written."""
     shutil.rmtree(out / CHECKPOINT, ignore_errors=True)

@@ -1,0 +1,230 @@
+"""`cellgate tune`: many trainings, by Optuna's choice of sizes and rates, of which the best is kept.
+
+A trial is `cellgate train` itself, so every task can be tuned, with all its options. Trials are judged by the
+validation score that stops a training; what is held out is measured once for each and decides nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import inspect
+import io
+import json
+import shutil
+import time as clock
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cellgate.cli import train
+from cellgate.cli.app import INTERRUPTED
+from cellgate.cli.config import remembered
+from cellgate.cli.console import say, say_json, say_pairs
+from cellgate.cli.forecast_files import csv_text
+from cellgate.cli.training_run import require_fresh
+from cellgate.data.files import write_atomic
+from cellgate.errors import CellgateError, InputError
+from cellgate.training import TrainingError
+
+_PANEL = "The search"
+_OF_A_RUN = ("resume", "checkpoint_every", "tensorboard", "force", "as_json", "out")
+Trials = Annotated[int, typer.Option(min=1, help="The most trainings.", rich_help_panel=_PANEL)]
+Budget = Annotated[
+    float | None, typer.Option(min=1, help="Start no training after so many seconds.", rich_help_panel=_PANEL)
+]
+# What is searched, where the task has it and it is not typed.
+_SPACE: dict[str, Callable[[Any], Any]] = {
+    "hidden_size": lambda trial: trial.suggest_categorical("hidden_size", [16, 32, 64, 128]),
+    "layers": lambda trial: trial.suggest_int("layers", 1, 2),
+    "learning_rate": lambda trial: trial.suggest_float("learning_rate", 5e-4, 2e-2, log=True),
+    "batch_size": lambda trial: trial.suggest_categorical("batch_size", [16, 32, 64]),
+    "dropout": lambda trial: trial.suggest_float("dropout", 0.0, 0.5),
+}
+
+
+@dataclass
+class _Search:
+    """What has been tried."""
+
+    out: Path
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    best: int | None = None
+
+    def score(self, k: int) -> float:
+        return self.rows[k]["validation"]
+
+
+def choose(arguments: Sequence[str]) -> Callable[..., Any]:
+    """The command for the task that --task names: the options of its training, and those of the search."""
+    trained = train.choose(arguments)
+    signature = inspect.signature(trained, eval_str=True)
+    kept = [p.replace(kind=p.KEYWORD_ONLY) for p in signature.parameters.values() if p.name not in _OF_A_RUN]
+    extra = [
+        inspect.Parameter("ctx", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context),
+        inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY, annotation=signature.parameters["out"].annotation),
+        inspect.Parameter("trials", inspect.Parameter.KEYWORD_ONLY, default=20, annotation=Trials),
+        inspect.Parameter("budget", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Budget),
+        *(signature.parameters[name].replace(kind=inspect.Parameter.KEYWORD_ONLY) for name in ("force", "as_json")),
+    ]
+
+    def command(
+        *, ctx: Any, out: Path, trials: int, budget: float | None, force: bool, as_json: bool, **parameters: Any
+    ) -> int | None:
+        """Train many times with other sizes and rates, and keep the training with the best validation score.
+
+        Options of `cellgate train` that are typed are kept. Searched are, where they are not typed, the size of the
+        LSTM, its layers, the learning rate, the batch size and the dropout. The first trial has the defaults.
+        Needs Optuna: pip install optuna.
+
+        [bold]cellgate tune airline --horizon 12 --trials 20 --out tuned[/bold]
+        """
+        typed = {name for name in parameters if _was_given(ctx, name)}
+        return _run(remembered(trained, "train"), parameters, typed, out, trials, budget, force, as_json)
+
+    command.__signature__ = signature.replace(parameters=[*kept, *extra])  # type: ignore[attr-defined]
+    command.__annotations__ = {p.name: p.annotation for p in (*kept, *extra)}
+    return command
+
+
+def _was_given(ctx: Any, name: str) -> bool:
+    """Whether an option was typed, or stands in the --config file."""
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name in ("COMMANDLINE", "DEFAULT_MAP", "ENVIRONMENT")
+
+
+def _run(
+    trained: Callable[..., Any],
+    parameters: dict[str, Any],
+    typed: set[str],
+    out: Path,
+    trials: int,
+    budget: float | None,
+    force: bool,
+    as_json: bool,
+) -> int | None:
+    if not importlib.util.find_spec("optuna"):
+        raise InputError("tune: expected Optuna to be installed, found none; pip install 'cellgate[tune]'")
+    import optuna
+
+    searched = {name: draw for name, draw in _SPACE.items() if name in parameters and name not in typed}
+    if not searched:
+        raise InputError("tune: expected something to search, got every option typed; leave one of them out")
+    require_fresh(out, force, resume=False)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=parameters.get("seed", 0)))
+    search, began = _Search(out), clock.monotonic()
+    if not as_json:
+        say_pairs(
+            [("searches", ", ".join(name.replace("_", " ") for name in searched)), ("trials", f"at most {trials}")]
+        )
+    code = None
+    for k in range(trials):
+        if k and budget is not None and clock.monotonic() - began > budget:
+            break
+        trial = study.ask() if k else None
+        chosen = {name: draw(trial) for name, draw in searched.items()} if trial else {}
+        try:
+            code = _try(trained, {**parameters, **chosen}, chosen, search)
+        except KeyboardInterrupt:
+            code = INTERRUPTED
+        if code == INTERRUPTED:
+            break
+        if trial is not None:
+            failed = search.rows[-1]["validation"] is None
+            state = optuna.trial.TrialState.FAIL if failed else optuna.trial.TrialState.COMPLETE
+            study.tell(trial, None if failed else search.rows[-1]["validation"], state=state)
+        if not as_json:
+            say(_line(search, searched))
+    return _end(search, as_json, code)
+
+
+def _try(
+    trained: Callable[..., Any], parameters: dict[str, Any], chosen: dict[str, Any], search: _Search
+) -> int | None:
+    """One training, into a folder of its own; it takes the place of the best if it is better.
+
+    Returns:
+        The training's exit code: None, or that of an interruption, after which it does not count.
+    """
+    k, began = len(search.rows), clock.monotonic()
+    folder = search.out / f"trial-{k}"
+    row: dict[str, Any] = {"trial": k, **chosen, "validation": None, "seconds": 0.0}
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            code = trained(**parameters, out=folder, force=True, as_json=True)
+    except TrainingError:
+        code = None  # a rate too high for this size, say: a trial that failed
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    if code == INTERRUPTED:
+        shutil.rmtree(folder, ignore_errors=True)
+        return code
+    row["seconds"] = round(clock.monotonic() - began, 2)
+    if (folder / "config.json").exists():
+        score = json.loads((folder / "config.json").read_text())["training"]["best_score"]
+        if score is None:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise InputError(
+                "tune: expected a validation part to judge by, got none; give more data, or a larger --validation"
+            )
+        row["validation"] = float(score)
+    search.rows.append(row)
+    better = row["validation"] is not None and (search.best is None or row["validation"] < search.score(search.best))
+    if better:
+        shutil.rmtree(search.out / "model", ignore_errors=True)
+        folder.rename(search.out / "model")
+        search.best = k
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    columns = {
+        name: [row.get(name, "") for row in search.rows] for name in dict.fromkeys(n for r in search.rows for n in r)
+    }
+    write_atomic(search.out / "trials.csv", csv_text(columns).encode())  # type: ignore[arg-type]
+    return None
+
+
+def _line(search: _Search, searched: dict[str, Any]) -> str:
+    row = search.rows[-1]
+    score = "failed" if row["validation"] is None else f"{row['validation']:.5f}"
+    told = ", ".join(f"{name.replace('_', ' ')} {row[name]:.3g}" for name in searched if name in row) or "the defaults"
+    mark = "  best so far" if search.best == row["trial"] else ""
+    return f"trial {row['trial']:<3} validation {score}  {row['seconds']:6.1f} s  {told}{mark}"
+
+
+def _end(search: _Search, as_json: bool, code: int | None) -> int | None:
+    if search.best is None:
+        shutil.rmtree(search.out, ignore_errors=True)
+        if code == INTERRUPTED:
+            return code
+        raise CellgateError("tune: expected a training that ends well, got none; lower --learning-rate, check the data")
+    best, first = search.rows[search.best], search.rows[0]
+    chosen = {name: value for name, value in best.items() if name not in ("trial", "validation", "seconds")}
+    metrics = json.loads((search.out / "model" / "metrics.json").read_text())
+    metrics.pop("history", None)
+    if as_json:
+        say_json({"out": str(search.out), "best": best, "trials": search.rows, "metrics": metrics})
+        return code
+    say()
+    if search.best == 0:
+        say("no trial is better than the defaults: they are kept")
+    elif first["validation"]:
+        told = ", ".join(f"--{name.replace('_', '-')} {value:.3g}" for name, value in chosen.items())
+        say(f"best: trial {search.best}, {told}")
+        say(f"validation {best['validation']:.5f}, that of the defaults {first['validation']:.5f}")
+    else:
+        say(f"best: trial {search.best}; the defaults failed")
+    for name, scores in metrics.items():
+        if isinstance(scores, dict):
+            values = ", ".join(f"{score} {value:.3f}" for score, value in scores.items() if isinstance(value, float))
+            say(f"on what was held out, {name}: {values}")
+    say()
+    say(f"wrote {search.out}: model, trials.csv")
+    say(
+        f"next  cellgate predict {search.out / 'model'}, or train again: --config {search.out / 'model' / 'train.toml'}"
+    )
+    return code

@@ -1,0 +1,36 @@
+"""--tensorboard: the course of a training as events, every epoch of every stage."""
+
+import pytest
+
+from cellgate.cli import app as cli
+
+
+def call(capsys, *arguments):
+    with pytest.raises(SystemExit) as left:
+        cli.main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return left.value.code or 0, out, err
+
+
+def test_every_epoch_is_written(capsys, tmp_path):
+    pytest.importorskip("tensorboard", reason="writes and reads its files")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    code, _, err = call(capsys, "train", "airline", "--max-epochs", 3, "--tensorboard", "--out", tmp_path / "m")
+    assert (code, err) == (0, "")
+    events = EventAccumulator(str(tmp_path / "m" / "tensorboard"))
+    events.Reload()
+    losses = [event.value for event in events.Scalars("loss/training")]
+    assert [event.step for event in events.Scalars("loss/training")] == list(range(1, len(losses) + 1))
+    assert 4 <= len(losses) <= 6  # three epochs of search, then the final model's
+    assert len(events.Scalars("loss/validation")) == 3
+    # Without it nothing is written.
+    call(capsys, "train", "airline", "--max-epochs", 1, "--out", tmp_path / "n")
+    assert not (tmp_path / "n" / "tensorboard").exists()
+
+
+def test_without_tensorboard_it_says_so(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    code, _, err = call(capsys, "train", "airline", "--tensorboard", "--max-epochs", 1, "--out", tmp_path / "m")
+    assert code == 2
+    assert "pip install tensorboard" in err
