@@ -11,6 +11,7 @@
 #include <new>
 
 #include "bindings_tensors.h"
+#include "blocks.h"
 #include "stack.h"
 
 namespace cellgate::python {
@@ -61,7 +62,7 @@ class Calls {
         forward_ad_(nb::borrow(forward_ad)),
         requested_(nb::borrow(requested)) {}
 
-  nb::object run(nb::handle module, nb::handle x, nb::handle hx);
+  nb::object run(nb::handle module, nb::handle x, nb::handle hx, bool gates);
 
  private:
   // Whether nothing is in force that changes what a call means: a mode, a transform, a trace, another backend.
@@ -157,7 +158,7 @@ bool flag(PyObject* dict, PyObject* key, int64_t& to) {
   return true;
 }
 
-nb::object Calls::run(nb::handle module, nb::handle x, nb::handle hx) {
+nb::object Calls::run(nb::handle module, nb::handle x, nb::handle hx, bool gates) {
   const Names& n = names();
   if (!tensors_.usable() || !tensors_.is_tensor(x.ptr()) || !plain_times()) return nb::none();
   nb::object own = nb::steal(PyObject_GetAttr(module.ptr(), n.dict));
@@ -264,7 +265,8 @@ nb::object Calls::run(nb::handle module, nb::handle x, nb::handle hx) {
 
   // ---- the results
   if (plan.steps != steps || plan.batch != batch || plan.form != form) set_results(plan, steps, batch, form);
-  nb::object y = plan.y_like.is_valid() ? tensors_.like(plan.y_like) : tensors_.block(plan.y_size, plan.bits);
+  nb::object y =
+      plan.y_like.is_valid() ? tensors_.like(plan.y_like) : tensors_.block(plan.y_size, plan.bits, kBlockOfResults);
   nb::object h_n = plan.h_like.is_valid() ? tensors_.like(plan.h_like) : tensors_.sized(plan.h_size, plan.bits);
   nb::object c_n = plan.c_like.is_valid() ? tensors_.like(plan.c_like) : tensors_.sized(plan.c_size, plan.bits);
   Tensor y_at, h_at, c_at;
@@ -305,13 +307,23 @@ nb::object Calls::run(nb::handle module, nb::handle x, nb::handle hx) {
   call.h_n = table + 2 * plan.L;
   call.c_n = table + 3 * plan.L;
   call.threads = tensors_.threads();
+  nb::object saved;
+  if (gates) {
+    const int64_t scalars = saved_size(plan.shape, steps, batch, 0, Keep::fast, 1, false);
+    saved = tensors_.block(nb::make_tuple(scalars), plan.bits, kBlockMin);
+    Tensor at;
+    if (!tensors_.read(saved.ptr(), at)) return nb::none();
+    call.saved = at.begin();
+    call.keep = Keep::fast;
+  }
   bool done;
   {
     nb::gil_scoped_release released;
     done = forward(plan.shape, call);
   }
   if (!done) throw std::bad_alloc();
-  return nb::make_tuple(y, nb::make_tuple(h_n, c_n));
+  nb::object state = nb::make_tuple(h_n, c_n);
+  return gates ? nb::make_tuple(y, state, saved) : nb::make_tuple(y, state);
 }
 
 }  // namespace
@@ -322,8 +334,9 @@ void bind_calls(nb::module_& m) {
            "must_be_false"_a, "forward_ad"_a, "requested"_a,
            "must_be_false: functions that must all return something false; forward_ad: the module with _current_level; "
            "requested: returns the name of the backend asked for.")
-      .def("run", &Calls::run, "module"_a, "x"_a, "hx"_a.none(),
-           "output, (h_n, c_n), or None where the full way is called for.");
+      .def("run", &Calls::run, "module"_a, "x"_a, "hx"_a.none(), "gates"_a = false,
+           "output, (h_n, c_n), with gates also the block that native/saved.h describes; or None where the full way is "
+           "called for.");
 }
 
 }  // namespace cellgate::python

@@ -21,9 +21,6 @@ void return_loan(exchange::Managed* managed) {
   delete loan;
 }
 
-// Such tensors cannot grow (resize_), so nothing gets one for less.
-constexpr int64_t kLarge = int64_t{16} << 20;
-
 }  // namespace
 
 using namespace nb::literals;
@@ -67,7 +64,7 @@ nb::object Tensors::sized(const nb::object& size, int bits) const {
   return nb::steal(result);
 }
 
-nb::object Tensors::block(const nb::object& size, int bits) const {
+nb::object Tensors::block(const nb::object& size, int bits, size_t least) const {
   constexpr int kMostDimensions = 4;
   const int dimensions = static_cast<int>(PyTuple_Check(size.ptr()) ? PyTuple_Size(size.ptr()) : 0);
   int64_t shape[kMostDimensions], scalars = 1;
@@ -77,8 +74,9 @@ nb::object Tensors::block(const nb::object& size, int bits) const {
     if (shape[d] == -1 && PyErr_Occurred()) throw nb::python_error();
     if (shape[d] < 0 || __builtin_mul_overflow(scalars, shape[d], &scalars)) return sized(size, bits);
   }
-  if (scalars < kLarge / (bits / 8) || scalars > INT64_MAX / 8) return sized(size, bits);
+  if (scalars > INT64_MAX / 8) return sized(size, bits);
   const size_t bytes = static_cast<size_t>(scalars) * static_cast<size_t>(bits / 8);
+  if (bytes < least) return sized(size, bits);
   void* data = block_take(bytes);
   Loan* loan = data ? new (std::nothrow) Loan : nullptr;
   if (!loan) {
@@ -130,8 +128,9 @@ void bind_tensors(nb::module_& m) {
       .def(nb::init<nb::handle, nb::handle, nb::handle, nb::handle, nb::handle, nb::handle, nb::handle, nb::handle>(),
            "tensor"_a, "parameter"_a, "table"_a.none(), "empty"_a, "empty_like"_a, "float32"_a, "float64"_a,
            "threads"_a, "table: their DLPack exchange table, or None where they have none.")
-      .def("block", &Tensors::block, "size"_a, "bits"_a,
-           "A float tensor of this size, contents undefined, large ones in memory that is used again after them.")
+      .def("block", &Tensors::block, "size"_a, "bits"_a, "least"_a = kBlockOfResults,
+           "A float tensor of this size, contents undefined; from `least` bytes on in memory that is used again after "
+           "it.")
       .def_prop_ro("usable", &Tensors::usable, "Whether tensors can be read without a call into Python.");
 }
 

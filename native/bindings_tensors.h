@@ -37,6 +37,9 @@ inline bool has_shape(const exchange::Tensor& t, int64_t rows, int64_t columns) 
   return columns < 0 ? t.ndim == 1 && t.shape[0] == rows : t.ndim == 2 && t.shape[0] == rows && t.shape[1] == columns;
 }
 
+// Bytes from which results are put into blocks: such tensors cannot grow (resize_), and allocators keep less themselves.
+constexpr size_t kBlockOfResults = size_t{16} << 20;
+
 // What is needed of the library of the tensors.
 class Tensors {
  public:
@@ -63,8 +66,8 @@ class Tensors {
   bool negated(PyObject* tensor) const;
   nb::object like(const nb::object& pattern) const;          // contents undefined
   nb::object sized(const nb::object& size, int bits) const;  // the same, of a tuple of sizes, 32 or 64 bits
-  // The same in a block of memory that is used again after it (blocks.h), where it is large enough for that.
-  nb::object block(const nb::object& size, int bits) const;
+  // The same in a block of memory that is used again after it (blocks.h), from `least` bytes on.
+  nb::object block(const nb::object& size, int bits, size_t least) const;
   nb::object transposed(const nb::object& tensor) const;  // the first two dimensions exchanged
   int threads() const;                                    // at most so many may work
 

@@ -9,7 +9,7 @@ import torch
 import cellgate
 from cellgate.backends import cpu
 from cellgate.errors import InputError
-from cellgate.nn import call
+from cellgate.nn import call, quick
 from cellgate.nn.quick import run_quick
 
 pytestmark = pytest.mark.skipif(
@@ -50,6 +50,26 @@ def test_same_numbers_and_same_memory_layout(options, form, dtype):
             assert torch.allclose(mine, his, atol=2e-6)
             assert mine.stride() == his.stride()
             assert mine.dtype == dtype
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
+@pytest.mark.parametrize("form", ["time first", "batch first", "unbatched"])
+@pytest.mark.parametrize("options", [{}, {"num_layers": 3, "bidirectional": True}, {"num_layers": 2, "proj_size": 5}])
+def test_gates_are_those_of_the_full_way(options, form, monkeypatch):
+    torch.manual_seed(0)
+    module = cellgate.LSTM(7, 11, batch_first=form == "batch first", **options)
+    x = torch.randn(6, 7) if form == "unbatched" else torch.randn(6, 4, 7)
+    monkeypatch.setattr(call, "prepare", lambda *args, **kwargs: pytest.fail("the full way"))
+    y, state, layers = module.gates(x, module(x)[1])
+    monkeypatch.undo()
+    monkeypatch.setattr(quick, "_run", None)
+    expected_y, expected_state, expected = module.gates(x, module(x)[1])
+    assert torch.equal(y, expected_y)
+    assert torch.equal(state[1], expected_state[1])
+    for layer, like in zip(layers, expected, strict=True):
+        for mine, his in [(layer, like)] + ([(layer.backward, like.backward)] if module.bidirectional else []):
+            for name in "ifgoch":
+                assert torch.equal(getattr(mine, name), getattr(his, name)), name
 
 
 def test_the_results_belong_to_the_caller():

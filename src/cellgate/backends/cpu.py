@@ -78,8 +78,8 @@ def tensors() -> Any:
     return made if made.usable else None
 
 
-def new_block(size: tuple[int, ...], like: Tensor) -> Tensor:
-    """Return an uninitialised tensor; a large one lies in memory that is used again when the tensor is gone.
+def new_block(size: tuple[int, ...], like: Tensor, least: int = 1 << 24) -> Tensor:
+    """Return an uninitialised tensor; from ``least`` bytes on in memory that is used again when the tensor is gone.
 
     Memory fresh from the system costs a page fault for every page, which for a large trace or a large saved block takes
     longer than the layer itself.
@@ -88,7 +88,7 @@ def new_block(size: tuple[int, ...], like: Tensor) -> Tensor:
     bits = {torch.float32: 32, torch.float64: 64}.get(like.dtype)
     if made is None or bits is None or not like.is_cpu:
         return like.new_empty(size)
-    return made.block(size, bits)
+    return made.block(size, bits, least)
 
 
 cpu_autograd.new_block = new_block

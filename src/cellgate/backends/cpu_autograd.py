@@ -103,7 +103,7 @@ class _Stack(Function):
         every = _EVERY if keep == 3 else 1
         kept = call.stack.saved_size(steps, batch, rows, keep, every, masks is not None)
         ragged = problem.gates and problem.lengths
-        saved = new_block((kept,), x)
+        saved = new_block((kept,), x, 1 << 20)  # never resized, so even a smaller one
         if ragged:
             saved.zero_()
 
@@ -218,7 +218,7 @@ def _recorded_backward(ctx: Any, dy: Tensor | None, *grads: Tensor | None) -> tu
 # ---- memory, shapes and addresses ------------------------------------------------------------------------------------
 
 
-def new_block(size: tuple[int, ...], like: Tensor) -> Tensor:
+def new_block(size: tuple[int, ...], like: Tensor, least: int = 0) -> Tensor:
     """Return an uninitialised tensor; ``cpu`` puts its own function in this place, which reuses large blocks."""
     return like.new_empty(size)
 

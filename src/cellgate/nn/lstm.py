@@ -19,6 +19,7 @@ from .checks import check_constructor, check_num_layers, sizes_per_layer
 from .gates import LayerGates, layer_gates
 from .initial import reset_parameters
 from .penalty import penalty
+from .quick import run_quick_with_gates
 from .stream import Stream, step
 from .variant import Variant, parameter_shapes, variant_of
 
@@ -260,6 +261,10 @@ class LSTM(nn.RNNBase):
             >>> gates[1].f.shape
             torch.Size([3, 1, 100])
         """
+        if lengths is None and reset is None:
+            quick = run_quick_with_gates(self, input, hx)
+            if quick is not None:
+                return quick
         (output, state), recorded, call = run_recorded(self, input, hx, lengths, reset)
         assert recorded is not None
         return output, state, tuple(layer_gates(self, call, layer) for layer in recorded)

@@ -11,10 +11,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from cellgate.backends import cpu, requested_backend
 
-__all__ = ["run_quick"]
+from .gates import LayerGates
+
+__all__ = ["run_quick", "run_quick_with_gates"]
 
 _is_compiling = torch.compiler.is_compiling
 
@@ -58,3 +61,56 @@ def run_quick(module: Any, x: Any, hx: Any) -> Any:
     if _is_compiling() or _run is None:
         return None
     return _run(module, x, hx)
+
+
+def run_quick_with_gates(module: Any, x: Any, hx: Any) -> tuple[Any, Any, tuple[LayerGates, ...]] | None:
+    """Run a call and keep its gates, or return None where the full way is called for.
+
+    Args:
+        module: As for :func:`run_quick`; so are ``x`` and ``hx``.
+        x: The input.
+        hx: (h_0, c_0) or None.
+
+    Returns:
+        ``output, (h_n, c_n), gates``, a :class:`LayerGates` for each layer; or None.
+    """
+    found = None if _is_compiling() or _run is None else _run(module, x, hx, True)
+    if found is None:
+        return None
+    output, state, saved = found
+    layers, directions = module.num_layers, 2 if module.bidirectional else 1
+    hidden, size = module.hidden_size, module.proj_size or module.hidden_size
+    batched, swapped = x.dim() == 3, bool(module.batch_first) and x.dim() == 3
+    steps, batch = (x.shape[1], x.shape[0]) if swapped else (x.shape[0], x.shape[1] if batched else 1)
+
+    def view(of: Tensor, at: int, row: int, units: int) -> Tensor:
+        """Return (T, B, units), in the caller's layout, of rows of so many scalars."""
+        if not batched:
+            return of.as_strided((steps, units), (row, 1), at)
+        if swapped:
+            return of.as_strided((batch, steps, units), (row, batch * row, 1), at)
+        return of.as_strided((steps, batch, units), (batch * row, row, 1), at)
+
+    at, gates = 0, []
+    for layer in range(layers):
+        # The arrays of native/saved.h, each at a multiple of 32 scalars.
+        rows, four, cells = steps * batch, at, at + _in_lines(steps * batch * directions * 4 * hidden)
+        after = cells + _in_lines(rows * directions * hidden)
+        if module.proj_size:
+            after += _in_lines(rows * directions * hidden)
+        last = layer + 1 == layers
+        h_of, h_at, width = (
+            (output, output.storage_offset(), directions * size) if last else (saved, after, directions * size)
+        )
+        at = after if last else after + _in_lines(rows * width)
+        made = None
+        for d in reversed(range(directions)):
+            parts = [view(saved, four + (d * 4 + g) * hidden, directions * 4 * hidden, hidden) for g in range(4)]
+            c = view(saved, cells + d * hidden, directions * hidden, hidden)
+            made = LayerGates(*parts, c, view(h_of, h_at + d * size, width, size), made)
+        gates.append(made)
+    return output, state, tuple(gates)
+
+
+def _in_lines(scalars: int) -> int:
+    return -(-scalars // 32) * 32

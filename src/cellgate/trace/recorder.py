@@ -34,6 +34,7 @@ from cellgate.nn.convert import ConvertedLSTM
 from cellgate.nn.derived import derived, rebased
 from cellgate.nn.eager import Eager
 from cellgate.nn.gates import LayerGates, layer_gates, to_public
+from cellgate.nn.quick import run_quick_with_gates
 from cellgate.nn.variant import variant_of
 
 from .layer import GATES
@@ -202,6 +203,19 @@ def _record(module: Any, bottom: Any, args: tuple[Any, ...], kwargs: dict[str, A
     listening = [(tape, names[module]) for tape, names in _listeners.get() if module in names]
     if not listening:
         return bottom.forward(module, *args, **kwargs)
+    quick = None if bottom is nn.LSTM else _quick(module, *args, **kwargs)
+    if quick is not None:
+        output, state, public = quick
+        batched = output.dim() == 3
+        rest = {
+            "lengths": None,
+            "reset": None,
+            "batch_first": bool(module.batch_first) and batched,
+            "batched": batched,
+        }
+        for tape, name in listening:
+            tape._keep(name, [_parts(layer, detach=False) for layer in public], rest, cpu.NAME, 0.0)
+        return output, state
     differentiable = any(tape.differentiable for tape, _ in listening)
     # A parametrization may draw random numbers or step its own state; both runs must see the same weights.
     cached = bottom is not nn.LSTM and parametrize.is_parametrized(module)
@@ -228,6 +242,11 @@ def _record(module: Any, bottom: Any, args: tuple[Any, ...], kwargs: dict[str, A
 
 
 _recorded = Eager(_record, "cellgate.trace records this LSTM, which a compiled graph cannot")
+
+
+def _quick(module: Any, input: Any, hx: Any = None, *, lengths: Any = None, reset: Any = None) -> Any:
+    """Run without gradients and ragged data on the native engine, whose kernel is the same with gates and without."""
+    return None if lengths is not None or reset is not None else run_quick_with_gates(module, input, hx)
 
 
 def _rerun(like: Any, bottom: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
