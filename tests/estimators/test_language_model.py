@@ -206,8 +206,10 @@ def test_other_encodings_are_read(tmp_path):
     assert read_text(tmp_path / "t").notes
     (tmp_path / "t").write_bytes("早上好\r\n".encode("utf-16"))
     assert read_text(tmp_path / "t").text == "早上好\n"
-    with pytest.raises(DataError, match=re.escape("nowhere.txt: expected a text file, found none")):
-        read_text(tmp_path / "nowhere.txt")
+    for missing in (tmp_path / "nowhere.txt", "nowhere.txt"):
+        with pytest.raises(DataError, match=re.escape("nowhere.txt: expected a text file, found none")):
+            read_text(missing)
+    assert read_text("A text, not a file.").text == "A text, not a file."
 
 
 @pytest.mark.parametrize(

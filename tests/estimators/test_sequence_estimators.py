@@ -287,13 +287,19 @@ def test_before_fit_it_says_so():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
-def test_scikit_learns_own_checks_pass(kind):
+@pytest.mark.parametrize(
+    ("kind", "quick"),
+    [
+        (SequenceClassifier, {"hidden_size": 16, "max_epochs": 30}),
+        (SequenceRegressor, {"hidden_size": 24, "max_epochs": 40, "learning_rate": 1e-2, "validation": 0.0}),
+    ],
+)
+def test_scikit_learns_own_checks_pass(kind, quick):
     checks = pytest.importorskip("sklearn.utils.estimator_checks")
     with warnings.catch_warnings():
         # It need not inherit from BaseEstimator, of which scikit-learn warns; and some warnings are a check's subject.
         warnings.simplefilter("ignore")
-        told = checks.check_estimator(kind(hidden_size=16, batch_size=8, max_epochs=25), on_fail=None)
+        told = checks.check_estimator(kind(**quick), on_fail=None)
     failed = {one["check_name"]: one["exception"] for one in told if one["status"] not in ("passed", "skipped")}
     assert not failed
     assert {one["check_name"] for one in told if one["status"] == "skipped"} <= {"check_array_api_input"}

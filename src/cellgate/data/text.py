@@ -17,6 +17,7 @@ Units = Literal["characters", "words"]
 UNKNOWN = "\ufffd"  # Unicode's own sign for a character that cannot be shown; token 0
 # A word keeps the space before it, so that the text can be put together again.
 _WORDS = re.compile(r" ?\w+| ?[^\w\s]+|\s+")
+_NAME = re.compile(r"\S+\.(txt|text|md|log|csv|json|html|xml|py|c|h|cpp)")  # a file, even where there is none
 _BINARY = re.compile(r"[\x00-\x08\x0e-\x1f]")
 
 
@@ -41,7 +42,7 @@ def read_text(data: str | Path | Text) -> Text:
     if isinstance(data, Text):
         return data
     if isinstance(data, str):
-        if "\n" in data or len(data) > 255 or not Path(data).exists():
+        if "\n" in data or len(data) > 255 or not (Path(data).exists() or _NAME.fullmatch(data)):
             if not data:
                 raise DataError("the text: expected characters, got an empty text")
             return Text("the text", data)
