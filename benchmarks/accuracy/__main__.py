@@ -25,7 +25,6 @@ def main(argv: list[str] | None = None) -> int:
     unknown = [name for name in arguments.rows if name not in ROWS]
     if unknown:
         parser.error(f"expected rows among {', '.join(ROWS)}, got {unknown[0]!r}")
-    document = json.loads(ACCURACY_JSON.read_text()) if ACCURACY_JSON.exists() else {"rows": {}}
     for name in arguments.rows or ROWS:
         row = find_row(name)
         if row.missing():
@@ -34,6 +33,8 @@ def main(argv: list[str] | None = None) -> int:
         found = measure(row)
         print(json.dumps({"row": name, **{key: value for key, value in found.items() if key != "origin"}}), flush=True)
         if not arguments.dry:
+            # Read anew: another run may have added its row meanwhile.
+            document = json.loads(ACCURACY_JSON.read_text()) if ACCURACY_JSON.exists() else {"rows": {}}
             document["rows"][name] = found
             document["rows"] = {key: document["rows"][key] for key in ROWS if key in document["rows"]}
             ACCURACY_JSON.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

@@ -153,7 +153,7 @@ def _task(panel: Panel, params: dict[str, Any]) -> ForecastTask:
         long_season=params["long_season"] or long_season(panel, season, horizon),
         cycles=cycles_shown(panel, season),
         simple=sum(len(values) for values in panel.values) >= _SIMPLE_STEPS,
-        origins=max(16, min(64, 4096 // horizon)),
+        origins=max(16, min(64, 1024 // horizon)),
         dropout=params["dropout"],
     )
 

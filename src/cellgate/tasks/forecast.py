@@ -27,7 +27,7 @@ from cellgate.tasks.forecast_data import Prepared, simple_lags
 from cellgate.tasks.forecast_network import ForecastNetwork
 from cellgate.tasks.forecast_task import ForecastTask
 
-_VALIDATION_ORIGINS = 24
+_FEWEST_ORIGINS, _MOST_ORIGINS, _VALIDATION_ORIGINS = 6, 24, 2048  # of a series, of a series, of all together
 _SERIES_AT_ONCE = 64
 _ANSWERS_AT_ONCE = 4096  # origins in one call of the readout, so that memory stays small
 
@@ -131,6 +131,7 @@ class ForecastObjective:
             ends += [end - back for back in range(0, last + stride, stride) if end - back > first_origin + 1]
             series += [k] * (len(ends) - len(series))
         self.series, self.ends = torch.tensor(series), torch.tensor(ends)
+        self.origins = max(_FEWEST_ORIGINS, min(_MOST_ORIGINS, _VALIDATION_ORIGINS // len(train_end)))
         self.width = int(min(task.context, int(train_end.max())))
 
     @property
@@ -180,7 +181,7 @@ class ForecastObjective:
         """(B, K) origins from the end of the training part on, which of them to count, and the answers there."""
         first, last = self.train_end[series] - 1, self.validation_end[series] - 2
         span = int((last - first).max())
-        back = torch.linspace(0, span, min(_VALIDATION_ORIGINS, span + 1)).long()
+        back = torch.linspace(0, span, min(self.origins, span + 1)).long()
         starts = (first + 1 - self.task.context).clamp(min=0)
         # A series with fewer steps to validate on is asked at its first origin again; only one of them counts.
         origins = last[:, None] - back
