@@ -59,8 +59,7 @@ native: setup
 # ---------------------------------------------------------------- use
 
 demo: setup ## Train on the bundled airline passengers, forecast, and walk through an LSTM
-	$(BIN)/cellgate train airline --horizon 12 --out $(DEMO) --force
-	$(BIN)/cellgate predict $(DEMO)
+	$(BIN)/python scripts/demo.py $(DEMO)
 	$(BIN)/cellgate walkthrough
 	@echo; for f in $(DEMO)/*.svg $(DEMO)/*.html; do [ ! -e "$$f" ] || echo "The forecast, drawn: $$f"; done
 
