@@ -33,7 +33,8 @@ def main(out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     files = write_forecast_files(out, panel, forecaster.forecast(), held, rest, metrics)
     forecaster.save(out)
-    say(f"the next {AHEAD} months: {', '.join(str(out / name) for name in files)}, in {time.perf_counter() - began:.0f} s")
+    written = ", ".join(str(out / name) for name in files)
+    say(f"the next {AHEAD} months: {written}, in {time.perf_counter() - began:.0f} s")
 
 
 if __name__ == "__main__":
