@@ -132,6 +132,19 @@ def test_locked_masks_of_packed_data_are_those_of_padded_data() -> None:
     torch.testing.assert_close(packed_state, state)
 
 
+@pytest.mark.parametrize("p", [0.001, 0.05, 0.5, 0.9, 1e-7])
+def test_masks_are_ones_as_often_as_asked(p: float) -> None:
+    """And one place says nothing of its neighbours, though four of them share a random number."""
+    mask = cellgate.nn.noise._ones_with(p, (101, 100, 101), torch.zeros(0, dtype=torch.float64))
+    assert mask.shape == (101, 100, 101)
+    assert set(mask.unique().tolist()) <= {0.0, 1.0}
+    spread = (p * (1 - p) / mask.numel()) ** 0.5
+    assert abs(float(mask.mean()) - p) < 5 * spread + 1e-5
+    flat = mask.flatten() - p
+    for shift in (1, 2, 3, 4):
+        assert abs(float((flat[shift:] * flat[:-shift]).mean())) < 5 * p * (1 - p) / mask.numel() ** 0.5 + 1e-9
+
+
 def test_weight_drop_drops_recurrent_weights_only() -> None:
     module = cellgate.LSTM(3, 50, weight_drop=0.5)
     output = module(torch.randn(1, 2, 3))[0]
@@ -329,9 +342,13 @@ def test_penalty() -> None:
     torch.testing.assert_close(first.penalty(y[0, :1]), 2 * y[0, :1].square().mean())
 
 
+@pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("variant", ["peephole", "zoneout of h"])
-def test_compiles(variant: str) -> None:
+def test_compiles(variant: str, training: bool) -> None:
     case = make(VARIANTS[variant], {}, sizes=(3, 2, 3, 4))
-    module = case.module.eval()
+    module = case.module.train(training)
     compiled = torch.compile(module, backend="eager", fullgraph=True)
+    if training:
+        assert compiled(case.x)[0].isfinite().all()
+        return
     assert_close({"y": compiled(case.x)[0].detach()}, {"y": module(case.x)[0].detach()}, 1e-12)

@@ -6,6 +6,7 @@ input, dropout between layers, then layer by layer and direction by direction th
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -66,6 +67,21 @@ def _rows(mask: Tensor, inputs: Inputs, steps: int | None = None) -> Tensor:
     return mask if steps is None else mask.unsqueeze(0).expand(steps, -1, -1)
 
 
+def _ones_with(p: float, shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Return ones with probability p, else zeros.
+
+    PyTorch's Bernoulli takes one random number of 53 bits for each, which costs as much as the layer; here 16 bits
+    decide, so p is rounded to a multiple of 2^-16. Left to PyTorch are p of a few of these, and compiled graphs, in
+    which numbers of 64 bits cannot be drawn.
+    """
+    if torch.compiler.is_compiling() or not 16 / 65536 < p < 1 - 16 / 65536:
+        return torch.empty(shape, dtype=like.dtype, device=like.device).bernoulli_(p)
+    count = math.prod(shape)
+    words = torch.empty((count + 3) // 4, dtype=torch.int64, device=like.device).random_(-(2**63), None)
+    bits = words.view(torch.int16)[:count].view(shape)
+    return (bits < round(p * 65536) - 32768).to(like.dtype)
+
+
 def _cell_masks(variant: Variant, training: bool, problem: Problem, x: Tensor, layer: int) -> CellMasks:
     hidden, out = problem.hidden_sizes[layer], problem.output_sizes[layer]
     steps, batch = problem.steps, problem.batch
@@ -73,12 +89,13 @@ def _cell_masks(variant: Variant, training: bool, problem: Problem, x: Tensor, l
     if "locked" in problem.noise:
         drawn["locked"] = _locked(x, batch, out, variant.locked_dropout[2])
     if "candidate" in problem.noise:
-        drawn["candidate"] = torch.dropout(x.new_ones(steps, batch, hidden), variant.recurrent_dropout, True)
+        kept = 1.0 - variant.recurrent_dropout
+        drawn["candidate"] = _ones_with(kept, (steps, batch, hidden), x).div_(kept)
     for name, size, p in (("zone_c", hidden, variant.zoneout[0]), ("zone_h", out, variant.zoneout[1])):
         if name not in problem.noise:
             continue
         if training:
-            drawn[name] = torch.empty(steps, batch, size, dtype=x.dtype, device=x.device).bernoulli_(p)
+            drawn[name] = _ones_with(p, (steps, batch, size), x)
         else:
             drawn[name] = x.new_full((1, 1, size), p).expand(steps, batch, size)
     return CellMasks(**drawn)
