@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cellgate.equations import PLAIN
 
-from . import cpu_autograd, cpu_variant
+from . import cpu_autograd, cpu_variant, half
 from .cpu_autograd import plain_rows
 from .problem import Inputs, Problem, Result, State
 from .ragged import padded_inputs, repacked_result
@@ -28,7 +28,7 @@ except ImportError as error:  # built without a compiler, or for another Python
 else:
     _why_not = ""
 
-__all__ = ["NAME", "details", "native", "reason_against", "run", "stack_of", "tensors", "unavailable"]
+__all__ = ["NAME", "concedes", "details", "native", "reason_against", "run", "stack_of", "tensors", "unavailable"]
 
 NAME = "cpu"
 
@@ -111,8 +111,8 @@ def reason_against(problem: Problem) -> str | None:
         return unavailable()
     if problem.device != "cpu":
         return f"it computes on the CPU; this is on {problem.device!r}"
-    if problem.dtype not in SCALARS:
-        kinds = ", ".join(str(dtype).removeprefix("torch.") for dtype in SCALARS)
+    if problem.dtype not in SCALARS and problem.dtype not in half.HALVES:
+        kinds = ", ".join(str(dtype).removeprefix("torch.") for dtype in (*SCALARS, *half.HALVES))
         return f"it computes in {kinds}; this is {str(problem.dtype).removeprefix('torch.')}"
     if problem.transformed:
         return "it has no vmap, jvp or torch.func rules"
@@ -121,6 +121,11 @@ def reason_against(problem: Problem) -> str | None:
     if problem.autocast:
         return "under autocast PyTorch decides the dtypes"
     return None
+
+
+def concedes(problem: Problem, threads: int) -> str | None:
+    """Return why "auto" should rather take another backend, though the engine can run this problem, or None."""
+    return half.slower_than_aten(problem, threads) if problem.dtype in half.HALVES else None
 
 
 @functools.lru_cache(maxsize=1024)
@@ -139,6 +144,8 @@ def stack_of(problem: Problem) -> Any:
 
 def run(problem: Problem, inputs: Inputs) -> Result:
     """Execute the stack in one native call."""
+    if problem.dtype in half.HALVES:
+        return half.narrowed(run(*half.widened(problem, inputs)), problem.dtype)
     if problem.cell != PLAIN or problem.noise or problem.connection is not None:
         return cpu_variant.run(native(), problem, inputs, torch.get_num_threads())
     stack, threads = stack_of(problem), torch.get_num_threads()

@@ -1,8 +1,9 @@
 """The one place that chooses a backend, and says why.
 
 Backends are modules with ``NAME``, ``reason_against(problem) -> str | None`` and ``run(problem, inputs) -> Result``.
-Their order in :data:`BACKENDS` is the order of preference. ``"auto"`` takes the first without a reason against it; a
-backend asked for by name runs or raises :class:`cellgate.errors.BackendError` with the reason.
+Their order in :data:`BACKENDS` is the order of preference. ``"auto"`` takes the first without a reason against it that
+does not concede: a module may have ``concedes(problem, threads) -> str | None``, why another is faster. A backend
+asked for by name runs or raises :class:`cellgate.errors.BackendError` with the reason.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import contextvars
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+import torch
 
 from cellgate.errors import BackendError, InputError
 
@@ -87,7 +90,6 @@ def _check_name(name: str) -> None:
         raise InputError(f"backend: expected one of {', '.join(map(repr, names()))}, got {name!r}")
 
 
-@functools.lru_cache(maxsize=4096)
 def choose(problem: Problem, requested: str = AUTO) -> Choice:
     """Choose the backend for a problem.
 
@@ -102,11 +104,24 @@ def choose(problem: Problem, requested: str = AUTO) -> Choice:
         ValueError: No backend has this name.
         BackendError: The backend asked for cannot run the problem.
     """
+    return _choose(problem, requested, torch.get_num_threads())
+
+
+@functools.lru_cache(maxsize=4096)
+def _choose(problem: Problem, requested: str, threads: int) -> Choice:
+    """Choose once for each problem and number of threads, on which it may depend who is faster."""
     _check_name(requested)
     reasons = {name: module.reason_against(problem) for name, module in BACKENDS.items()}
     able = [name for name, reason in reasons.items() if reason is None]
     if requested == AUTO:
-        chosen = able[0]
+        for name in able[:-1]:
+            concession = getattr(BACKENDS[name], "concedes", lambda *_: None)(problem, threads)
+            if concession is None:
+                break
+            reasons[name] = concession
+        else:
+            name = able[-1]
+        chosen = name
     elif requested in able:
         chosen = requested
     else:
