@@ -22,6 +22,7 @@ UNIGRAM, BIGRAM = "unigram", "bigram"
 _MOST_STEPS = 500  # of training between two looks at the validation part
 _WARM = 256  # tokens read before the first that counts, where a stream begins in mid-text
 _STREAM = 4096  # the least tokens of a stream that is scored
+_SCORES = 20_000_000  # numbers that the readout gives at once, where nothing is learnt
 
 
 class GenerateObjective:
@@ -87,7 +88,7 @@ def nats_per_token(model: SequenceNetwork, tokens: Tensor) -> float:
         tokens: (N,) int64, N at least 2.
     """
     total = 0.0
-    for chunk, state, counted in _streams(len(tokens) - 1):
+    for chunk, state, counted in _streams(len(tokens) - 1, model.readout.out_features):
         x = tokens[chunk.clamp(max=len(tokens) - 1)]
         y = tokens[(chunk + 1).clamp(max=len(tokens) - 1)]
         hx = state[0]
@@ -97,16 +98,17 @@ def nats_per_token(model: SequenceNetwork, tokens: Tensor) -> float:
     return total / (len(tokens) - 1)
 
 
-def _streams(count: int) -> Iterator[tuple[Tensor, list[Any], Tensor]]:
+def _streams(count: int, outputs: int) -> Iterator[tuple[Tensor, list[Any], Tensor]]:
     """(B, T) positions of `count` in all, a place to keep the state in, and which of them count; in order."""
     streams = max(1, min(32, count // _STREAM))
+    width = max(16, min(512, _SCORES // (outputs * streams)))
     length = -(-count // streams)
     begin = torch.arange(streams) * length
     early = (begin - _WARM).clamp(min=0)
     end = (begin + length).clamp(max=count)
     state: list[Any] = [None]
-    for first in range(0, int((end - early).max()), 512):
-        positions = early[:, None] + first + torch.arange(512)
+    for first in range(0, int((end - early).max()), width):
+        positions = early[:, None] + first + torch.arange(width)
         counted = (positions >= begin[:, None]) & (positions < end[:, None])
         last = int((positions < end[:, None]).any(0).sum())
         yield positions[:, :last], state, counted[:, :last]
