@@ -243,3 +243,26 @@ def test_partial_fit_of_a_new_forecaster_is_a_fit(panel):
     one = Forecaster(6, max_epochs=1, context=60, hidden_size=4).partial_fit(panel)
     two = Forecaster(6, max_epochs=1, context=60, hidden_size=4).fit(panel)
     np.testing.assert_array_equal(one.forecast().values, two.forecast().values)
+
+
+# ---------------------------------------------------------------- good manners
+
+
+def test_it_prints_nothing_and_leaves_nothing_on_disk(panel, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    forecaster = Forecaster(6, max_epochs=1, context=60, hidden_size=4).fit(panel)
+    forecaster.predict()
+    forecaster.backtest(panel, origins=2)
+    forecaster.stream().push(1.0, id="s0")
+    assert capfd.readouterr() == ("", "")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_fit_leaves_the_random_state_alone(panel):
+    import torch
+
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    Forecaster(6, max_epochs=1, context=60, hidden_size=4).fit(panel)
+    assert torch.equal(torch.rand(3), expected)
