@@ -87,6 +87,12 @@ def test_a_table_without_the_driver_is_refused(fitted):
         fitted.predict(frame[["ds", "y"]])
 
 
+def test_the_inputs_of_the_network_have_names(fitted):
+    encoded = fitted.encode()
+    assert encoded.names[-2:] == ("promo", "change of promo")
+    assert len(encoded.names) == encoded.x.shape[2]
+
+
 def test_covariates_survive_the_folder(fitted, tmp_path):
     fitted.save(tmp_path)
     loaded = load(tmp_path)

@@ -266,3 +266,29 @@ def test_a_fit_leaves_the_random_state_alone(panel):
     torch.manual_seed(7)
     Forecaster(6, max_epochs=1, context=60, hidden_size=4).fit(panel)
     assert torch.equal(torch.rand(3), expected)
+
+
+# ---------------------------------------------------------------- what the network reads
+
+
+def test_what_is_encoded_is_what_is_forecast(panel, fitted):
+    import torch
+
+    from cellgate.tasks.forecast import in_data_units
+
+    encoded = fitted.encode()
+    assert len(encoded.names) == encoded.x.shape[2] == fitted.model_.lstm.input_size
+    assert encoded.names[:3] == ("change over 24 steps", "last change", "height over the last 24 steps")
+    assert "sin of day" in encoded.names
+    assert encoded.steps is not None
+    assert encoded.steps[0][-1] == str(fitted.panel_.times(0)[-1]).replace("T", " ")[:16]
+    answers = fitted.model_(encoded.x, encoded.ahead, encoded.simple, encoded.lengths)
+    prepared = fitted._prepare(fitted.panel_)
+    series, last = torch.arange(2), prepared.lengths[:, None] - 1
+    values = in_data_units(answers[:, None].detach(), prepared, fitted.task_, series, last, fitted.widening_)
+    np.testing.assert_allclose(values[:, 0, :, 1], fitted.forecast().median, rtol=1e-5)
+    x = encoded.x.clone().requires_grad_()
+    fitted.model_(x, encoded.ahead, encoded.simple, encoded.lengths)[0, 0, 1].backward()
+    assert x.grad is not None
+    assert x.grad[0].abs().sum() > 0
+    assert x.grad[1].abs().sum() == 0

@@ -52,7 +52,8 @@ def forecaster_card(config: dict[str, Any], preprocess: dict[str, Any], metrics:
         "",
         "## How it was made",
         "",
-        f"- Reads {'log y' if task['log'] else 'y'}, up to {task['context']} steps; a season has {task['season']}.",
+        f"- Reads {'log y' if task['log'] else 'y'}, up to {task['context']} steps; a season has {task['season']}"
+        + (f", a longer one {task['long_season']}." if task["long_season"] > 1 else "."),
         f"- Answers for all {task['horizon']} steps at once, as differences from the seasonal naive forecast.",
         f"- {training['epochs']} epochs in {training['seconds']:.1f} s, stopped by {training['stopped_by']}.",
         f"- The weights are those of epoch {training['best_epoch']}"
@@ -65,7 +66,7 @@ def forecaster_card(config: dict[str, Any], preprocess: dict[str, Any], metrics:
         "",
         "## Limits",
         "",
-        "It knows nothing but the past of these columns: an event that the history does not hold is not foreseen. "
+        "It knows nothing but these columns: an event that they do not hold is not foreseen. "
         "`history.safetensors` holds the values it continues, so the folder is as confidential as the data.",
         "",
     ]

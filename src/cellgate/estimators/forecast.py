@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+from torch import Tensor
 
 from cellgate.data import Panel
 from cellgate.tasks.intervals import level_bounds
+from cellgate.tasks.sequence_batches import EncodedSequences
+
+
+@dataclass(frozen=True)
+class EncodedForecast(EncodedSequences):
+    """Series as a Forecaster's network reads them, and what it knows of the steps ahead.
+
+    Attributes:
+        ahead: (S, horizon, A) what is planned for each step ahead.
+        simple: (S, horizon, C) simple forecasts less the naive one.
+    """
+
+    ahead: Tensor = field(kw_only=True)
+    simple: Tensor = field(kw_only=True)
 
 
 @dataclass(frozen=True)

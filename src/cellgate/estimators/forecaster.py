@@ -9,19 +9,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from cellgate.data import DataError, Panel, Roles, read_panel, with_future
 from cellgate.data.extend import alias, extend_panel
+from cellgate.data.panel import show_time
 from cellgate.errors import InputError
-from cellgate.estimators.backtest import Backtest, choose_origins, naive_forecasts, what_came
-from cellgate.estimators.forecast import Forecast, median_first
+from cellgate.estimators.backtest import Backtest
+from cellgate.estimators.backtest_run import run_backtest
+from cellgate.estimators.forecast import EncodedForecast, Forecast
 from cellgate.estimators.forecast_scores import BASELINE, scores
 from cellgate.estimators.forecast_stream import ForecastStream
 from cellgate.estimators.forecast_training import Earlier, fit_forecaster
 from cellgate.estimators.forecaster_folder import restore_forecaster, save_forecaster
 from cellgate.tasks.baselines import seasonal_naive
-from cellgate.tasks.forecast import forecast_at
-from cellgate.tasks.forecast_data import Prepared, Units, fit_units, prepare
+from cellgate.tasks.forecast import forecast_at, known_ahead, reading_start
+from cellgate.tasks.forecast_data import Prepared, Units, feature_names, fit_units, prepare
 from cellgate.tasks.metrics import seasonal_scale
 from cellgate.training import Progress
 
@@ -258,15 +261,33 @@ class Forecaster:
             DataError: for series too short, or unlike those trained on, or drivers that are not known far enough.
         """
         self._require_fit()
-        panel = self.panel_ if data is None else self._like_training(self.read(data))
-        if future is not None:
-            panel = with_future(panel, future)
-        self.coding_.require_future(panel, self.task_.horizon)
+        panel = self._to_continue(data, future)
         ends = np.array([len(values) - 1 for values in panel.values])
         quantiles = forecast_at(
             self.model_, self._prepare(panel), self.task_, np.arange(len(panel)), ends, self.widening_
         )
         return Forecast.from_quantiles(panel, tuple(self.levels), quantiles, self.task_.quantiles)
+
+    def encode(self, data: Any = None, *, future: Any = None) -> EncodedForecast:
+        """Series just as the network reads them for a forecast.
+
+        ``model_(e.x, e.ahead, e.simple, e.lengths)`` answers for them, (S, horizon, quantiles) in the unit of the
+        answers (see tasks.forecast); traces and gradients may be taken of that call.
+        """
+        self._require_fit()
+        panel = self._to_continue(data, future)
+        prepared = self._prepare(panel)
+        series, last = torch.arange(len(panel)), prepared.lengths - 1
+        starts = torch.from_numpy(reading_start(last.numpy(), self.task_.context))
+        lengths = last + 1 - starts
+        steps = torch.minimum(starts[:, None] + torch.arange(int(lengths.max())), last[:, None])
+        x = prepared.features[prepared.offsets[:, None] + steps]
+        ahead, simple = known_ahead(prepared, self.task_, series, last[:, None])
+        stamps = tuple(
+            tuple(show_time(stamp) for stamp in panel.times(k)[int(start) :]) for k, start in enumerate(starts)
+        )
+        names = feature_names(self.task_, panel.frequency, self.coding_)
+        return EncodedForecast(x, lengths, names, panel.ids, stamps, ahead=ahead[:, 0], simple=simple[:, 0])
 
     def predict(self, data: Any = None, *, future: Any = None) -> Any:
         """The forecast as a table with columns unique_id, ds, cellgate, cellgate-lo-90, cellgate-hi-90.
@@ -338,52 +359,7 @@ class Forecaster:
         """
         for name, value in (("origins", origins), ("step", step)):
             _expect(name, value, "a whole number of 1 or more", _is_count)
-        fitted = hasattr(self, "model_")
-        if data is None:
-            self._require_fit()
-            panel = self.panel_
-        else:
-            panel = self._like_training(self.read(data)) if fitted else self.read(data)
-        moments = choose_origins(panel, self.horizon, origins, step, whole)
-        made, fits = [], 0
-        if refit:
-            for column in moments.T:
-                once = Forecaster(**self.get_params())
-                once.fit(panel.until((column + 1).tolist()), watch=watch)
-                made.append(once._forecast_at(panel, column[:, None]))
-                fits += 1
-        else:
-            if not fitted:
-                self.fit(panel.until((moments[:, 0] + 1).tolist()), watch=watch)
-                fits = 1
-            panel = replace(panel, season=self.task_.season)
-            made.append(self._forecast_at(panel, moments))
-        return Backtest(
-            panel=panel,
-            levels=tuple(self.levels),
-            origins=moments,
-            values=np.concatenate(made, axis=1),
-            actual=what_came(panel, moments, self.horizon),
-            baseline=naive_forecasts(panel, moments, self.horizon),
-            seen=0 if refit else self._count_seen(panel, moments),
-            fits=fits,
-        )
-
-    def _forecast_at(self, panel: Panel, origins: np.ndarray) -> np.ndarray:
-        """(S, K, H, 1 + 2 * levels) from (S, K) steps of a panel, which holds what came later too."""
-        known = np.repeat(np.arange(len(panel)), origins.shape[1])
-        # Scales of new series are measured up to the first origin only.
-        prepared = self._prepare(panel, origins[:, 0] + 1)
-        answers = forecast_at(self.model_, prepared, self.task_, known, origins.reshape(-1), self.widening_)
-        ordered = median_first(answers, self.task_.quantiles, self.levels)
-        return ordered.reshape(*origins.shape, *ordered.shape[1:])
-
-    def _count_seen(self, panel: Panel, origins: np.ndarray) -> int:
-        seen = 0
-        for k, name in enumerate(panel.ids):
-            if name in self.trained_:
-                seen += int((panel.times(k)[origins[k]] < self.trained_[name]).sum())
-        return seen
+        return run_backtest(self, data, origins, step, refit, whole, watch)
 
     def _prepare(self, panel: Panel, ends: np.ndarray | None = None) -> Prepared:
         """The panel as the network sees it; a series of the training keeps its units, a new one gets its own."""
@@ -417,6 +393,20 @@ class Forecaster:
         )
         self.metrics_ = {"steps": steps, **found} if found["series"] else {}  # {}: no step of the tail was observed
         return self.metrics_
+
+    def _backtest_panel(self, data: Any) -> Panel:
+        if data is None:
+            self._require_fit()
+            return self.panel_
+        return self._like_training(self.read(data)) if hasattr(self, "model_") else self.read(data)
+
+    def _to_continue(self, data: Any, future: Any) -> Panel:
+        """The series to forecast, with everything known of the steps ahead."""
+        panel = self.panel_ if data is None else self._like_training(self.read(data))
+        if future is not None:
+            panel = with_future(panel, future)
+        self.coding_.require_future(panel, self.task_.horizon)
+        return panel
 
     def _like_training(self, panel: Panel) -> Panel:
         trained = self.panel_.frequency

@@ -45,6 +45,14 @@ class Coding:
             coded = np.where(known, (np.where(known, values, 0) - self.mean) / self.deviation, 0.0)[:, None]
         return np.concatenate([coded, known[:, None]], axis=1) if self.flagged else coded
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """(W,) what the columns are called."""
+        coded = (
+            (self.name,) if self.categories is None else tuple(f"{self.name} = {label}" for label in self.categories)
+        )
+        return (*coded, f"{self.name} known") if self.flagged else coded
+
 
 @dataclass(frozen=True)
 class CovariateCoding:

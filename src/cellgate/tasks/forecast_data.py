@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from cellgate.data import DataError, Panel
-from cellgate.data.calendar import calendar_cycles, calendar_features
-from cellgate.data.frequency import COUNT
+from cellgate.data.calendar import calendar_cycles, calendar_features, calendar_names
+from cellgate.data.frequency import COUNT, Frequency
 from cellgate.data.panel import show_time
 from cellgate.tasks.baselines import fill_by_season
 from cellgate.tasks.covariates import CovariateCoding
@@ -244,6 +244,24 @@ def simple_lags(task: ForecastTask) -> list[int]:
         return []
     lags = [lag for season in task.seasons for lag in (season, season)]
     return [*lags, *([task.season] if len(task.seasons) > 1 else []), 0]
+
+
+def feature_names(task: ForecastTask, frequency: Frequency, coding: CovariateCoding) -> tuple[str, ...]:
+    """(F,) what each input of the network is, in words: the columns of Prepared.features."""
+    names = [f"change over {lag} steps" for lag in task.seasons]
+    names += ["last change", f"height over the last {task.season} steps"]
+    if len(task.seasons) > 1:
+        names.append(f"height over the last {task.seasons[1]} steps")
+    names.append("observed")
+    cycles = calendar_cycles(frequency, task.season)
+    calendar = calendar_names(frequency, task.season)
+    names += [name for name, cycle in zip(calendar, (*cycles, *cycles), strict=True) if cycle in task.cycles]
+    if len(task.seasons) > 1 and frequency.unit == COUNT:
+        names += ["sin of long season", "cos of long season"]
+    future = [name for column in coding.future_columns for name in column.names]
+    past = [name for column in coding.past_columns for name in column.names]
+    static = [name for column in coding.static_columns for name in column.names]
+    return (*names, *future, *past, *(f"change of {name}" for name in (*future, *past)), *static)
 
 
 def _seasonal_mean(z: np.ndarray, lag: int, count: int) -> np.ndarray:

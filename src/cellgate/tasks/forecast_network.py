@@ -59,6 +59,12 @@ class ForecastNetwork(nn.Module):
         nn.init.zeros_(self.readout.weight)
         nn.init.zeros_(self.readout.bias)
 
+    def forward(self, input: Tensor, ahead: Tensor, simple: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Answers after the last step of each sequence: (B, T, I) and what `answer` takes, to (B, horizon, Q)."""
+        hidden, _ = self.lstm(input)
+        ends = torch.full((len(input),), input.shape[1]) if lengths is None else lengths
+        return self.answer(hidden[torch.arange(len(input)), ends - 1], ahead, simple)
+
     def answer(self, hidden: Tensor, ahead: Tensor, simple: Tensor) -> Tensor:
         """Answers from hidden states.
 

@@ -1,0 +1,75 @@
+"""How a backtest is run: one set of weights for all origins, or a training for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cellgate.data import Panel
+from cellgate.estimators.backtest import Backtest, choose_origins, naive_forecasts, what_came
+from cellgate.estimators.forecast import median_first
+from cellgate.tasks.forecast import forecast_at
+from cellgate.training import Progress
+
+if TYPE_CHECKING:
+    from cellgate.estimators.forecaster import Forecaster
+
+
+def run_backtest(
+    forecaster: Forecaster,
+    data: Any,
+    origins: int,
+    step: int,
+    refit: bool,
+    whole: bool,
+    watch: Callable[[Progress], None] | None,
+) -> Backtest:
+    """See Forecaster.backtest, which checks the arguments."""
+    fitted = hasattr(forecaster, "model_")
+    panel = forecaster._backtest_panel(data)
+    moments = choose_origins(panel, forecaster.horizon, origins, step, whole)
+    made, fits = [], 0
+    if refit:
+        for column in moments.T:
+            once = type(forecaster)(**forecaster.get_params())
+            once.fit(panel.until((column + 1).tolist()), watch=watch)
+            made.append(_forecast_at(once, panel, column[:, None]))
+            fits += 1
+    else:
+        if not fitted:
+            forecaster.fit(panel.until((moments[:, 0] + 1).tolist()), watch=watch)
+            fits = 1
+        panel = replace(panel, season=forecaster.task_.season)
+        made.append(_forecast_at(forecaster, panel, moments))
+    return Backtest(
+        panel=panel,
+        levels=tuple(forecaster.levels),
+        origins=moments,
+        values=np.concatenate(made, axis=1),
+        actual=what_came(panel, moments, forecaster.horizon),
+        baseline=naive_forecasts(panel, moments, forecaster.horizon),
+        seen=0 if refit else _count_seen(forecaster, panel, moments),
+        fits=fits,
+    )
+
+
+def _forecast_at(forecaster: Forecaster, panel: Panel, origins: np.ndarray) -> np.ndarray:
+    """(S, K, H, 1 + 2 * levels) from (S, K) steps of a panel, which holds what came later too."""
+    task = forecaster.task_
+    series = np.repeat(np.arange(len(panel)), origins.shape[1])
+    # Units of new series are measured up to the first origin only.
+    prepared = forecaster._prepare(panel, origins[:, 0] + 1)
+    answers = forecast_at(forecaster.model_, prepared, task, series, origins.reshape(-1), forecaster.widening_)
+    ordered = median_first(answers, task.quantiles, forecaster.levels)
+    return ordered.reshape(*origins.shape, *ordered.shape[1:])
+
+
+def _count_seen(forecaster: Forecaster, panel: Panel, origins: np.ndarray) -> int:
+    """How many origins lie before the end of what the weights were trained on."""
+    trained = forecaster.trained_
+    return sum(
+        int((panel.times(k)[origins[k]] < trained[name]).sum()) for k, name in enumerate(panel.ids) if name in trained
+    )
