@@ -49,3 +49,17 @@ def test_a_broken_table(capsys, tmp_path):
     code, out, err = call(capsys, "check", tmp_path / "d.csv")
     assert (code, out) == (2, "")
     assert err.startswith("error: d.csv, line 3: expected each time once, got 2024-01-01 again (first at line 2)")
+
+
+def test_columns_beside_the_target_are_looked_at(capsys, tmp_path):
+    rows = [f"{shop},{k},{k % 7},{5},{k if k % 3 else ''},x" for shop in "ab" for k in range(30)]
+    (tmp_path / "d.csv").write_text("\n".join(["unique_id,ds,y,still,gappy,kind", *rows]))
+    options = ("--past", "still", "--future", "gappy", "--static", "kind")
+    code, out, _ = call(capsys, "check", tmp_path / "d.csv", *options)
+    assert code == 0
+    assert "past     still: up to the last step" in out
+    assert "future   gappy: known for 0 steps after the last value" in out
+    assert "still never changes: nothing can be learnt from it" in out
+    assert "gappy is missing in 33% of the steps" in out
+    assert "kind is the same in every series: nothing can be learnt from it" in out
+    assert "no row after the last value says gappy: to predict, give them with --future-data" in out

@@ -12,6 +12,8 @@ import cellgate.estimators
 TRAININGS = {
     "forecast": ["airline", "--horizon", "6", "--max-epochs", "12"],
     "classify": ["waves.npz", "--max-epochs", "15", "--hidden-size", "8"],
+    "regress": ["numbers.npz", "--max-epochs", "15", "--hidden-size", "8"],
+    "tag": ["words.conll", "--max-epochs", "6", "--hidden-size", "8"],
     "generate": ["text.txt", "--max-epochs", "4", "--hidden-size", "8", "--batch-size", "4", "--steps", "64"],
 }
 
@@ -23,8 +25,11 @@ def inputs(tmp_path_factory):
     chance = np.random.default_rng(0)
     y = np.repeat([0, 1], 40)
     x = np.sin(np.arange(12) * (0.3 + 0.4 * y[:, None])) + 0.1 * chance.normal(size=(80, 12))
-    np.savez(folder / "waves.npz", X=x[:, :, None], y=y)
     words = "to be or not that is the question whether tis nobler".split()
+    np.savez(folder / "waves.npz", X=x[:, :, None], y=y)
+    np.savez(folder / "numbers.npz", X=x[:, :, None], y=x.mean(1))
+    sentences = [[f"{word} {'AB'[word in 'to be or']}" for word in chance.choice(words, 6)] for _ in range(80)]
+    (folder / "words.conll").write_text("\n\n".join("\n".join(sentence) for sentence in sentences) + "\n")
     (folder / "text.txt").write_text(" ".join(chance.choice(words, 1500)))
     return folder
 
@@ -33,6 +38,17 @@ def options_of(task, inputs):
     data, *rest = TRAININGS[task]
     data = str(inputs / data) if (inputs / data).exists() else data
     return ["train", data, *rest, "--task", task]
+
+
+def test_a_loss_that_is_no_number_is_said_and_nothing_is_saved(server, tmp_path, inputs):
+    for task in TRAININGS:
+        out = tmp_path / task
+        ended = server.run(*options_of(task, inputs), "--learning-rate", "1e38", "--out", out)
+        assert ended.code == 3, (task, ended.output)
+        last = ended.output.splitlines()[-1]
+        assert last.startswith("error: expected a finite")
+        assert "lower --learning-rate" in last
+        assert not (out / "config.json").exists()
 
 
 def result(folder):

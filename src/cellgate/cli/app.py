@@ -50,13 +50,13 @@ DATA_PANEL, LAYER_PANEL = "From a table to a prediction", "The LSTM layer"
 
 VERBS: dict[str, Verb] = {
     "train": Verb("cellgate.cli.train", "Train a model on a table and measure it.", DATA_PANEL),
-    "tune": Verb("cellgate.cli.tune", "Train many times and keep the best sizes and rates.", DATA_PANEL),
-    "check": Verb("cellgate.cli.check", "Say what a table would be taken for, without training.", DATA_PANEL),
+    "check": Verb("cellgate.cli.check", "Say what data would be taken for, without training.", DATA_PANEL),
     "predict": Verb("cellgate.cli.predict", "Predict with a trained model's folder.", DATA_PANEL),
     "generate": Verb("cellgate.cli.generate", "Write on from a prompt with a trained language model.", DATA_PANEL),
     "evaluate": Verb("cellgate.cli.evaluate", "Score a trained model on other data.", DATA_PANEL),
     "backtest": Verb("cellgate.cli.backtest", "Forecast from many moments of the past, and compare.", DATA_PANEL),
     "stream": Verb("cellgate.cli.stream", "Forecast after every row that comes on standard input.", DATA_PANEL),
+    "tune": Verb("cellgate.cli.tune", "Train many times and keep the best sizes and rates.", DATA_PANEL),
     "walkthrough": Verb("cellgate.cli.walkthrough", "An LSTM computed step by step, before your eyes.", LAYER_PANEL),
     "bench": Verb("cellgate.cli.bench", "Time the layer beside torch.nn.LSTM.", LAYER_PANEL),
     "info": Verb("cellgate.cli.info", "What this installation is and can do.", LAYER_PANEL),

@@ -41,7 +41,21 @@ def command(
     made = read(data, id, time, target, sequences.split_names(features), wide, steps, token)
     if made.labels is None:
         raise DataError(f"{made.source}: expected a column of labels, found none; name it with --target")
+    if made.per_step and task in ("classify", "regress"):
+        raise DataError(
+            f"{made.source}: expected one label a sequence, got labels that change within sequence "
+            f"{_first_of_many(made)!r}; correct them, or learn a label a step with --task tag"
+        )
     report(made, data, task, as_json)
+
+
+def _first_of_many(made: SequenceSet) -> str:
+    """The name of the first sequence with more than one label."""
+    labels = np.asarray(made.labels)
+    for name, begin, length in zip(made.ids, made.offsets.tolist(), made.lengths.tolist(), strict=True):
+        if len(set(labels[begin : begin + length].tolist())) > 1:
+            return name
+    return made.ids[0]
 
 
 def read(

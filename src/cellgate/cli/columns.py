@@ -9,9 +9,12 @@ import typer
 _PANEL = "What the table means"
 
 Data = Annotated[str, typer.Argument(help="A CSV, TSV, Parquet or Arrow file, or the name of bundled data: airline.")]
-Time = Annotated[str | None, typer.Option(help="The time column.", rich_help_panel=_PANEL)]
-Target = Annotated[str | None, typer.Option(help="The column to predict.", rich_help_panel=_PANEL)]
-Id = Annotated[str | None, typer.Option(help="The column that tells several series apart.", rich_help_panel=_PANEL)]
+Time = Annotated[str | None, typer.Option(metavar="COLUMN", help="The time column.", rich_help_panel=_PANEL)]
+Target = Annotated[str | None, typer.Option(metavar="COLUMN", help="The column to predict.", rich_help_panel=_PANEL)]
+Id = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="The column that tells several series apart.", rich_help_panel=_PANEL),
+]
 Wide = Annotated[bool, typer.Option("--wide", help="Every number column is a series.", rich_help_panel=_PANEL)]
 Freq = Annotated[str | None, typer.Option(help="The frequency: h, 30min, D, B, W, MS, Q, ...", rich_help_panel=_PANEL)]
 Season = Annotated[int | None, typer.Option(min=1, help="Steps in a cycle; 1 for none.", rich_help_panel=_PANEL)]
@@ -20,15 +23,25 @@ TimeFormat = Annotated[
 ]
 Past = Annotated[
     list[str] | None,
-    typer.Option(help="Columns known up to the last step only; a,b or repeated.", rich_help_panel=_PANEL),
+    typer.Option(
+        metavar="COLUMNS", help="Columns known up to the last step only; a,b or repeated.", rich_help_panel=_PANEL
+    ),
 ]
 Future = Annotated[
     list[str] | None,
-    typer.Option(help="Columns known for the steps to predict as well; a,b or repeated.", rich_help_panel=_PANEL),
+    typer.Option(
+        metavar="COLUMNS",
+        help="Columns known for the steps to predict as well; a,b or repeated.",
+        rich_help_panel=_PANEL,
+    ),
 ]
 Static = Annotated[
     list[str] | None,
-    typer.Option(help="Columns that are the same throughout a series; a,b or repeated.", rich_help_panel=_PANEL),
+    typer.Option(
+        metavar="COLUMNS",
+        help="Columns that are the same throughout a series; a,b or repeated.",
+        rich_help_panel=_PANEL,
+    ),
 ]
 
 

@@ -84,8 +84,13 @@ def read_delimited(path: Path, source: str) -> Delimited:
 # ---------------------------------------------------------------- bytes
 
 
-def decode(raw: bytes, source: str) -> tuple[str, list[str]]:
+def decode(raw: bytes, source: str, expected: str = "a text table") -> tuple[str, list[str]]:
     """The text of a file, and how it was decoded where that was a guess.
+
+    Args:
+        raw: the bytes; what gzip compressed is unpacked.
+        source: the file's name in messages.
+        expected: what the messages say was expected.
 
     Raises:
         DataError: for what is no text, saying what it is and what to do.
@@ -99,7 +104,7 @@ def decode(raw: bytes, source: str) -> tuple[str, list[str]]:
             ) from None
     for signature, kind, remedy in _SIGNATURES:
         if raw.startswith(signature):
-            raise DataError(f"{source}: expected a text table, got {kind}; {remedy}")
+            raise DataError(f"{source}: expected {expected}, got {kind}; {remedy}")
     encoding = _unicode_of(raw)
     if encoding:
         try:
@@ -113,7 +118,7 @@ def decode(raw: bytes, source: str) -> tuple[str, list[str]]:
     controls = sum(byte < 32 and byte not in b"\t\n\r\f\v\x1a\x1b" for byte in head)
     if b"\x00" in raw or controls > 0.01 * len(head):
         place = f" (a zero byte on line {raw[: raw.index(0)].count(10) + 1})" if b"\x00" in raw else ""
-        raise DataError(f"{source}: expected a text table, got binary data{place}; save it as CSV in UTF-8")
+        raise DataError(f"{source}: expected {expected}, got binary data{place}; save it as text in UTF-8")
     try:
         return raw.decode("utf-8-sig"), []
     except UnicodeDecodeError as error:

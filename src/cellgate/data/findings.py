@@ -39,6 +39,32 @@ def findings(panel: Panel) -> list[str]:
         if named:
             some = ", ".join(named[:_NAMED]) + (", ..." if len(named) > _NAMED else "")
             lines.append(f"{len(named)} of {len(panel)} series {text} ({some})")
+    return lines + _beside(panel)
+
+
+def _beside(panel: Panel) -> list[str]:
+    """What is odd about the columns beside the target."""
+    lines = []
+    for names, arrays in ((panel.past_names, panel.past), (panel.future_names, panel.future)):
+        for j, name in enumerate(names):
+            column = np.concatenate([array[:, j] for array in arrays])
+            known = column[np.isfinite(column)]
+            if not len(known):
+                lines.append(f"{name} has no value at all")
+            elif known.min() == known.max():
+                lines.append(f"{name} never changes: nothing can be learnt from it")
+            elif len(known) < 0.9 * len(column):
+                lines.append(f"{name} is missing in {1 - len(known) / len(column):.0%} of the steps")
+    for j, name in enumerate(panel.static_names):
+        column = (panel.static if panel.static is not None else np.empty((0, 0)))[:, j]
+        known = column[np.isfinite(column)]
+        if len(panel) > 1 and len(np.unique(known)) < 2:
+            lines.append(f"{name} is the same in every series: nothing can be learnt from it")
+        elif len(known) < len(column):
+            lines.append(f"{name} is missing in {len(column) - len(known)} of {len(column)} series")
+    if panel.future and not any(panel.known_ahead(k) for k in range(len(panel))):
+        names = ", ".join(panel.future_names)
+        lines.append(f"no row after the last value says {names}: to predict, give them with --future-data")
     return lines
 
 

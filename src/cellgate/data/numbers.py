@@ -10,7 +10,7 @@ import numpy as np
 from cellgate.data.errors import DataError
 
 MISSING = frozenset({"", "na", "n/a", "#n/a", "nan", "null", "none", "-", "--", "?", ".", "missing", "nat"})
-_LARGEST = 1e100  # squares of larger ones, and their sums, are no doubles
+LARGEST = 1e100  # squares of larger ones, and their sums, are no doubles
 _UNITS = "$€£¥% "
 _SPACES = re.compile(r"(?<=\d)[\s\u00a0\u202f'\u2019](?=\d{3})")
 _NEGATIVE = re.compile(r"\(([^()]+)\)")  # a bookkeeper's (12) is -12
@@ -139,11 +139,11 @@ def require_numbers(
     if infinite.any():
         row = int(np.argmax(infinite))
         raise DataError(f"{place(row)}: expected a finite number in {name!r}, got {column[row]!s}; correct or empty it")
-    large = np.abs(values) > _LARGEST
+    large = np.abs(values) > LARGEST
     if large.any():
         row = int(np.argmax(large))
         raise DataError(
-            f"{place(row)}: expected numbers up to {_LARGEST:.0e} in {name!r}, got {column[row]!s}; "
+            f"{place(row)}: expected numbers up to {LARGEST:.0e} in {name!r}, got {column[row]!s}; "
             "empty it if it stands for a missing value, or change the unit"
         )
     return values, [f"{name}: {note}"] if note else []

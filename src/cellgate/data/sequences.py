@@ -6,14 +6,17 @@ table (sequence_tables.py) or a CoNLL file (tagged.py), they end up as a Sequenc
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
 from cellgate.data.errors import DataError
+from cellgate.data.numbers import LARGEST
 
 ARRAY_SUFFIXES = {".npy", ".npz"}
 CONLL_SUFFIXES = {".conll", ".conllu", ".iob", ".iob2", ".bio", ".tagged"}
@@ -211,8 +214,12 @@ def _read_arrays(path: Path, labels: Any, roles: SequenceRoles) -> SequenceSet:
     if not path.is_file():
         raise DataError(f"{path}: expected a file, found none; check the path")
     try:
-        loaded = np.load(path, allow_pickle=False)
-        arrays = {"X": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+        # The file is opened here, because numpy leaves it open where it is no zip archive after all.
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            arrays = {"X": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
+    except (BadZipFile, zlib.error) as error:
+        raise DataError(f"{path.name}: expected arrays, got a damaged file ({error}); copy it again") from None
     except (ValueError, OSError, EOFError) as error:
         raise DataError(
             f"{path.name}: expected arrays of numbers or text, got what cannot be read without pickle ({error}); "
@@ -220,15 +227,30 @@ def _read_arrays(path: Path, labels: Any, roles: SequenceRoles) -> SequenceSet:
         ) from None
     if "X" not in arrays:
         raise DataError(f"{path.name}: expected an array X in it, got {', '.join(arrays)}; rename it to X")
+    try:
+        return _labelled(path.name, arrays, labels, roles)
+    except DataError as error:  # what is wrong with an array is said as of any array; here the file is known, too
+        message = str(error)
+        raise DataError(message if message.startswith(path.name) else f"{path.name}, {message}") from None
+
+
+def _labelled(source: str, arrays: dict[str, np.ndarray], labels: Any, roles: SequenceRoles) -> SequenceSet:
     lengths = arrays.get("lengths")
-    made = _from_arrays(arrays["X"], roles, path.name, lengths)
+    made = _from_arrays(arrays["X"], roles, source, lengths)
     chosen = labels if labels is not None else arrays.get(roles.target or "y")
     if chosen is None:
         return made
     chosen = np.asarray(chosen)
     if lengths is not None and chosen.ndim == 2:
         chosen = [row[:length] for row, length in zip(chosen, lengths, strict=True)]
-    return with_labels(made, chosen)
+    labelled = with_labels(made, chosen)
+    found = np.asarray(labelled.labels)
+    if found.dtype.kind == "f" and np.isnan(found).any():
+        raise DataError(
+            f"y: expected a label for every sequence, got none (NaN) at {int(np.argmax(np.isnan(found)))}; "
+            "fill it in, or leave the sequence out"
+        )
+    return labelled
 
 
 def _from_arrays(
@@ -262,15 +284,24 @@ def _from_arrays(
     if flat:
         array = cut(array, roles.steps, "X")
     n, steps, width = array.shape
-    counts = np.full(n, steps) if lengths is None else np.asarray(lengths).astype(np.int64)
+    counts = np.full(n, steps) if lengths is None else _whole(lengths)
     if counts.shape != (n,) or (counts < 0).any() or (counts > steps).any():
-        raise DataError(f"{source}, lengths: expected {n} whole numbers from 0 to {steps}, got {lengths!r}")
+        shown = " ".join(repr(lengths).split())[:80]
+        raise DataError(f"lengths: expected {n} whole numbers from 0 to {steps}, got {shown}; correct them")
     numbers = array.reshape(-1, width)
     if lengths is not None:
         numbers = numbers[(np.arange(steps) < counts[:, None]).reshape(-1)]
     made = SequenceSet(source, _numbered(n), counts, numbers, _names(width), roles=roles, flat=flat)
     require_finite(made)
     return made
+
+
+def _whole(lengths: Any) -> np.ndarray:
+    """Lengths as int64, -1 for what is no whole number."""
+    array = np.asarray(lengths)
+    if array.dtype.kind not in "iuf":
+        return np.full(array.shape, -1, dtype=np.int64)
+    return np.where(array == np.round(array), array, -1).astype(np.int64)
 
 
 def cut(array: np.ndarray, steps: int | None, name: str) -> np.ndarray:
@@ -317,6 +348,13 @@ def _object_numbers(array: np.ndarray) -> np.ndarray:
 def require_finite(sequences: SequenceSet) -> None:
     """Refuse infinite values, naming the first; NaN means missing and is fine."""
     infinite = np.isinf(sequences.numbers)
+    large = np.abs(np.where(infinite, 0, sequences.numbers)) > LARGEST
+    if large.any() and not infinite.any():
+        step, feature = np.argwhere(large)[0].tolist()
+        raise DataError(
+            f"{sequences.source}: expected numbers up to {LARGEST:.0e} in {sequences.number_names[feature]!r}, got "
+            f"{sequences.numbers[step, feature]:g}; make it missing (NaN), or change the unit"
+        )
     if infinite.any():
         step, feature = np.argwhere(infinite)[0].tolist()
         k = int(np.searchsorted(np.cumsum(sequences.lengths), step, side="right"))

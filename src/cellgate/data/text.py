@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from cellgate.data.delimited import decode
 from cellgate.data.errors import DataError
 
 Units = Literal["characters", "words"]
@@ -51,18 +52,14 @@ def read_text(data: str | Path | Text) -> Text:
         raise DataError(f"{data}: expected a text file, found none; check the path")
     if data.is_dir():
         raise DataError(f"{data}: expected a text file, got a folder; name the file in it")
-    raw, notes = data.read_bytes(), ()
-    try:
-        text = raw.decode("utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
-    except UnicodeDecodeError:
-        text, notes = raw.decode("cp1252", errors="replace"), ("not UTF-8: read as Windows-1252",)
+    text, notes = decode(data.read_bytes(), data.name, "a text")
     if not text.strip():
         raise DataError(f"{data.name}: expected a text, got an empty file")
     control = _BINARY.search(text)
     if control:
         line = text.count("\n", 0, control.start()) + 1
         raise DataError(f"{data.name}, line {line}: expected text, got binary data; give a plain text file")
-    return Text(data.name, text.replace("\r\n", "\n"), notes)
+    return Text(data.name, text.replace("\r\n", "\n").replace("\r", "\n"), tuple(notes))
 
 
 @dataclass(frozen=True)
