@@ -45,8 +45,8 @@ def board_of(out: Path, wanted: bool) -> Path | None:
 
 def forget_checkpoint(out: Path) -> None:
     """Remove the state to resume from; called when everything else is written."""
-    shutil.rmtree(out / CHECKPOINT, ignore_errors=True)
     remove_leftovers(out)
+    shutil.rmtree(out / CHECKPOINT, ignore_errors=True)
 
 
 def training_line(units: str, record: TrainingRecord) -> str:
