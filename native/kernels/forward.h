@@ -48,24 +48,32 @@ void run_unpacked(const TileJob<S>& job) {
   constexpr int L = V::lanes;
   // Units at a time, for sixteen accumulators or nearly.
   constexpr int U = smaller(R == 1 ? 4 : R == 2 ? 2 : 1, L);
-  alignas(64) S pre[R * 4 * L];
-  for (int r = 0; r < R; ++r)
-    for (int g = 0; g < 4; ++g) V::load(job.start + g * L).store(pre + (r * 4 + g) * L);
-  auto group = [&](auto count, int64_t i) {
+  // Sums unit by unit, four gates each, as the groups give them; turned into vectors of a gate at the end.
+  alignas(64) S dots[R][L * 4];
+  auto group = [&](auto count, int64_t i) __attribute__((always_inline)) {
     constexpr int N = decltype(count)::value;
     V acc[R * N * 4];
     for (int a = 0; a < R * N * 4; ++a) acc[a] = V::zero();
     if (job.ih) accumulate_rows<R, N>(acc, job.rows->x + job.j, job.I, job.ih, job.H, job.u + i);
     accumulate_rows<R, N>(acc, job.rows->h + job.j, job.P, job.hh, job.H, job.u + i);
-    S dot[R * N * 4];
-    reduce_rows<R * N * 4>(acc, dot);
-    for (int r = 0; r < R; ++r)
-      for (int k = 0; k < N; ++k)
-        for (int g = 0; g < 4; ++g) pre[(r * 4 + g) * L + i + k] += dot[(r * N + k) * 4 + g];
+    if constexpr (R == 1) {
+      reduce_rows<N * 4>(acc, dots[0] + i * 4);
+    } else {
+      S dot[R * N * 4];
+      reduce_rows<R * N * 4>(acc, dot);
+      for (int r = 0; r < R; ++r)
+        for (int k = 0; k < N * 4; ++k) dots[r][i * 4 + k] = dot[r * N * 4 + k];
+    }
   };
   int64_t i = 0;
   for (; i + U <= job.n; i += U) group(Constant<U>{}, i);
   for (; i < job.n; ++i) group(Constant<1>{}, i);
+  alignas(64) S pre[R * 4 * L];
+  for (int r = 0; r < R; ++r) {
+    for (int64_t k = job.n * 4; k < L * 4; ++k) dots[r][k] = S(0);
+    for (int g = 0; g < 4; ++g)
+      for (int k = 0; k < L; ++k) pre[(r * 4 + g) * L + k] = job.start[g * L + k] + dots[r][k * 4 + g];
+  }
   cells(pre, R, *job.rows, job.j, job.u, job.n);
 }
 

@@ -113,8 +113,9 @@ struct Cost {
   static constexpr double l1_share = 32e3;
   static constexpr double l2_rate = 110;  // bytes a nanosecond and core
   static constexpr double l3_rate = 32;
-  static constexpr double sync = 350;   // one meeting of the members that share units
-  static constexpr double wake = 4000;  // bringing a team together
+  // Both rather high: a second thread that gains little on a quiet machine loses much on a busy one.
+  static constexpr double sync = 700;   // one meeting of the members that share units
+  static constexpr double wake = 8000;  // bringing a team together
 };
 
 template <class S>

@@ -105,9 +105,9 @@ def run_quick_with_gates(module: Any, x: Any, hx: Any) -> tuple[Any, Any, tuple[
         at = after if last else after + _in_lines(rows * width)
         made = None
         for d in reversed(range(directions)):
-            parts = [view(saved, four + (d * 4 + g) * hidden, directions * 4 * hidden, hidden) for g in range(4)]
+            i, f, g, o = (view(saved, four + (d * 4 + k) * hidden, directions * 4 * hidden, hidden) for k in range(4))
             c = view(saved, cells + d * hidden, directions * hidden, hidden)
-            made = LayerGates(*parts, c, view(h_of, h_at + d * size, width, size), made)
+            made = LayerGates(i, f, g, o, c, view(h_of, h_at + d * size, width, size), made)
         gates.append(made)
     return output, state, tuple(gates)
 
