@@ -52,6 +52,11 @@ struct Plan {
 constexpr int64_t kSmall =
     1 << 18;  // bytes of a result that may be kept as a pattern: making it anew takes twice as long
 
+// Multiplications, for each gate, of a call of some microseconds.
+constexpr int64_t kTiny = 50000;
+
+int64_t larger_of(int64_t a, int64_t b) { return a < b ? b : a; }
+
 using Key = std::array<int64_t, 7>;
 
 class Calls {
@@ -68,8 +73,15 @@ class Calls {
   // Whether nothing is in force that changes what a call means: a mode, a transform, a trace, another backend.
   bool plain_times() const {
     const Py_ssize_t count = PyTuple_Size(must_be_false_.ptr());
-    for (Py_ssize_t k = 0; k < count; ++k)
-      if (truth(called(PyTuple_GetItem(must_be_false_.ptr(), k)).ptr())) return false;
+    for (Py_ssize_t k = 0; k < count; ++k) {
+      PyObject* f = PyTuple_GetItem(must_be_false_.ptr(), k);
+      const bool alone = !PyTuple_Check(f);
+      nb::object found =
+          alone ? called(f)
+                : nb::steal(PyObject_CallFunctionObjArgs(PyTuple_GetItem(f, 0), PyTuple_GetItem(f, 1), nullptr));
+      if (!found.is_valid()) throw nb::python_error();
+      if (truth(found.ptr())) return false;
+    }
     nb::object level = nb::steal(PyObject_GetAttr(forward_ad_.ptr(), names().level));
     if (!level.is_valid()) throw nb::python_error();
     if (PyLong_AsLong(level.ptr()) >= 0) return false;
@@ -316,8 +328,12 @@ nb::object Calls::run(nb::handle module, nb::handle x, nb::handle hx, bool gates
     call.saved = at.begin();
     call.keep = Keep::fast;
   }
+  // Giving Python's lock away and waiting for it again costs as much as a very small call.
+  const int64_t work = steps * batch * plan.L * plan.D * plan.H * (plan.H + larger_of(key[0], plan.width));
   bool done;
-  {
+  if (work < kTiny) {
+    done = forward(plan.shape, call);
+  } else {
     nb::gil_scoped_release released;
     done = forward(plan.shape, call);
   }
@@ -332,7 +348,8 @@ void bind_calls(nb::module_& m) {
   nb::class_<Calls>(m, "Calls", "Calls of LSTM modules that only compute, without the way through Python.")
       .def(nb::init<const Tensors&, nb::handle, nb::handle, nb::handle>(), nb::keep_alive<1, 2>(), "tensors"_a,
            "must_be_false"_a, "forward_ad"_a, "requested"_a,
-           "must_be_false: functions that must all return something false; forward_ad: the module with _current_level; "
+           "must_be_false: functions, or pairs of a function and its argument, that must all return something false; "
+           "forward_ad: the module with _current_level; "
            "requested: returns the name of the backend asked for.")
       .def("run", &Calls::run, "module"_a, "x"_a, "hx"_a.none(), "gates"_a = false,
            "output, (h_n, c_n), with gates also the block that native/saved.h describes; or None where the full way is "

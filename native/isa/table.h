@@ -4,7 +4,7 @@
 #include "dispatch.h"
 #include "kernels/activations.h"
 #include "kernels/backward.h"
-#include "kernels/forward.h"
+#include "kernels/forward_call.h"
 #include "kernels/peak.h"
 #include "kernels/variant_backward.h"
 #include "kernels/variant_forward.h"

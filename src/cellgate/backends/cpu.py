@@ -99,9 +99,11 @@ def details() -> dict[str, Any]:
     if _native is None:
         return {}
     entries, size, hits, misses = _native.cache_statistics()
+    waiting, waiting_size, fresh, reused = _native.block_statistics()
     return {
         "instruction set": f"{_native.isa()} (of {', '.join(_native.isas())}; CELLGATE_CPU_ISA forces one)",
         "packed weights": f"{entries} sets, {size / 2**20:.1f} MB, {hits} hits, {misses} misses",
+        "kept memory": f"{waiting} blocks, {waiting_size / 2**20:.1f} MB; {fresh} taken fresh, {reused} used again",
     }
 
 

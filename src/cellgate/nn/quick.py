@@ -22,10 +22,6 @@ __all__ = ["run_quick", "run_quick_with_gates"]
 _is_compiling = torch.compiler.is_compiling
 
 
-def _autocast_on() -> bool:
-    return torch.is_autocast_enabled("cpu")
-
-
 def _make_run() -> Any:
     """Return the native core's way of running a module, or None where it is not to be had."""
     tensors = cpu.tensors()
@@ -39,7 +35,7 @@ def _make_run() -> Any:
         torch._C._len_torch_function_stack,
         functorch.peek_interpreter_stack,
         torch._C._get_tracing_state,
-        _autocast_on,
+        (torch.is_autocast_enabled, "cpu"),
     )
     return cpu.native().Calls(tensors, must_be_false, torch.autograd.forward_ad, requested_backend).run
 

@@ -1,0 +1,114 @@
+// The tiles of the forward pass: some rows of x and h against one block of hidden units, from the weights to c and h.
+#pragma once
+
+#include "kernels/cell.h"
+#include "kernels/tile.h"
+
+CELLGATE_BEGIN
+// What a tile of rows needs for one block of units.
+template <class S>
+struct TileJob {
+  const Rows<S>* rows;
+  int64_t j;  // first row
+  int64_t I, P, H;
+  const S* ih;  // panel [I][4][lanes], or (unpacked) the whole w_ih; null: the input product is in `sums`
+  const S* hh;
+  const S* start;     // what the sums start from: [4][lanes] of biases, or [R][4][lanes] of sums
+  int64_t start_row;  // distance from row to row in start: 0 for biases
+  int64_t u, n;       // first unit, units that exist
+};
+
+template <int R, class S>
+void run_tile(const TileJob<S>& job) {
+  using V = Vec<S>;
+  constexpr int L = V::lanes;
+  V acc[R][4];
+  for (int r = 0; r < R; ++r)
+    for (int g = 0; g < 4; ++g) acc[r][g] = V::load(job.start + r * job.start_row + g * L);
+  if (job.ih) accumulate<R>(acc, job.rows->x + job.j, job.I, job.ih);
+  accumulate<R>(acc, job.rows->h + job.j, job.P, job.hh);
+  alignas(64) S pre[R * 4 * L];
+  for (int r = 0; r < R; ++r)
+    for (int g = 0; g < 4; ++g) acc[r][g].store(pre + (r * 4 + g) * L);
+  cells(pre, R, *job.rows, job.j, job.u, job.n);
+}
+
+// The same with weights in PyTorch's layout.
+template <int R, class S>
+void run_unpacked(const TileJob<S>& job) {
+  using V = Vec<S>;
+  constexpr int L = V::lanes;
+  // Units at a time, for sixteen accumulators or nearly.
+  constexpr int U = smaller(R == 1 ? 4 : R == 2 ? 2 : 1, L);
+  // Sums unit by unit, four gates each, as the groups give them; turned into vectors of a gate at the end.
+  alignas(64) S dots[R][L * 4];
+  auto group = [&](auto count, int64_t i) __attribute__((always_inline)) {
+    constexpr int N = decltype(count)::value;
+    V acc[R * N * 4];
+    for (int a = 0; a < R * N * 4; ++a) acc[a] = V::zero();
+    if (job.ih) accumulate_rows<R, N>(acc, job.rows->x + job.j, job.I, job.ih, job.H, job.u + i);
+    accumulate_rows<R, N>(acc, job.rows->h + job.j, job.P, job.hh, job.H, job.u + i);
+    if constexpr (R == 1) {
+      reduce_rows<N * 4>(acc, dots[0] + i * 4);
+    } else {
+      S dot[R * N * 4];
+      reduce_rows<R * N * 4>(acc, dot);
+      for (int r = 0; r < R; ++r)
+        for (int k = 0; k < N * 4; ++k) dots[r][i * 4 + k] = dot[r * N * 4 + k];
+    }
+  };
+  int64_t i = 0;
+  for (; i + U <= job.n; i += U) group(Constant<U>{}, i);
+  for (; i < job.n; ++i) group(Constant<1>{}, i);
+  alignas(64) S pre[R * 4 * L];
+  for (int r = 0; r < R; ++r) {
+    for (int64_t k = job.n * 4; k < L * 4; ++k) dots[r][k] = S(0);
+    for (int g = 0; g < 4; ++g)
+      for (int k = 0; k < L; ++k) pre[(r * 4 + g) * L + k] = job.start[g * L + k] + dots[r][k * 4 + g];
+  }
+  cells(pre, R, *job.rows, job.j, job.u, job.n);
+}
+
+// R rows of h_out against one plain panel of w_hr, into y_out.
+template <int R, class S>
+void run_projection(const Rows<S>& rows, int64_t j, int64_t H, const S* panel, int64_t p, int64_t n) {
+  using V = Vec<S>;
+  constexpr int L = V::lanes;
+  V acc[R][4];
+  for (int r = 0; r < R; ++r)
+    for (int g = 0; g < 4; ++g) acc[r][g] = V::zero();
+  accumulate<R>(acc, const_cast<const S* const*>(rows.h_out) + j, H, panel);
+  for (int r = 0; r < R; ++r)
+    for (int g = 0; g < 4; ++g) {
+      int64_t m = larger<int64_t>(0, smaller<int64_t>(L, n - g * L));
+      acc[r][g].store_n(rows.y_out[j + r] + p + g * L, m);
+    }
+}
+
+// R rows of input against one gate panel, into sums [R][4][lanes].
+template <int R, class S>
+void run_input(const S* const* x, int64_t I, const S* panel, const S* bias, S* sums) {
+  using V = Vec<S>;
+  constexpr int L = V::lanes;
+  V acc[R][4];
+  for (int r = 0; r < R; ++r)
+    for (int g = 0; g < 4; ++g) acc[r][g] = V::load(bias + g * L);
+  accumulate<R>(acc, x, I, panel);
+  for (int r = 0; r < R; ++r)
+    for (int g = 0; g < 4; ++g) acc[r][g].store(sums + (r * 4 + g) * L);
+}
+
+// Calls body(Constant<R>{}, j) over tiles of nearly equal size, at most MAX rows each.
+template <int MAX, class Body>
+CELLGATE_INLINE void over_tiles(int64_t n, const Body& body) {
+  int64_t tiles = ceil_div(n, MAX);
+  if (tiles == 0) return;
+  int64_t base = n / tiles, longer = n % tiles;
+  int64_t j = 0;
+  for (int64_t k = 0; k < tiles; ++k) {
+    int64_t size = base + (k < longer ? 1 : 0);
+    call_with_size<MAX>(size, body, j);
+    j += size;
+  }
+}
+CELLGATE_END
