@@ -81,7 +81,7 @@ nb::object Tensors::block(const nb::object& size, int bits, size_t least) const 
   Loan* loan = data ? new (std::nothrow) Loan : nullptr;
   if (!loan) {
     block_give(data, bytes);
-    throw std::bad_alloc();
+    return sized(size, bits);  // whose refusal has the library's words
   }
   loan->bytes = bytes;
   int64_t stride = 1;
