@@ -138,11 +138,12 @@ def main() -> None:
             if arguments.only and name not in arguments.only.split(","):
                 continue
             row = measure(shape, options, plan)
-            rows.append({"variant": name, "T, B, I, H": shape, **row})
+            rows.append({"name": name, "T, B, I, H": shape, **row})
             print(f"{name:22} {shape!s:20} {row['of plain']:9.2f} {row['faster than loop']:10.2f}", flush=True)
     if arguments.out:
-        document = {**describe(), "threads": arguments.threads, "rows": rows}
-        Path(arguments.out).write_text(json.dumps(document, indent=1) + "\n")
+        head = json.dumps({**describe(), "threads": arguments.threads}, indent=1)[:-2]
+        body = ",\n".join("  " + json.dumps(row) for row in rows)
+        Path(arguments.out).write_text(f'{head},\n "rows": [\n{body}\n ]\n}}\n')
 
 
 if __name__ == "__main__":

@@ -85,31 +85,55 @@ CELLGATE_INLINE V squash_slope(V shown, const CellForm& form) {
 
 // ---- rows: sums, and normalisation ------------------------------------------------------------------------------------
 
-// z[n] = (z - mean) * scale, and the scale; without the mean for RMS norm.
+// Mean of z[n] (zero for RMS norm), and 1 / sqrt(variance + epsilon).
+template <class S>
+struct RowScale {
+  S mean, scale;
+  RowScale(const S* z, int64_t n, int norm) : mean(0) {
+    using V = Vec<S>;
+    if (norm == 1) {
+      V total = V::zero();
+      over_units<S>(n, [&](int64_t u, int64_t m) { total = total + get<S>(z + u, m); });
+      mean = sum(total) / static_cast<S>(n);
+    }
+    V squares = V::zero();
+    over_units<S>(n, [&](int64_t u, int64_t m) {
+      V d = get<S>(z + u, m) - V::set1(mean);
+      if (m < V::lanes) {
+        // Lanes past the end hold minus the mean, and count for nothing.
+        alignas(64) S part[V::lanes];
+        d.store(part);
+        d = V::load_n(part, m);
+      }
+      squares = fma(d, d, squares);
+    });
+    const double variance = static_cast<double>(sum(squares) / static_cast<S>(n));
+    scale = static_cast<S>(1.0 / __builtin_sqrt(variance + 1e-5));
+  }
+  CELLGATE_INLINE Vec<S> of(Vec<S> z) const { return (z - Vec<S>::set1(mean)) * Vec<S>::set1(scale); }
+};
+
+// z[n] normalised, in place; returns its scale.
 template <class S>
 S normalise_row(S* z, int64_t n, int norm) {
-  using V = Vec<S>;
-  S mean = 0;
-  if (norm == 1) {
-    V total = V::zero();
-    over_units<S>(n, [&](int64_t u, int64_t m) { total = total + get<S>(z + u, m); });
-    mean = sum(total) / static_cast<S>(n);
-  }
-  V squares = V::zero();
+  const RowScale<S> by(z, n, norm);
+  over_units<S>(n, [&](int64_t u, int64_t m) { put<S>(by.of(get<S>(z + u, m)), z + u, m); });
+  return by.scale;
+}
+
+// to[n] = z normalised * gain + shift, added to `to` where `add`; z normalised also goes to `normal`. Null: none. `to` may
+// be z. Returns the scale.
+template <class S>
+S normalise_row_into(const S* z, int64_t n, int norm, const S* gain, const S* shift, S* normal, S* to, bool add) {
+  const RowScale<S> by(z, n, norm);
   over_units<S>(n, [&](int64_t u, int64_t m) {
-    V d = get<S>(z + u, m);
-    if (norm == 1) {
-      // Lanes past the end stay zero.
-      d = d - V::set1(mean);
-      put<S>(d, z + u, m);
-      if (m < V::lanes) d = V::load_n(z + u, m);
-    }
-    squares = fma(d, d, squares);
+    Vec<S> v = by.of(get<S>(z + u, m));
+    if (normal) put<S>(v, normal + u, m);
+    v = v * get<S>(gain + u, m);
+    if (shift) v = v + get<S>(shift + u, m);
+    put<S>(add ? v + get<S>(to + u, m) : v, to + u, m);
   });
-  const S variance = sum(squares) / static_cast<S>(n);
-  const S scale = S(1) / static_cast<S>(__builtin_sqrt(static_cast<double>(variance) + 1e-5));
-  over_units<S>(n, [&](int64_t u, int64_t m) { put<S>(get<S>(z + u, m) * V::set1(scale), z + u, m); });
-  return scale;
+  return by.scale;
 }
 
 // dz[n] from the gradient of the value, da, given the normalised z: dz = scale (d - mean(d) - z mean(d z)), d = da gain.

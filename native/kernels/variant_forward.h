@@ -93,17 +93,6 @@ struct VariantForwardJob {
     finish(me);
   }
 
-  // One normalised product: z becomes z gain + shift, of which z and its scale are kept where asked for.
-  void normalise(S* z, const S* gain, const S* shift, S* normal, S* scale) const {
-    const S by = normalise_row(z, G, call.form.norm);
-    if (normal) copy_scalars<S>(z, normal, G);
-    if (scale) *scale = by;
-    over_units<S>(G, [&](int64_t u, int64_t n) {
-      Vec<S> v = get<S>(z + u, n) * get<S>(gain + u, n);
-      put<S>(shift ? v + get<S>(shift + u, n) : v, z + u, n);
-    });
-  }
-
   void run_chunk(int me, int64_t s0, int64_t s1) {
     Own& o = own[me];
     const int64_t I = call.input_size, B = call.batch;
@@ -122,8 +111,9 @@ struct VariantForwardJob {
       if (call.form.norm) {
         for (int64_t k = 0; k < n; ++k) {
           const int64_t cell = t * B + rows.row(me, k);
-          normalise(o.to[at + k], call.gain_ih, call.shift_ih, call.normal_ih ? call.normal_ih + cell * G : nullptr,
-                    call.scales ? call.scales + 2 * cell : nullptr);
+          const S by = normalise_row_into<S>(o.to[at + k], G, call.form.norm, call.gain_ih, call.shift_ih,
+                                             call.normal_ih ? call.normal_ih + cell * G : nullptr, o.to[at + k], false);
+          if (call.scales) call.scales[2 * cell] = by;
         }
       }
       run_step(o, me, t, n, o.to + at);
@@ -146,11 +136,9 @@ struct VariantForwardJob {
     for (int64_t k = 0; k < n; ++k) {
       const int64_t b = rows.row(me, k), cell = t * B + b;
       if (call.form.norm) {
-        normalise(o.product[k], call.gain_hh, call.shift_hh, call.normal_hh ? call.normal_hh + cell * G : nullptr,
-                  call.scales ? call.scales + 2 * cell + 1 : nullptr);
-        over_units<S>(G, [&](int64_t u, int64_t m) {
-          put<S>(get<S>(sums[k] + u, m) + get<S>(o.product[k] + u, m), sums[k] + u, m);
-        });
+        const S by = normalise_row_into<S>(o.product[k], G, call.form.norm, call.gain_hh, call.shift_hh,
+                                           call.normal_hh ? call.normal_hh + cell * G : nullptr, sums[k], true);
+        if (call.scales) call.scales[2 * cell + 1] = by;
       }
       VariantRow<S> row{sums[k],
                         bias,
