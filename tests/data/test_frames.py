@@ -45,6 +45,72 @@ def test_a_forecast_comes_back_in_the_callers_kind_of_frame(kind):
     assert stamps[[0, 3]].astype(str).tolist() == ["2024-01-31", "2024-03-02"]
 
 
+def test_what_pandas_says_in_its_index_and_what_is_no_frame():
+    """An index of times is a column; a Series is a series; a mapping of columns is a table; each forecast in kind."""
+    pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    days, y = pandas.date_range("2024-01-01", periods=30), [float(k % 7) for k in range(30)]
+    given = (
+        (pandas.DataFrame({"sold": y}, index=days), pandas.DataFrame, "daily"),
+        (pandas.Series(y, index=days, name="sold"), pandas.DataFrame, "daily"),
+        (pandas.Series(y, index=pandas.period_range("2020-01", periods=30, freq="M")), pandas.DataFrame, "monthly"),
+        (polars.Series("sold", y), polars.DataFrame, "numbered steps"),
+        ({"ds": days.values, "y": y}, dict, "daily"),
+        (y, dict, "numbered steps"),
+    )
+    for data, _, frequency in given:
+        panel = read_panel(data)
+        assert str(panel.frequency) == frequency
+        assert panel.values[0].tolist() == y
+    forecaster = Forecaster(3, max_epochs=1)
+    for data, kind, _ in given:
+        made = forecaster.fit(data).predict(data)
+        assert type(made) is kind
+        assert len(made["cellgate"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        (lambda p: p.array([1, None, 3], dtype="Int64"), [1, np.nan, 3]),
+        (lambda p: p.Series([1, None, "3"], dtype=object), [1, np.nan, 3]),
+        (lambda p: p.arrays.SparseArray([1.0, 2.0, 3.0]), [1, 2, 3]),
+        (lambda p: np.array([1, 2, 3], dtype=np.float16), [1, 2, 3]),
+        (lambda p: np.array([1, 2, 3], dtype=np.uint64), [1, 2, 3]),
+    ],
+)
+def test_columns_of_unusual_types(column, values):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"ds": pandas.date_range("2024-01-01", periods=3), "y": column(pandas)})
+    assert np.array_equal(read_panel(frame).values[0], values, equal_nan=True)
+
+
+def test_local_days_of_a_zone_stay_days():
+    pandas = pytest.importorskip("pandas")
+    days = pandas.date_range("2024-03-25", periods=14, freq="D", tz="Europe/Berlin")  # over a change of clocks
+    panel = read_panel(pandas.DataFrame({"ds": days, "y": range(14)}))
+    assert str(panel.frequency) == "daily"
+    assert panel.starts[0] == np.datetime64("2024-03-25")
+
+
+def test_frames_that_are_refused():
+    pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    days = pandas.date_range("2024-01-01", periods=4)
+    for data, message in (
+        (polars.DataFrame({"y": [1, 2, 3]}).lazy(), r"got LazyFrame; call .collect\(\) first"),
+        (pandas.DataFrame({"ds": [pandas.NaT, *days[1:]], "y": range(4)}), "the frame, row 0: expected a time stamp"),
+        (pandas.DataFrame({"ds": days, "y": [1.0, np.inf, 2, 3]}), "the frame, row 1: expected a finite number"),
+        (pandas.DataFrame([[1, 2]] * 4, columns=["y", "y"]), "expected different column names"),
+        (pandas.DataFrame({"ds": [], "y": []}), "expected rows, got an empty frame"),
+        ({"ds": [1, 2], "y": [1]}, "expected columns of one length, and rows in them, got ds 2, y 1"),
+        ([[1, 2, 3], [1, 2]], "with words or lists of different lengths in it"),
+        (np.zeros((2, 2, 2)), r"expected numbers of shape \(T,\) or \(T, n\)"),
+        ("a\0b", "got no possible name"),
+        ("x" * 5000, "got no possible name"),
+    ):
+        with pytest.raises(DataError, match=message):
+            read_panel(data)
+
+
 def test_times_with_a_zone_are_taken_as_utc():
     pandas = pytest.importorskip("pandas")
     times = pandas.date_range("2024-03-30", periods=48, freq="h", tz="Europe/Berlin")  # over a change of clocks

@@ -69,9 +69,9 @@ def test_a_training_killed_at_random_moments(server, tmp_path, inputs, task):
     whole = server.run(*options, "--out", tmp_path / "whole")
     assert whole.code == 0, whole.output
     out, moments, kills = tmp_path / "killed", random.Random(7), 0
-    while kills < 25:
+    while kills < 14:
         # At first anywhere in the run, later early in what is left, so that there are many kills.
-        after = moments.uniform(0, whole.seconds * (0.5 if kills < 8 else 1.5))
+        after = moments.uniform(0, whole.seconds * (0.5 if kills < 6 else 1.5))
         resume = ["--resume"] if (out / "checkpoint").is_dir() else []
         ended = server.run(*options, "--out", out, *resume, after=after)
         if ended.code != -signal.SIGKILL:
@@ -82,7 +82,7 @@ def test_a_training_killed_at_random_moments(server, tmp_path, inputs, task):
             cellgate.estimators.load(out)  # where it stands, everything does
             if not (out / "checkpoint").exists():
                 break  # killed when all was done, while it was leaving
-    assert kills >= 5
+    assert kills >= 4
     assert not (out / "checkpoint").exists()
     assert not [path.name for path in out.iterdir() if path.name.startswith(".")]
     assert result(out) == result(tmp_path / "whole")
@@ -92,7 +92,7 @@ def test_a_training_killed_at_random_moments(server, tmp_path, inputs, task):
 def test_ctrl_c_at_random_moments_is_never_a_traceback(server, tmp_path, inputs, task):
     options = [*options_of(task, inputs), "--checkpoint-every", "0.01"]
     moments, codes = random.Random(3), []
-    for k in range(10):
+    for k in range(5):
         out = tmp_path / f"m{k}"
         ended = server.run(*options, "--out", out, after=moments.uniform(0, 1.2), sent=signal.SIGINT)
         codes.append(ended.code)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -451,11 +451,11 @@ _PARAMETERS = tuple(inspect.signature(Forecaster).parameters)
 
 def _like(given: Any, columns: dict[str, np.ndarray]) -> Any:
     """The columns as a frame of the kind given, or as they are."""
-    if given is None or isinstance(given, str | Path | np.ndarray | Panel | Sequence):
+    if given is None or isinstance(given, str | Path | np.ndarray | Panel | Mapping | Sequence):
         return columns
     import narwhals as nw
 
-    native = nw.from_native(given, eager_only=True)
+    native = nw.from_native(given, eager_only=True, allow_series=True)
     plain = {name: values.tolist() if values.dtype == object else values for name, values in columns.items()}
     return nw.from_dict(plain, backend=native.implementation).to_native()
 
