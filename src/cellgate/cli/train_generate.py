@@ -50,7 +50,7 @@ def command(
     ] = 32,
     steps: Annotated[
         int, typer.Option(min=1, help="Tokens differentiated through at once.", rich_help_panel=options.MODEL_PANEL)
-    ] = 128,
+    ] = 64,
     max_epochs: options.MaxEpochs = None,
     max_time: options.MaxTime = None,
     patience: options.Patience = None,

@@ -75,7 +75,7 @@ class LanguageModel(Parameters):
         dropout: float = 0.1,
         learning_rate: float = 4e-3,
         batch_size: int = 32,
-        steps: int = 128,
+        steps: int = 64,
         max_epochs: int | None = None,
         max_seconds: float | None = None,
         patience: int | None = None,
@@ -201,7 +201,6 @@ class LanguageModel(Parameters):
                 vocabulary=len(self.vocabulary_),
                 embedding_size=embedding,
                 embedding_dropout=0.0 if self.units == "characters" else self.dropout,
-                memory=_MEMORY,
             )
 
     def _settings(self, objective: GenerateObjective, tokens: int) -> TrainingSettings:
@@ -385,5 +384,4 @@ class LanguageModel(Parameters):
         return made
 
 
-_MEMORY = 64  # characters or words that the first gates remember at most
-_TOKENS = 12_000_000
+_TOKENS = 12_000_000  # to read in all, where the caller says nothing: some ten minutes on two cores
