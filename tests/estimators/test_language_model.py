@@ -190,7 +190,7 @@ def test_encode_can_be_traced(model):
     [
         (b"", "empty.txt: expected a text, got an empty file"),
         (b" \n\n", "empty.txt: expected a text, got an empty file"),
-        (b"one\ntwo\x00three", "empty.txt, line 2: expected text, got binary data"),
+        (b"one\ntwo\x00three", "empty.txt: expected a text, got binary data .a zero byte on line 2"),
         (b"too short", "empty.txt: expected 200 characters or more to learn"),
     ],
 )
