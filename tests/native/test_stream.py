@@ -182,3 +182,12 @@ def test_a_copy_of_the_module_streams_by_itself():
     with torch.no_grad():
         module.weight_hh_l0.zero_()
     torch.testing.assert_close(stream.push_many(x), whole(twin, x)[0], rtol=1e-12, atol=1e-13)
+
+
+def test_half_precision_streams_as_the_module_runs():
+    module = cellgate.LSTM(3, 5, dtype=torch.bfloat16)
+    stream, x = module.stream(batch=2), torch.randn(4, 2, 3, dtype=torch.bfloat16)
+    with torch.no_grad():
+        expected = module(x)[0]
+    for x_t, h in zip(x, expected, strict=True):
+        assert torch.allclose(stream.push(x_t), h, atol=0.02)

@@ -113,6 +113,8 @@ class Stream:
         )
         if requested_backend() not in ("auto", cpu.NAME) or cpu.reason_against(problem) is not None:
             return
+        if first.dtype not in cpu.SCALARS:
+            return  # half precision is widened on the way through the module
         if not all(w.is_contiguous() and w.dtype == first.dtype and w.is_cpu for w in tensors):
             return
         self._stack = cpu.stack_of(problem)
