@@ -88,6 +88,20 @@ def test_resume_takes_the_options_of_the_training_that_was_cut_short(capsys, tmp
     assert (tmp_path / "m" / "forecast.csv").read_text() == (tmp_path / "whole" / "forecast.csv").read_text()
 
 
+def test_what_a_kill_before_the_first_save_leaves_is_no_obstacle(capsys, tmp_path):
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "train.toml").write_text("")
+    (tmp_path / "m" / ".train.toml.abc_123z.tmp").write_text("")
+    code, _, err = call(capsys, "train", "airline", "--max-epochs", 1, "--out", tmp_path / "m")
+    assert (code, err) == (0, "")
+    assert not [path for path in (tmp_path / "m").iterdir() if path.name.startswith(".")]
+    (tmp_path / "n").mkdir()
+    (tmp_path / "n" / ".mine.tmp").write_text("")  # somebody's own
+    assert call(capsys, "train", "airline", "--max-epochs", 1, "--out", tmp_path / "n")[0] == 2
+    assert call(capsys, "train", "airline", "--max-epochs", 1, "--out", tmp_path / "n", "--force")[0] == 0
+    assert (tmp_path / "n" / ".mine.tmp").exists()
+
+
 MISTAKES = {
     "horzon = 3": "expected an option of `cellgate train`, got 'horzon'; did you mean 'horizon'?",
     "max_epoch = 3": "got 'max_epoch'; did you mean 'max-epochs'?",

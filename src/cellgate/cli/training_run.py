@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from cellgate.cli.config import SAVED
-from cellgate.data.files import remove_leftovers
+from cellgate.data.files import is_leftover, remove_leftovers
 from cellgate.errors import InputError
 from cellgate.training import TrainingRecord
 
@@ -29,7 +29,7 @@ def require_fresh(out: Path, force: bool, resume: bool) -> None:
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: expected a folder, got a file; give another name")
     # A training killed before its first save leaves its options only, which are no loss.
-    if out.is_dir() and any(path.name != SAVED for path in out.iterdir()) and not force:
+    if out.is_dir() and any(path.name != SAVED and not is_leftover(path) for path in out.iterdir()) and not force:
         remedy = "give another, or --force"
         if cut_short:
             remedy = "--resume goes on with the training in it that was cut short, --force starts again"

@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
+
+_LEFTOVER = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")  # the names that mkstemp gives below
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -34,9 +37,14 @@ def write_atomic(path: Path, content: bytes) -> None:
         raise
 
 
+def is_leftover(path: Path) -> bool:
+    """Whether a file is what a kill in the middle of write_atomic left, by its name."""
+    return _LEFTOVER.fullmatch(path.name) is not None
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove what a kill in the middle of write_atomic left in a folder."""
-    for path in folder.glob(".*.tmp"):
+    for path in filter(is_leftover, folder.iterdir()):
         with contextlib.suppress(OSError):
             path.unlink()
 
