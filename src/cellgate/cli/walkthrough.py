@@ -6,6 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,6 +17,8 @@ from rich.padding import Padding
 from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
+
+from cellgate.cli.console import say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,17 +59,29 @@ def command(
     ] = 20,
     hidden_size: Annotated[int, typer.Option(min=1, max=LARGEST_HIDDEN, help="Units of a layer.")] = 100,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the random vectors and weights.")] = 0,
+    html: Annotated[Path | None, typer.Option(help="An interactive page to write, one HTML file.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over the page.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print every number as one JSON object.")] = False,
 ) -> int:
     """Compute an LSTM step by step: one layer, two layers, both directions, a prediction.
 
     Every number shown is computed as you look, and every claim is checked. Exits with 1 if one does not hold.
     """
-    from cellgate.trace.walkthrough import walk
+    from cellgate.cli.files import require_new
+    from cellgate.data.files import write_atomic
+    from cellgate.report.walkthrough_page import walkthrough_page
+    from cellgate.trace.walkthrough import visible, walk
 
+    if html is not None:
+        require_new(html, "--html", force)
     example = walk(text, input_size, hidden_size, seed)
+    if html is not None:
+        page = walkthrough_page(example.as_dict(), [visible(character) for character in example.characters])
+        write_atomic(html, page.encode())
     if as_json:
         print(json.dumps(example.as_dict(), allow_nan=False))
+    elif html is not None:
+        say(f"wrote {html} ({html.stat().st_size / 1e6:.1f} MB): open it in a browser")
     else:
         if hasattr(sys.stdout, "reconfigure"):  # a terminal without 早 or σ shows ? and not a traceback
             sys.stdout.reconfigure(errors="replace")  # pyright: ignore[reportAttributeAccessIssue]

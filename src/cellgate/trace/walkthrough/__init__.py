@@ -4,11 +4,12 @@ Plain data first: :func:`walk` returns everything that a terminal, a page or a p
 """
 
 from .characters import split_characters, visible
-from .parts import Check, ParameterLine, Pass, Section, UnitGate, UnitStep, Walkthrough
+from .parts import Check, GateTerms, ParameterLine, Pass, Section, UnitGate, UnitStep, Walkthrough
 from .story import walk
 
 __all__ = [
     "Check",
+    "GateTerms",
     "ParameterLine",
     "Pass",
     "Section",

@@ -12,7 +12,18 @@ from torch import Tensor
 
 from cellgate.equations import LSTMWeights, input_part, step_for
 
-__all__ = ["ROUNDING", "Check", "ParameterLine", "Pass", "Section", "UnitGate", "UnitStep", "Walkthrough", "plain"]
+__all__ = [
+    "ROUNDING",
+    "Check",
+    "GateTerms",
+    "ParameterLine",
+    "Pass",
+    "Section",
+    "UnitGate",
+    "UnitStep",
+    "Walkthrough",
+    "plain",
+]
 
 ROUNDING = 1e-6
 """How far two ways of computing one float32 number between -1 and 1 may lie apart."""
@@ -103,6 +114,25 @@ class UnitStep:
 
 
 @dataclass(frozen=True)
+class GateTerms:
+    """The terms of one gate's sum, for every unit.
+
+    Attributes:
+        from_input: W x, (T, H).
+        bias_ih: The bias beside it, (H,); zeros in a layer without bias.
+        from_state: W h of the step read before, (T, H).
+        bias_hh: The bias beside it, (H,).
+        total: Their sum, (T, H); the gate is sigmoid or tanh of it.
+    """
+
+    from_input: Tensor
+    bias_ih: Tensor
+    from_state: Tensor
+    bias_hh: Tensor
+    total: Tensor
+
+
+@dataclass(frozen=True)
 class Pass:
     """One layer read in one direction: every number of it, indexed by the time of the sequence, not of the reading.
 
@@ -118,6 +148,12 @@ class Pass:
         c: Memory cells, (T, H).
         h: Hidden states, (T, H).
         unit: Unit 0 worked out by plain arithmetic, for the first steps read.
+        c_prev: Memory cells of the step read before, (T, H).
+        h_prev: Hidden states of the step read before, (T, H).
+        kept: f * c_prev, (T, H).
+        added: i * g, (T, H).
+        tanh_c: tanh(c), (T, H).
+        terms: The sums behind the gates i, f, g and o.
     """
 
     name: str
@@ -131,6 +167,12 @@ class Pass:
     c: Tensor
     h: Tensor
     unit: tuple[UnitStep, ...]
+    c_prev: Tensor
+    h_prev: Tensor
+    kept: Tensor
+    added: Tensor
+    tanh_c: Tensor
+    terms: dict[str, GateTerms]
 
     @classmethod
     @torch.no_grad()
@@ -142,16 +184,33 @@ class Pass:
         order = tuple(reversed(range(len(x)))) if backward else tuple(range(len(x)))
         h = c = x.new_zeros(weights.w_hh.shape[1])
         records: dict[int, Any] = {}
+        before: dict[int, tuple[Tensor, Tensor]] = {}
         unit: list[UnitStep] = []
         for t in order:
             if len(unit) < worked_steps:
                 unit.append(_work_out_unit(t, x[t], h, float(c[0]), weights))
+            before[t] = h, c
             records[t] = step(input_part(x[t], weights), h, c, weights)
             h, c = records[t].h, records[t].c
         parts = {
             k: torch.stack([getattr(records[t], k) for t in range(len(x))]) for k in ("i", "f", "g", "o", "c", "h")
         }
-        return cls(name, reads, order, x.detach(), **parts, unit=tuple(unit))
+        h_prev, c_prev = (torch.stack([before[t][k] for t in range(len(x))]) for k in (0, 1))
+        more = {"kept": parts["f"] * c_prev, "added": parts["i"] * parts["g"], "tanh_c": parts["c"].tanh()}
+        terms = _terms(x.detach(), h_prev, weights)
+        return cls(
+            name, reads, order, x.detach(), **parts, unit=tuple(unit), c_prev=c_prev, h_prev=h_prev, **more, terms=terms
+        )
+
+
+def _terms(x: Tensor, h_prev: Tensor, weights: LSTMWeights) -> dict[str, GateTerms]:
+    """Return the terms of every sum; the rows of W are the gates i, f, g, o, one below the other."""
+    none = x.new_zeros(len(weights.w_hh))
+    b_ih, b_hh = (none if bias is None else bias.detach() for bias in (weights.b_ih, weights.b_hh))
+    from_input, from_state = x @ weights.w_ih.T, h_prev @ weights.w_hh.T
+    parts = (from_input, b_ih, from_state, b_hh, from_input + b_ih + from_state + b_hh)
+    gates = zip(*(part.chunk(4, dim=-1) for part in parts), strict=True)
+    return {name: GateTerms(*gate) for name, gate in zip("ifgo", gates, strict=True)}
 
 
 def _work_out_unit(step: int, x: Tensor, h_prev: Tensor, c_prev: float, weights: LSTMWeights) -> UnitStep:

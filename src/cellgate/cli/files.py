@@ -1,0 +1,21 @@
+"""What the verbs ask of a file that they are to write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cellgate.errors import InputError
+
+
+def require_new(path: Path, option: str, force: bool) -> None:
+    """Refuse, before any time is spent, a file that is there, a folder in its place, or a folder that is not there.
+
+    Raises:
+        InputError: With what to give instead.
+    """
+    if path.is_dir():
+        raise InputError(f"{option} {path}: expected a file, got a folder; give a name in it")
+    if path.exists() and not force:
+        raise InputError(f"{option} {path}: expected a new file, got one that is there; give another name, or --force")
+    if not path.parent.is_dir():
+        raise InputError(f"{option} {path}: expected a folder that is there, got {path.parent}; make it first")
