@@ -79,5 +79,10 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(signed=show_signed, shape=show_shape)
-    environment.globals.update(colours=Markup(json.dumps(COLOURS)))
+    environment.globals.update(colours=Markup(json.dumps(COLOURS)), colours_of=_stops)
     return environment
+
+
+def _stops(kind: str, theme: int) -> Markup:
+    """The colours of a scale, from its lowest value on, for light (0) or dark (1), as CSS lists them."""
+    return Markup(", ".join(COLOURS[kind][theme]))

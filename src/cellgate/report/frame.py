@@ -1,0 +1,74 @@
+"""The common axis of an example: every picture of it has its steps at the same places, one below the other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+__all__ = ["LEFT", "RIGHT", "WIDTH", "Frame", "text"]
+
+WIDTH, LEFT, RIGHT = 1120, 132, 1040
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where steps lie.
+
+    Attributes:
+        count: positions.
+        labels: one a position.
+        tokens: whether labels are to be written, each under its step, if there is room.
+    """
+
+    count: int
+    labels: Sequence[str]
+    tokens: bool = False
+
+    @property
+    def step(self) -> float:
+        """The width of a position."""
+        return (RIGHT - LEFT) / max(self.count, 1)
+
+    def edge(self, position: float) -> float:
+        """The left edge of a position."""
+        return LEFT + self.step * position
+
+    def centre(self, position: float) -> float:
+        """The middle of a position."""
+        return self.edge(position + 0.5)
+
+    def axis(self, y: float) -> str:
+        """Marks and labels below a picture."""
+        parts = [f'<path class="axis" d="M{LEFT} {y:g}H{RIGHT}"/>']
+        if self.tokens and self.step >= 7:
+            return parts[0] + "".join(text(self.centre(k), y + 16, "mid", v) for k, v in enumerate(self.labels))
+        widest = max((len(label) for label in self.labels), default=1)
+        every = self._every(max(2, int((RIGHT - LEFT) / (widest * 7.2 + 26))))
+        for position in range(0, self.count, every):
+            x = self.centre(position)
+            parts.append(f'<path class="axis" d="M{x:.1f} {y:g}v5"/>')
+            parts.append(text(x, y + 19, "mid small soft", self.labels[position]))
+        return "".join(parts)
+
+    def _every(self, marks: int) -> int:
+        size = 1
+        while True:
+            for factor in (1, 2, 5):
+                if self.count / (size * factor) <= marks:
+                    return size * factor
+            size *= 10
+
+    def svg(self, height: float, kind: str, label: str, content: str) -> Markup:
+        """A picture on this axis, with places for the line and the span that a script moves."""
+        return Markup(
+            f'<svg class="aligned {kind}" viewBox="0 0 {WIDTH} {height:g}" role="img" aria-label="{escape(label)}">'
+            f'{content}<rect class="span" x="0" y="0" width="0" height="{height:g}"/>'
+            f'<path class="cross" d="M-9 0V{height:g}"/></svg>'
+        )
+
+
+def text(x: float, y: float, kind: str, value: str) -> str:
+    """A piece of text, escaped."""
+    return f'<text x="{x:.4g}" y="{y:.4g}" class="{kind}">{escape(value)}</text>'
