@@ -51,6 +51,7 @@ DATA_PANEL, LAYER_PANEL = "From a table to a prediction", "The LSTM layer"
 VERBS: dict[str, Verb] = {
     "train": Verb("cellgate.cli.train", "Train a model on a table and measure it.", DATA_PANEL),
     "check": Verb("cellgate.cli.check", "Say what data would be taken for, without training.", DATA_PANEL),
+    "explain": Verb("cellgate.cli.explain", "Open a trained model, as one page to keep.", DATA_PANEL),
     "predict": Verb("cellgate.cli.predict", "Predict with a trained model's folder.", DATA_PANEL),
     "generate": Verb("cellgate.cli.generate", "Write on from a prompt with a trained language model.", DATA_PANEL),
     "evaluate": Verb("cellgate.cli.evaluate", "Score a trained model on other data.", DATA_PANEL),

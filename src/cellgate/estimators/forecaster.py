@@ -17,6 +17,8 @@ from cellgate.data.panel import show_time
 from cellgate.errors import InputError
 from cellgate.estimators.backtest import Backtest
 from cellgate.estimators.backtest_run import run_backtest
+from cellgate.estimators.explain_forecast import explain_forecast
+from cellgate.estimators.explaining import Explanation, deliver
 from cellgate.estimators.forecast import EncodedForecast, Forecast
 from cellgate.estimators.forecast_scores import BASELINE, scores
 from cellgate.estimators.forecast_stream import ForecastStream
@@ -427,6 +429,26 @@ class Forecaster:
             except DataError:
                 raise error from None
             return self._like_training(replace(panel, frequency=self.panel_.frequency))
+
+    def explain(
+        self, data: Any = None, out: str | Path | None = None, *, figures: str | Path | None = None
+    ) -> Explanation:
+        """Open the model: what it looked at, what it remembers, whether it can be trusted, as one page.
+
+        Args:
+            data: series to look at, read as `fit` reads; the history where left out.
+            out: an HTML file to write.
+            figures: a folder for the pictures, as SVG and, with the extra "figures", as PNG.
+
+        Returns:
+            An Explanation: `html`, `save(path)`, `save_figures(folder)`, and `report`, the numbers behind it.
+
+        Raises:
+            DataError: for series too short, or unlike those trained on.
+        """
+        self._require_fit()
+        panel = self.panel_ if data is None else self._like_training(self.read(data))
+        return deliver(explain_forecast(self, panel), out, figures)
 
     def _require_fit(self) -> None:
         if not hasattr(self, "model_"):

@@ -1,4 +1,4 @@
-"""An example drawn on one axis: curves, rows of colours, the gates of each layer, and what the output owes to each step."""
+"""An example drawn on one axis: curves, rows of colours, the gates of each layer, what the output owes to each step."""
 
 from __future__ import annotations
 

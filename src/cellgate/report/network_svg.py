@@ -31,9 +31,11 @@ def network_svg(network: Network) -> Markup:
         two = kind == "lstm" and network.layers[number - 1].directions == 2
         parts.append(_row(kind, name, more, learned, y, height, number, two))
         y += height
+    said = (
+        f"The network, from input to prediction: {network.input}, {len(network.layers)} LSTM layers, {network.readout}"
+    )
     return Markup(
-        f'<svg class="network" viewBox="0 0 {_WIDTH} {y + 8:g}" role="img" aria-label="The network, from the input below '
-        f'to the prediction above: {escape(network.input)}, {len(network.layers)} LSTM layers, {escape(network.readout)}">'
+        f'<svg class="network" viewBox="0 0 {_WIDTH} {y + 8:g}" role="img" aria-label="{escape(said)}">'
         '<defs><marker id="network-tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" '
         'orient="auto-start-reverse"><path d="M0 0L8 4L0 8Z" class="head"/></marker></defs>' + "".join(parts) + "</svg>"
     )
@@ -57,12 +59,12 @@ def _row(kind: str, name: str, more: str, learned: str, y: float, height: float,
         parts.append(f'<text class="mid" x="{_LEFT + _BOX / 2}" y="{at:g}">{escape(name)}</text>')
         if kind == "lstm":
             text = more or "gates i, f, g, o; state h, c carried from step to step"
-            parts.append(f'<text class="mid small soft" x="{_LEFT + _BOX / 2}" y="{middle + 18:g}">{escape(text)}</text>')
+            parts.append(
+                f'<text class="mid small soft" x="{_LEFT + _BOX / 2}" y="{middle + 18:g}">{escape(text)}</text>'
+            )
             # the state that goes round
             right = _LEFT + _BOX
-            parts.append(
-                f'<path class="wire" d="M{right} {middle - 14:g}h20v28h-16" marker-end="url(#network-tip)"/>'
-            )
+            parts.append(f'<path class="wire" d="M{right} {middle - 14:g}h20v28h-16" marker-end="url(#network-tip)"/>')
     side = f"layer {number}" if kind == "lstm" else "readout"
     x = _LEFT + _BOX + 44
     parts.append(f'<text class="small strong" x="{x}" y="{middle - 3:g}">{side}</text>')

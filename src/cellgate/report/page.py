@@ -17,7 +17,7 @@ from markupsafe import Markup
 from cellgate._version import __version__
 from cellgate.trace.raster import COLOURS, colour_filters
 
-__all__ = ["json_block", "render", "show_shape", "show_signed"]
+__all__ = ["json_block", "page_globals", "render", "show_shape", "show_signed"]
 
 
 def render(template: str, **values: Any) -> str:
@@ -79,8 +79,13 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(signed=show_signed, shape=show_shape)
-    environment.globals.update(colours=Markup(json.dumps(COLOURS)), colours_of=_stops)
+    environment.globals.update(page_globals())
     return environment
+
+
+def page_globals() -> dict[str, Any]:
+    """What every template may use."""
+    return {"colours": Markup(json.dumps(COLOURS)), "colours_of": _stops}
 
 
 def _stops(kind: str, theme: int) -> Markup:

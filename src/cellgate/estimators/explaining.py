@@ -1,0 +1,257 @@
+"""What every explanation gathers from a trained network, whatever its task: plain data for the report.
+
+All numbers of gates come from ``cellgate.trace``; nothing is computed a second way here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cellgate.data.files import write_atomic
+from cellgate.errors import InputError
+from cellgate.nn import LSTM
+from cellgate.report.figures import save_figures
+from cellgate.report.model import Influence, LayerMaps, Network, NetworkLayer, Report, States
+from cellgate.report.report_page import figures_of, report_page
+from cellgate.trace import Attribution, Call
+
+__all__ = ["Explanation", "gates_in", "influence_of", "layer_maps", "network_of", "small_states"]
+
+_DIRECTIONS = 16  # of the states that a page holds
+_MOST_STATES = 12_000  # steps
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A model explained: the plain data, and the page made of it.
+
+    Attributes:
+        report: everything the page shows, as plain data.
+    """
+
+    report: Report
+
+    @property
+    def html(self) -> str:
+        """The page, one HTML file that needs nothing else."""
+        return report_page(self.report)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the page and return where it is.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
+        write_atomic(Path(path), self.html.encode())
+        return Path(path)
+
+    def save_figures(self, folder: str | Path) -> list[str]:
+        """Write every picture as SVG, and as PNG where the extra "figures" is installed; return their names."""
+        return save_figures(figures_of(self.report), Path(folder))
+
+
+def deliver(report: Report, out: str | Path | None, figures: str | Path | None) -> Explanation:
+    """The explanation, written where it was asked for."""
+    explanation = Explanation(report)
+    if out is not None:
+        explanation.save(out)
+    if figures is not None:
+        explanation.save_figures(figures)
+    return explanation
+
+
+# ---------------------------------------------------------------- the network
+
+
+def network_of(model: nn.Module, reads: str, readout: str, output: str) -> Network:
+    """The network as it is drawn.
+
+    Args:
+        model: with its LSTM as `model.lstm`.
+        reads: what goes in, in words.
+        readout: what the readout is.
+        output: what comes out.
+    """
+    lstm = model.lstm
+    assert isinstance(lstm, LSTM)
+    total = sum(p.numel() for p in model.parameters())
+    layers, below = [], reads
+    for k in range(lstm.num_layers):
+        named = [(name, p) for name, p in lstm.named_parameters() if name.removesuffix("_reverse").endswith(f"_l{k}")]
+        hidden = lstm.hidden_size if isinstance(lstm.hidden_size, int) else lstm.hidden_size[k]
+        proj = lstm.proj_size if isinstance(lstm.proj_size, int) else lstm.proj_size[k]
+        layers.append(
+            NetworkLayer(
+                name="lstm",
+                reads=below,
+                hidden_size=hidden,
+                proj_size=proj,
+                directions=2 if lstm.bidirectional else 1,
+                parameters=sum(p.numel() for _, p in named),
+                cell=_differs(lstm),
+            )
+        )
+        below = f"h of layer {k + 1}"
+    learned = sum(layer.parameters for layer in layers)
+    return Network(reads, tuple(layers), readout, output, total - learned, total)
+
+
+def _differs(lstm: LSTM) -> str:
+    """What the repr of the layer says beyond nn.LSTM's own arguments."""
+    plain = ("proj_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional", "memory")
+    parts = lstm.extra_repr().split(", ")
+    more = [part for part in parts if "=" in part and not part.startswith(plain)]
+    return ", ".join(more)
+
+
+# ---------------------------------------------------------------- gates
+
+
+def layer_maps(call: Call, sequence: int, start: int) -> tuple[LayerMaps, ...]:
+    """The gates of one sequence in every layer and direction of a traced call.
+
+    Args:
+        call: from a tape.
+        sequence: which of its batch.
+        start: the position of its first step on the example's axis.
+    """
+    found = []
+    for layer in call.layers:
+        for direction in layer.directions:
+            maps = direction.heat_maps(sequence)
+            ordered = {
+                name: values[list(maps.order)] if len(values) == maps.units else values
+                for name, values in maps.maps.items()
+            }
+            forget = maps.maps["f"].mean(1)
+            with np.errstate(divide="ignore"):
+                memory = 1 / np.abs(np.log(forget))
+            found.append(
+                LayerMaps(
+                    title=maps.title,
+                    start=start,
+                    maps=ordered,
+                    order=maps.order,
+                    memory=memory,
+                    closed={g: (maps.maps[g] < 0.1).mean(1) for g in ("i", "f", "o")},
+                    opened={g: (maps.maps[g] > 0.9).mean(1) for g in ("i", "f", "o")},
+                )
+            )
+    return tuple(found)
+
+
+def gates_in(call: Call, sequence: int, steps: int) -> Tensor:
+    """(T, D * P) the hidden states of the last layer for one sequence, both directions side by side."""
+    parts = [direction.time_major("h")[:steps, sequence] for direction in call.layers[-1].directions]
+    return torch.cat(parts, dim=-1).detach().float().cpu()
+
+
+def small_states(
+    what: str,
+    states: Sequence[Tensor],
+    names: Sequence[str],
+    labels: Sequence[Sequence[str]],
+    signal: Sequence[np.ndarray] | None,
+    shown: Sequence[tuple[int, int]],
+) -> States:
+    """Hidden states in few directions of 8 bits each, so that a page can hold those of thousands of steps.
+
+    Units are first brought to the same spread, as ``cellgate.trace.StateIndex`` does; then the principal directions
+    that hold most of what is left are kept.
+
+    Args:
+        what: whose states.
+        states: (T, H) a sequence; those of the examples must come first, the rest is left out where it gets too much.
+        names: of the sequences.
+        labels: of every step.
+        signal: a number of every step, to draw around a match.
+        shown: (sequence, first position) of every example.
+    """
+    kept, total = [], 0
+    for k, one in enumerate(states):
+        if total + len(one) > _MOST_STATES and k > max(sequence for sequence, _ in shown):
+            break
+        kept.append(k)
+        total += len(one)
+    joined = torch.cat([states[k] for k in kept]).double()
+    spread = joined.std(0, unbiased=False)
+    scaled = (joined - joined.mean(0)) / torch.where(spread > 0, spread, torch.ones_like(spread))
+    width = min(_DIRECTIONS, scaled.shape[1])
+    _, sizes, directions = torch.linalg.svd(scaled, full_matrices=False)
+    codes = scaled @ directions[:width].T
+    step = float(codes.abs().max()) / 127 or 1.0
+    energy = sizes.square()
+    return States(
+        what=what,
+        sequences=tuple(names[k] for k in kept),
+        lengths=tuple(len(states[k]) for k in kept),
+        labels=tuple(label for k in kept for label in labels[k]),
+        signal=None if signal is None else np.concatenate([signal[k] for k in kept]),
+        codes=torch.round(codes / step).to(torch.int8).numpy(),
+        scale=step,
+        units=scaled.shape[1],
+        kept=float(energy[:width].sum() / energy.sum()) if float(energy.sum()) > 0 else 1.0,
+        shown=tuple(shown),
+    )
+
+
+def influence_of(
+    found: Attribution,
+    output: str,
+    unit: str,
+    columns: Sequence[str],
+    start: int,
+    show: Callable[[float], float] = float,
+) -> Influence:
+    """An attribution as a report shows it.
+
+    Args:
+        found: from ``cellgate.trace.attribute``.
+        output: which number it is of.
+        unit: its unit.
+        columns: names of the input's columns.
+        start: the position of the first step read.
+        show: turns the two output values into the unit.
+    """
+    return Influence(
+        output=output,
+        unit=unit,
+        value=show(found.output),
+        neutral=show(found.neutral),
+        columns=tuple(columns),
+        edges=found.edges.numpy() + start,
+        gradient=found.gradient.detach().cpu().double().numpy(),
+        occlusion=found.occlusion.detach().cpu().double().numpy(),
+        disagrees=found.disagrees.cpu().numpy(),
+        agreement=found.agreement,
+    )
+
+
+def training_of(history: Sequence[tuple[float, float | None]], best: int) -> tuple[np.ndarray, np.ndarray, int] | None:
+    """Training curves, or None where nothing was kept."""
+    if not history:
+        return None
+    losses = np.array([loss for loss, _ in history], dtype=float)
+    scores = np.array([np.nan if score is None else score for _, score in history], dtype=float)
+    return losses, scores, best
+
+
+def require_examples(count: int, what: str, source: str) -> None:
+    """Refuse data in which there is nothing to look at."""
+    if count == 0:
+        raise InputError(f"{source}: expected at least one {what} to explain, got none; give data that have some")
+
+
+def better(ours: float, base: float, score: str, baseline: str, higher: bool = False) -> str:
+    """Which of the two is better and by how much, without varnish."""
+    wins = ours > base if higher else ours < base
+    if not wins:
+        return f"It does NOT beat the {baseline}: {score} {ours:.3f} against {base:.3f}."
+    gap = f"{abs(1 - ours / base):.0%} {'above' if higher else 'below'}" if base else "beside"
+    return f"{score} {ours:.3f}, {gap} the {baseline}'s {base:.3f}."
