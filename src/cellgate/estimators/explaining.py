@@ -123,7 +123,8 @@ def layer_maps(call: Call, sequence: int, start: int) -> tuple[LayerMaps, ...]:
     """
     found = []
     for layer in call.layers:
-        for direction in layer.directions:
+        for direction, way in zip(layer.directions, ("forward", "backward"), strict=False):
+            title = f"layer {layer.index + 1}" + (f", {way}" if len(layer.directions) > 1 else "")
             maps = direction.heat_maps(sequence)
             ordered = {
                 name: values[list(maps.order)] if len(values) == maps.units else values
@@ -134,7 +135,7 @@ def layer_maps(call: Call, sequence: int, start: int) -> tuple[LayerMaps, ...]:
                 memory = 1 / np.abs(np.log(forget))
             found.append(
                 LayerMaps(
-                    title=maps.title,
+                    title=title,
                     start=start,
                     maps=ordered,
                     order=maps.order,
@@ -173,7 +174,8 @@ def small_states(
         signal: a number of every step, to draw around a match.
         shown: (sequence, first position) of every example.
     """
-    kept, total = [], 0
+    kept: list[int] = []
+    total = 0
     for k, one in enumerate(states):
         if total + len(one) > _MOST_STATES and k > max(sequence for sequence, _ in shown):
             break

@@ -16,6 +16,7 @@ __all__ = ["bars_svg", "matrix_svg", "training_svg", "units_svg"]
 
 _WIDTH, _LEFT, _RIGHT = 760, 64, 740
 _TOP, _BOTTOM = 16, 216
+_MOST_WORDED = 128
 
 
 def bars_svg(bars: Bars) -> Markup:
@@ -100,31 +101,36 @@ def units_svg(layer: LayerMaps, steps: int) -> Markup:
         parts.append(f'<path class="now" d="M{_LEFT} {at(steps):.1f}H{_RIGHT}"/>')
         parts.append(text(_RIGHT, at(steps) - 5, "small soft end", f"the {steps} steps read"))
     radius = min(4.0, max(1.4, width * 0.4))
+    # Hundreds of units are drawn without words of their own: the page would be larger by a megabyte.
+    dense = count > _MOST_WORDED
     for place, unit in enumerate(order):
         memory = float(layer.memory[unit])
         said = f"unit {unit}: remembers {'for ever' if math.isinf(memory) else f'{memory:.3g} steps'}"
         x = _LEFT + width * (place + 0.5)
-        parts.append(
-            f'<circle class="point model" cx="{x:.1f}" cy="{at(memory):.1f}" r="{radius:.1f}" data-unit="{unit}">'
-            f"<title>{said}</title></circle>"
-        )
+        title = "" if dense else f"<title>{said}</title>"
+        at_unit = f'cx="{x:.1f}" cy="{at(memory):.1f}" r="{radius:.1f}" data-unit="{unit}"'
+        parts.append(f'<circle class="point model" {at_unit}>{title}</circle>')
     y = bottom + 30
     for gate in layer.opened:
         parts.append(text(_LEFT - 8, y + 15, "end gate-name", gate))
-        for place, unit in enumerate(order):
-            open_, closed = float(layer.opened[gate][unit]), float(layer.closed[gate][unit])
-            x = _LEFT + width * place
-            said = f"<title>unit {unit}, {gate}: open {open_:.0%}, closed {closed:.0%} of the steps</title>"
-            parts.append(
-                f'<g>{said}<rect class="back" x="{x:.2f}" y="{y}" width="{width:.2f}" height="22"/>'
-                f'<rect class="open" x="{x:.2f}" y="{y}" width="{width:.2f}" height="{22 * open_:.1f}"/>'
-                f'<rect class="closed" x="{x:.2f}" y="{y + 22 * (1 - closed):.1f}" width="{width:.2f}" '
-                f'height="{22 * closed:.1f}"/></g>'
-            )
+        parts.append(f'<rect class="back" x="{_LEFT}" y="{y}" width="{_RIGHT - _LEFT}" height="22"/>')
+        opened, closed = layer.opened[gate][order], layer.closed[gate][order]
+        parts.append(f'<path class="open" d="{_skyline(22 * opened, y, width, 1)}"/>')
+        parts.append(f'<path class="closed" d="{_skyline(22 * closed, y + 22, width, -1)}"/>')
+        for place, unit in enumerate(() if dense else order):
+            said = f"unit {unit}, {gate}: open {opened[place]:.0%}, closed {closed[place]:.0%} of the steps"
+            box = f'x="{_LEFT + width * place:.2f}" y="{y}" width="{width:.2f}" height="22"'
+            parts.append(f'<rect class="hit" {box}><title>{said}</title></rect>')
         y += 28
     parts.append(text(_RIGHT, y + 14, "small soft end", "units, longest memory first"))
     parts.append(text(_LEFT - 8, 10, "small soft", "steps"))
     return _svg("units", y + 24, f"{layer.title}: memory time and saturation of {count} units", parts)
+
+
+def _skyline(heights: np.ndarray, y: float, width: float, way: int) -> str:
+    """One outline around bars that hang from y (way 1) or stand on it (way -1)."""
+    tops = "".join(f"V{y + way * h:.1f}H{_LEFT + width * (k + 1):.1f}" for k, h in enumerate(heights))
+    return f"M{_LEFT} {y:g}{tops}V{y:g}Z"
 
 
 def matrix_svg(matrix: Matrix) -> Markup:
