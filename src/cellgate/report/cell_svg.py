@@ -11,9 +11,9 @@ from cellgate.report.page import show_signed
 __all__ = ["cell_svg"]
 
 _C, _GATES, _BUS = 78, 262, 352  # heights: the line of c, the gates, the line that feeds them
-_PLACES = {"f": 210, "i": 360, "g": 510, "o": 660}
+_PLACES = {"f": 205, "i": 358, "g": 512, "o": 665}
 _SQUASH = {"i": "σ", "f": "σ", "g": "tanh", "o": "σ"}
-_WIDTH, _HEIGHT = 110, 66  # of a gate
+_WIDTH, _HEIGHT = 122, 70  # of a gate
 _ADD, _SHOW = 435, 800  # where the candidate joins c, and where c is shown
 
 
@@ -70,11 +70,7 @@ def cell_svg(values: Mapping[str, float | None], reads: str = "x(t)", title: str
         _text(_SHOW + 12, 196, "tanh c(t)", "small soft"),
         _value(_SHOW + 12, 216, "tanh_c", values),
     ]
-    head = (
-        f'<svg class="cell" viewBox="-45 14 1090 446" role="img" aria-label="{escape(title)}">'
-        '<defs><marker id="tip-of-wire" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
-        'orient="auto-start-reverse"><path d="M0 0L8 4L0 8Z" class="head"/></marker></defs>'
-    )
+    head = f'<svg class="cell" viewBox="-50 14 1108 442" role="img" aria-label="{escape(title)}">'
     return Markup(head + "".join(parts) + "</svg>")
 
 

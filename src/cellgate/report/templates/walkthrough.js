@@ -134,7 +134,8 @@ stages.forEach((stage) => {
   show(stage);
 });
 document.addEventListener("keydown", (event) => {
-  if (event.target.matches("input, select, [role=tab]") || event.ctrlKey || event.metaKey || event.altKey) return;
+  const from = event.target;
+  if ((from.matches && from.matches("input, select, [role=tab]")) || event.ctrlKey || event.metaKey || event.altKey) return;
   const stage = stages.find((one) => !one.root.hidden);
   if (!stage) return;
   const action = {
