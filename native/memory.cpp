@@ -11,6 +11,9 @@
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
 #endif
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 namespace cellgate {
 namespace {
@@ -55,6 +58,20 @@ void scratch_done(Use use) {
   std::free(mine.data);
   mine.data = nullptr;
   mine.bytes = 0;
+}
+
+void prefer_huge_pages(void* data, int64_t bytes) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  // Below this size glibc serves from memory it has touched before.
+  constexpr int64_t worth = int64_t{16} << 20;
+  if (!data || bytes < worth) return;
+  const uintptr_t begin = (reinterpret_cast<uintptr_t>(data) + kHuge - 1) / kHuge * kHuge;
+  const uintptr_t end = (reinterpret_cast<uintptr_t>(data) + static_cast<uintptr_t>(bytes)) / kHuge * kHuge;
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#else
+  (void)data;
+  (void)bytes;
+#endif
 }
 
 void sort_by_length(const int64_t* lengths, int64_t count, int64_t* order) {

@@ -124,6 +124,10 @@ bool forward_as(const StackShape& shape, const StackForward& in) {
     dropped = !mask ? nullptr : saved.dropped >= 0 ? saved_block + saved.dropped : between[2];
   }
 
+  prefer_huge_pages(in.saved, saved_at * static_cast<int64_t>(sizeof(S)));
+  const int64_t width = D * shape.layers.back().projection_size;
+  if (in.y_row == width) prefer_huge_pages(in.y, N * width * static_cast<int64_t>(sizeof(S)));
+
   ForwardCall<S> call;
   call.steps = T;
   call.batch = B;

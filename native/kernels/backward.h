@@ -96,7 +96,7 @@ class BackwardMember {
   // Packs my part of the weights and sets up my rows.
   void start() {
     const int64_t G = 4 * job_.H, I = job_.I, P = job_.P, H = job_.H;
-    pack_panels(way_.w_hh, P, G, P, job_.packed_hh, panel_begin(P), panel_end(P));
+    if (job_.packed_hh) pack_panels(way_.w_hh, P, G, P, job_.packed_hh, panel_begin(P), panel_end(P));
     if (job_.packed_ih) pack_panels(way_.w_ih, I, G, I, job_.packed_ih, panel_begin(I), panel_end(I));
     if (job_.packed_hr) pack_panels(way_.w_hr, H, P, H, job_.packed_hr, panel_begin(H), panel_end(H));
     if (job_.recompute) {
@@ -162,8 +162,8 @@ class BackwardMember {
   void gates_again(const ChunkRows<S>& rows, int64_t q0, int64_t q1, int64_t mine, int64_t end) {
     const int64_t G = 4 * job_.H, H = job_.H;
     const int64_t panels = panel_count<S>(G);
-    rows_product<S>(rows.x + mine, end - mine, job_.I, job_.packed_ih_t, G, 0, panels, rows.da + mine, false);
-    rows_product<S>(rows.h + mine, end - mine, job_.P, job_.packed_hh_t, G, 0, panels, rows.da + mine, true);
+    rows_product<S>(rows.x + mine, end - mine, {job_.packed_ih_t, job_.I, G}, 0, panels, rows.da + mine, false);
+    rows_product<S>(rows.h + mine, end - mine, {job_.packed_hh_t, job_.P, G}, 0, panels, rows.da + mine, true);
     for (int64_t at = mine; at < end; ++at) activate_gates(rows.da[at], way_.b_ih, way_.b_hh, H);
     if (job_.split_units) meet();
     if (!job_.checkpoints) return;
@@ -246,20 +246,21 @@ class BackwardMember {
                            Ahead ahead) {
     S* to[V::tile_rows];
     for (int64_t r = 0; r < count; ++r) to[r] = sums[r];
-    auto run = GemmTiles<S, false, true>::get(static_cast<int>(count), panel.vectors);
+    auto run = rows_tile(static_cast<int>(count), panel);
     run({left, 0}, panel.b, panel.stride, depth, {to, 0, V::lanes, false}, ahead);
   }
 
   // Calls visit(k, sums, panel) for every row k < n and each of my panels, sums holding the row's product with the panel of
-  // `packed`; rows from `fresh` on have none, their sums are zero.
+  // `right`; rows from `fresh` on have none, their sums are zero.
   template <class Visit>
-  void for_tiles(const S* const* left, const S* packed, int64_t depth, int64_t columns, int64_t fresh, int64_t n,
-                 bool fetch, Visit visit) {
+  void for_tiles(const S* const* left, const RightOperand<S>& right, int64_t fresh, int64_t n, bool fetch,
+                 Visit visit) {
     alignas(64) S sums[V::tile_rows][kWidth];
-    int64_t j0 = 0, j1 = panel_count<S>(columns);
+    const int64_t depth = right.depth, columns = right.columns;
+    int64_t j0 = 0, j1 = right.panels();
     if (job_.split_units) j0 = panel_begin(columns), j1 = panel_end(columns);
     for (int64_t j = j0; j < j1; ++j) {
-      Panel<S> panel(packed, depth, columns, j);
+      const Panel<S> panel = right.panel(j);
       Cuts cuts(fresh, V::tile_rows);
       for (int64_t p = 0; p < cuts.parts; ++p) {
         const int64_t k = cuts.begin(p), count = cuts.begin(p + 1) - k;
@@ -283,25 +284,24 @@ class BackwardMember {
   static int64_t columns_of(const Panel<S>& panel) { return (panel.vectors - 1) * V::lanes + panel.last; }
 
   void step(const ChunkRows<S>& rows, int64_t q, bool in_chunk, int64_t at) {
-    const int64_t n = active(q), fresh = smaller(n, active_before_), G = 4 * job_.H, H = job_.H;
+    const int64_t n = active(q), fresh = smaller(n, active_before_), H = job_.H;
     if (n < active_before_) finish_rows(q);
     set_cells(rows, q, in_chunk, at, n, fresh);
     set_ahead(q + 1, n);
     if (!job_.projected) {
-      for_tiles(da_before_, job_.packed_hh, G, H, fresh, n, have_ahead_, [&](int64_t k, S* dh, const Panel<S>& panel) {
+      for_tiles(da_before_, job_.hh, fresh, n, have_ahead_, [&](int64_t k, S* dh, const Panel<S>& panel) {
         add_outside(cells_[k], dh, panel.first, columns_of(panel));
         cell_gradients(cells_[k], dh, panel.first, columns_of(panel), H);
       });
     } else {
-      for_tiles(da_before_, job_.packed_hh, G, job_.P, fresh, n, false, [&](int64_t k, S* dh, const Panel<S>& panel) {
+      for_tiles(da_before_, job_.hh, fresh, n, false, [&](int64_t k, S* dh, const Panel<S>& panel) {
         add_outside(cells_[k], dh, panel.first, columns_of(panel));
         copy_row(dh, rows.dh_row[at + k] + panel.first, columns_of(panel));
       });
       if (job_.split_units) meet();
-      for_tiles(rows.dh_row + at, job_.packed_hr, job_.P, H, n, n, have_ahead_,
-                [&](int64_t k, S* dm, const Panel<S>& panel) {
-                  cell_gradients(cells_[k], dm, panel.first, columns_of(panel), H);
-                });
+      for_tiles(rows.dh_row + at, job_.hr, n, n, have_ahead_, [&](int64_t k, S* dm, const Panel<S>& panel) {
+        cell_gradients(cells_[k], dm, panel.first, columns_of(panel), H);
+      });
     }
     if (job_.split_units) meet();
     da_before_ = rows.da + at;
@@ -314,11 +314,10 @@ class BackwardMember {
     if (count <= 0) return;
     const int64_t t = job_.step(q - 1);
     if (way_.dh0) {
-      for_tiles(da_before_ + n, job_.packed_hh, 4 * H, job_.P, count, count, false,
-                [&](int64_t k, S* dh, const Panel<S>& panel) {
-                  const bool cut = job_.is_cut(t, first_place_ + n + k);
-                  copy_row(cut ? nullptr : dh, way_.dh0 + batch_row(n + k) * job_.P + panel.first, columns_of(panel));
-                });
+      for_tiles(da_before_ + n, job_.hh, count, count, false, [&](int64_t k, S* dh, const Panel<S>& panel) {
+        const bool cut = job_.is_cut(t, first_place_ + n + k);
+        copy_row(cut ? nullptr : dh, way_.dh0 + batch_row(n + k) * job_.P + panel.first, columns_of(panel));
+      });
     }
     if (way_.dc0 && (!job_.split_units || me_ == 0)) {
       for (int64_t k = n; k < n + count; ++k) {
@@ -331,19 +330,23 @@ class BackwardMember {
   // The large products of a finished chunk. One meeting is enough: a member that runs ahead writes the other buffer.
   void products(const ChunkRows<S>& rows, int64_t mine, int64_t end, int64_t total) {
     const int64_t G = 4 * job_.H, H = job_.H, I = job_.I, P = job_.P, all = job_.left_columns;
-    if (job_.want_weights) {
+    if (job_.direct) {
+      gather(rows, mine, end, total);
+    } else if (job_.want_weights) {
       pack_left<S>(rows.x, mine, end, total, I, rows.left, 0, all);
       pack_left<S>(rows.h, mine, end, total, P, rows.left, I, all);
       pack_ones(rows.left, mine, end, total);
     }
     if (way_.dw_hr) pack_left<S>(rows.dh_row, mine, end, total, P, rows.left_hr, 0, P);
     if (job_.want_dx)
-      rows_product<S>(rows.da + mine, end - mine, G, job_.packed_ih, I, 0, panel_count<S>(I), rows.dx + mine, add_dx_);
+      rows_product<S>(rows.da + mine, end - mine, job_.ih, 0, job_.ih.panels(), rows.dx + mine, add_dx_);
     meet();
     if (total == 0) return;
     const bool add = sums_begun_;
     sums_begun_ = true;
-    if (job_.want_weights) {
+    if (job_.direct) {
+      write_directly(rows, total, add);
+    } else if (job_.want_weights) {
       for (int64_t j = panel_begin(G); j < panel_end(G); ++j)
         sum_product(rows.left, all, total, panel_in_place(rows.da_block, job_.stride, G, j, true), job_.sums,
                     job_.stride, add);
@@ -351,6 +354,47 @@ class BackwardMember {
     if (way_.dw_hr) {
       for (int64_t j = panel_begin(H); j < panel_end(H); ++j)
         sum_product(rows.left_hr, P, total, panel_in_place(rows.raw, H, H, j, false), way_.dw_hr, H, add);
+    }
+  }
+
+  // My rows of a chunk, for write_directly(): da packed as the left operand, x and h in rows of whole vectors.
+  void gather(const ChunkRows<S>& rows, int64_t mine, int64_t end, int64_t total) {
+    const int64_t G = 4 * job_.H;
+    pack_left<S>(rows.da, mine, end, total, G, rows.left_da, 0, G);
+    for (int64_t r = mine; r < end; ++r) {
+      if (way_.dw_ih) copy_row(rows.x[r], rows.right_x + r * job_.width_x(), job_.I);
+      if (way_.dw_hh && !job_.stateless) copy_row(rows.h[r], rows.right_h + r * job_.width_h(), job_.P);
+    }
+  }
+
+  // Few rows: da^T x and da^T h, my rows of them, straight to where the gradients belong.
+  void write_directly(const ChunkRows<S>& rows, int64_t total, bool add) {
+    constexpr int64_t R = V::tile_rows;
+    const int64_t G = 4 * job_.H, I = job_.I, P = job_.P, tiles = ceil_div(G, R);
+    for (int64_t i = part(tiles, me_); i < part(tiles, me_ + 1); ++i) {
+      const S* left = rows.left_da + i * left_tile_size<S>(total);
+      const int64_t n0 = i * R, count = smaller(R, G - n0);
+      auto write = [&](const S* right, int64_t width, int64_t columns, S* to) {
+        for (int64_t j = 0; j < panel_count<S>(columns); ++j)
+          sum_product(left, count, total, panel_in_place(right, width, columns, j, true), to + n0 * columns, columns,
+                      add);
+      };
+      if (way_.dw_ih) write(rows.right_x, job_.width_x(), I, way_.dw_ih);
+      if (way_.dw_hh) {
+        if (job_.stateless)
+          copy_row(nullptr, way_.dw_hh + n0 * P, count * P);
+        else
+          write(rows.right_h, job_.width_h(), P, way_.dw_hh);
+      }
+    }
+    if (!way_.db_ih && !way_.db_hh) return;
+    const int64_t vectors = ceil_div(G, V::lanes);
+    for (int64_t v = part(vectors, me_); v < part(vectors, me_ + 1); ++v) {
+      const int64_t n0 = v * V::lanes, count = smaller<int64_t>(V::lanes, G - n0);
+      V sum = add ? V::load_n((way_.db_ih ? way_.db_ih : way_.db_hh) + n0, count) : V::zero();
+      for (int64_t r = 0; r < total; ++r) sum = sum + V::load_n(rows.da[r] + n0, count);
+      if (way_.db_ih) sum.store_n(way_.db_ih + n0, count);
+      if (way_.db_hh) sum.store_n(way_.db_hh + n0, count);
     }
   }
 
@@ -365,6 +409,7 @@ class BackwardMember {
     const int64_t G = 4 * job_.H, I = job_.I, P = job_.P, H = job_.H;
     const int64_t n0 = panel_begin(G) * kWidth, n1 = smaller(G, panel_end(G) * kWidth);
     if (sums_begun_) {
+      if (job_.direct) return;
       if (way_.dw_ih) copy_transposed(job_.sums, job_.stride, I, n0, n1, way_.dw_ih, I);
       if (way_.dw_hh) copy_transposed(job_.sums + I * job_.stride, job_.stride, P, n0, n1, way_.dw_hh, P);
       if (way_.db_ih) copy_row(job_.sums + (I + P) * job_.stride + n0, way_.db_ih + n0, n1 - n0);
@@ -401,16 +446,18 @@ struct BackwardTask {
   }
 };
 
-// About how many multiply-adds are worth a second thread: they take longer than waking it.
-constexpr int64_t kWorthThread = 12'000'000;
+// About how many multiply-adds are worth a second thread: they take longer than waking it. Writing the gradient of a
+// weight, and reading the weight, takes as long as kWeightTraffic of them.
+constexpr int64_t kWorthThread = 4'000'000;
+constexpr int64_t kWeightTraffic = 4;
 
 template <class S>
 int backward_threads(const BackwardCall<S>& call) {
   int64_t work = 0;
   for (int l = 0; l < call.layers; ++l) {
     const BackwardLayer<S>& layer = call.layer[l];
-    work +=
-        call.steps * call.batch * layer.directions * 8 * layer.hidden_size * (layer.input_size + layer.projection_size);
+    const int64_t weights = layer.directions * 4 * layer.hidden_size * (layer.input_size + layer.projection_size);
+    work += weights * (2 * call.steps * call.batch + kWeightTraffic);
   }
   return static_cast<int>(smaller<int64_t>(call.threads, 1 + work / kWorthThread));
 }
@@ -422,7 +469,7 @@ bool backward_layer(const BackwardCall<S>& call, const BackwardLayer<S>& layer, 
   task.together = layer.directions == 2 && size > 1;
   for (int way = 0; way < layer.directions; ++way) {
     const int members = !task.together ? size : way == 0 ? (size + 1) / 2 : size / 2;
-    task.job[way].lay_out(call, layer, layer.direction[way], members);
+    task.job[way].lay_out(call, layer, layer.direction[way], members, task.together);
   }
   auto place = [&](Arena& arena) {
     task.halves = arena.take<Epoch>(size);

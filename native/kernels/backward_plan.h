@@ -76,13 +76,14 @@ struct RowShares {
 // What one chunk holds: pointers to its rows, `count` of them, step after step and share after share.
 template <class S>
 struct ChunkRows {
-  const S** x;  // input of the layer
-  const S** h;  // h of the step before, a row of zeros where there is none
-  S** da;       // gate gradients (4H); when gates are recomputed, the gates first
-  S** dx;       // or unused
-  S* da_block;  // where da's rows lie
-  S* left;      // [x | h | 1], packed for the weight gradients
-  S** dh_row;   // with a projection: complete dh (P) of each row
+  const S** x;                     // input of the layer
+  const S** h;                     // h of the step before, a row of zeros where there is none
+  S** da;                          // gate gradients (4H); when gates are recomputed, the gates first
+  S** dx;                          // or unused
+  S* da_block;                     // where da's rows lie
+  S* left;                         // [x | h | 1], packed for the weight gradients
+  S *left_da, *right_x, *right_h;  // the same for gradients written directly: da packed, x and h in whole vectors
+  S** dh_row;                      // with a projection: complete dh (P) of each row
   S* dh;
   S* left_hr;  // the same, packed for the gradient of the projection
   S* raw;      // with a projection: o * tanh(c) (H) of each row
@@ -97,6 +98,7 @@ struct RowAhead {
 
 constexpr int64_t kChunkBytes = int64_t{2} << 20;  // of gate gradients
 constexpr int64_t kChunkRowsLeast = 512;
+constexpr int64_t kReadingsInPlace = 4;  // packing a matrix that is read so often costs more than it saves
 
 // One direction of one layer: sizes, scratch, and the plan.
 template <class S>
@@ -111,19 +113,28 @@ struct BackwardJob {
   int64_t chunk_steps, chunk_rows;
   int64_t stride;  // of a row of gate gradients: never a power of two, which would crowd few cache sets
   int64_t left_columns;
+  bool one_chunk;
+  // Few rows in all: the gradients of the weights are written where they belong. More rows are summed the other way
+  // round, in `sums`, whose left operand is smaller to pack, and transposed in the end.
+  bool direct;
+  bool stateless;  // h of the step before is zero in every row
+  bool hh_in_place, ih_in_place;
 
   RowShares shares;
   Epoch* arrived;
   int64_t* sorted;
   S* zeros;  // a row of zeros
   S *packed_hh, *packed_ih, *packed_hr, *packed_ih_t, *packed_hh_t;
-  S* dc;              // (B, H) by place
-  S* sums;            // [x | h | 1]^T da: (I + P + 1, stride)
-  CellRow<S>* cells;  // (members, B): the rows of the step under way
-  RowAhead* ahead;    // (members, B): what their next step reads
+  RightOperand<S> hh, ih, hr;  // w_hh (4H, P), w_ih (4H, I), w_hr (P, H)
+  S* dc;                       // (B, H) by place
+  S* sums;                     // [x | h | 1]^T da: (I + P + 1, stride)
+  CellRow<S>* cells;           // (members, B): the rows of the step under way
+  RowAhead* ahead;             // (members, B): what their next step reads
   ChunkRows<S> chunk[2];
 
-  void lay_out(const BackwardCall<S>& c, const BackwardLayer<S>& l, const BackwardDirection<S>& w, int team) {
+  // together: another direction of the layer runs at the same time.
+  void lay_out(const BackwardCall<S>& c, const BackwardLayer<S>& l, const BackwardDirection<S>& w, int team,
+               bool together) {
     call = &c, layer = &l, way = &w;
     T = c.steps, B = c.batch, I = l.input_size, H = l.hidden_size, P = l.projection_size;
     want_weights = w.dw_ih || w.dw_hh || w.db_ih || w.db_hh;
@@ -144,29 +155,48 @@ struct BackwardJob {
     if (checkpoints) chunk_steps = round_up(chunk_steps, w.cell_every);
     chunk_steps = smaller(chunk_steps, larger<int64_t>(1, T + (checkpoints ? w.cell_every : 0)));
     chunk_rows = chunk_steps * B;
+    one_chunk = chunk_steps >= T && !(together && want_dx);  // else dx is stored in halves
+    const int64_t G = 4 * H;
+    direct = want_weights && chunk_steps >= T &&
+             (G <= left_columns || all_rows() * (G - left_columns) <= 2 * G * left_columns);
+    stateless = T == 1 && !w.h0;
+    const int64_t a_step = ceil_div(ceil_div(B, split_units ? 1 : members), Vec<S>::tile_rows);
+    const int64_t readings = a_step * (T - 1 + (w.dh0 ? 1 : 0));
+    hh_in_place = readings <= kReadingsInPlace;
+    ih_in_place = ceil_div(ceil_div(all_rows(), members), Vec<S>::tile_rows) <= kReadingsInPlace;
   }
+  int64_t all_rows() const { return T * B; }
+  int64_t width_x() const { return round_up(I, Vec<S>::lanes); }
+  int64_t width_h() const { return round_up(P, Vec<S>::lanes); }
 
   void place(Arena& arena) {
     arrived = arena.take<Epoch>(members);
     sorted = arena.take<int64_t>(B);
     shares = {split_units ? 1 : members, B, T, call->lengths, arena.take<int64_t>(B)};
     zeros = arena.take_padded<S>(larger(larger(I, P), H));
-    packed_hh = arena.take<S>(packed_size<S>(4 * H, P));
-    packed_ih = want_dx ? arena.take<S>(packed_size<S>(4 * H, I)) : nullptr;
+    packed_hh = hh_in_place ? nullptr : arena.take<S>(packed_size<S>(4 * H, P));
+    packed_ih = want_dx && !ih_in_place ? arena.take<S>(packed_size<S>(4 * H, I)) : nullptr;
     packed_hr = projected ? arena.take<S>(packed_size<S>(P, H)) : nullptr;
+    hh = {hh_in_place ? way->w_hh : packed_hh, 4 * H, P, hh_in_place ? P : 0};
+    ih = {ih_in_place ? way->w_ih : packed_ih, 4 * H, I, ih_in_place ? I : 0};
+    hr = {packed_hr, P, H, 0};
     packed_ih_t = recompute ? arena.take<S>(packed_size<S>(I, 4 * H)) : nullptr;
     packed_hh_t = recompute ? arena.take<S>(packed_size<S>(P, 4 * H)) : nullptr;
     dc = arena.take<S>(B * H);
-    sums = want_weights ? arena.take<S>(left_columns * stride) : nullptr;
+    sums = want_weights && !direct ? arena.take<S>(left_columns * stride) : nullptr;
     cells = arena.take<CellRow<S>>(members * B);
     ahead = arena.take<RowAhead>(members * B);
     for (ChunkRows<S>& rows : chunk) {
+      if (&rows != chunk && one_chunk) break;
       rows.x = arena.take<const S*>(chunk_rows);
       rows.h = arena.take<const S*>(chunk_rows);
       rows.da = arena.take<S*>(chunk_rows);
       rows.dx = arena.take<S*>(chunk_rows);
       rows.da_block = arena.take<S>(chunk_rows * stride);
-      rows.left = want_weights ? arena.take<S>(packed_left_size<S>(chunk_rows, left_columns)) : nullptr;
+      rows.left_da = direct ? arena.take<S>(packed_left_size<S>(chunk_rows, 4 * H)) : nullptr;
+      rows.right_x = direct ? arena.take<S>(chunk_rows * width_x()) : nullptr;
+      rows.right_h = direct && !stateless ? arena.take<S>(chunk_rows * width_h()) : nullptr;
+      rows.left = want_weights && !direct ? arena.take<S>(packed_left_size<S>(chunk_rows, left_columns)) : nullptr;
       rows.dh_row = projected ? arena.take<S*>(chunk_rows) : nullptr;
       rows.dh = projected ? arena.take_padded<S>(chunk_rows * P) : nullptr;
       rows.left_hr = projected ? arena.take<S>(packed_left_size<S>(chunk_rows, P)) : nullptr;

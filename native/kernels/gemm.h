@@ -54,6 +54,21 @@ constexpr int64_t panel_count(int64_t columns) {
   return ceil_div(columns, panel_width<S>());
 }
 
+// A right operand of `depth` x `columns`: packed, or (stride > 0) row-major as it lies, which is best where it is read so
+// few times that packing would cost more than it saves.
+template <class S>
+struct RightOperand {
+  const S* b = nullptr;
+  int64_t depth = 0, columns = 0;
+  int64_t stride = 0;
+  int64_t panels() const { return panel_count<S>(columns); }
+  Panel<S> panel(int64_t j) const {
+    return stride > 0 ? panel_in_place(b, stride, columns, j, false) : Panel<S>(b, depth, columns, j);
+  }
+  // Rows at a time, so that what many rows of the left operand pass by stays in the second-level cache.
+  int64_t deep() const { return stride > 0 ? kDepth / 4 : kDepth; }
+};
+
 // Packs panels [first, last) of a row-major (depth, columns) matrix, rows `stride` apart.
 template <class S>
 void pack_panels(const S* source, int64_t stride, int64_t depth, int64_t columns, S* packed, int64_t first,
@@ -96,23 +111,30 @@ void pack_panels_transposed(const S* source, int64_t stride, int64_t depth, int6
   }
 }
 
-// C[m][n] (+)= sum over k < depth of A[m][k] B[k][n] for rows [0, rows) and panels [first, last) of the packed B.
+// The tile for a panel, its left operand given as rows.
+template <class S>
+typename GemmTiles<S, false, true>::Function rows_tile(int count, const Panel<S>& panel) {
+  return panel.whole ? GemmTiles<S, false, true>::get(count, panel.vectors)
+                     : GemmTiles<S, false, false>::get(count, panel.vectors);
+}
+
+// C[m][n] (+)= sum over k < depth of A[m][k] B[k][n] for rows [0, rows) and panels [first, last) of B.
 //
 //   a      rows pointers, each to depth scalars
-//   b      packed (depth, columns)
 //   c      rows pointers, each to columns scalars; may not overlap a
 template <class S>
-void rows_product(const S* const* a, int64_t rows, int64_t depth, const S* b, int64_t columns, int64_t first,
-                  int64_t last, S* const* c, bool add) {
+void rows_product(const S* const* a, int64_t rows, const RightOperand<S>& b, int64_t first, int64_t last, S* const* c,
+                  bool add) {
   if (rows == 0) return;
+  const int64_t depth = b.depth, most = b.deep();
   Cuts cuts(rows, Vec<S>::tile_rows);
   for (int64_t j = first; j < last; ++j) {
-    Panel<S> panel(b, depth, columns, j);
-    for (int64_t k = 0; k == 0 || k < depth; k += kDepth) {
-      int64_t deep = smaller(kDepth, depth - k);
+    const Panel<S> panel = b.panel(j);
+    for (int64_t k = 0; k == 0 || k < depth; k += most) {
+      int64_t deep = smaller(most, depth - k);
       for (int64_t part = 0; part < cuts.parts; ++part) {
         int64_t m = cuts.begin(part);
-        auto run = GemmTiles<S, false, true>::get(static_cast<int>(cuts.begin(part + 1) - m), panel.vectors);
+        auto run = rows_tile(static_cast<int>(cuts.begin(part + 1) - m), panel);
         run({a + m, k}, panel.b + k * panel.stride, panel.stride, deep, {c + m, panel.first, panel.last, add || k > 0},
             {});
       }

@@ -148,7 +148,7 @@ class _Stack(Function):
         found = [torch.empty_like(t) if wanted else None for t, wanted in zip(tensors, need, strict=True)]
         d_state = found[: 2 * n]
         if dy is not None:
-            dy = plain_rows(dy)
+            dy = _plain_gradient(dy)
         dy_step, dy_row = (0, 0) if dy is None else strides(dy)
         dx_step, dx_row = (0, 0) if dx is None else strides(dx)
         dh_n, dc_n, trace = ([None if g is None else g.contiguous() for g in part] for part in (dh_n, dc_n, trace))
@@ -227,6 +227,13 @@ def plain_rows(t: Tensor) -> Tensor:
     """Return the tensor with its last dimension contiguous; the others may have any strides."""
     t = t.resolve_neg()  # a lazily negated view, such as z.conj().imag, has the other sign in memory
     return t if t.stride(-1) == 1 or t.shape[-1] <= 1 else t.contiguous()
+
+
+def _plain_gradient(dy: Tensor) -> Tensor:
+    """Return dy as ``plain_rows`` does; one number for all, as a sum's gradient is, takes the memory of one row."""
+    if dy.numel() > dy.shape[-1] > 1 and not any(dy.stride()):
+        return dy.reshape(-1, dy.shape[-1])[:1].resolve_neg().contiguous().expand_as(dy)
+    return plain_rows(dy)
 
 
 def strides(t: Tensor) -> tuple[int, int]:

@@ -23,6 +23,7 @@ __all__ = [
     "check_constructor",
     "check_input",
     "check_lengths",
+    "check_memory",
     "check_num_layers",
     "check_packed",
     "check_reset",
@@ -125,6 +126,20 @@ def check_constructor(
         raise InputError(f"proj_size: expected 0 (no projection) or more, got {proj_size}")
     if proj_size >= hidden_size:
         raise InputError(f"proj_size: expected less than hidden_size={hidden_size}, got {proj_size}")
+
+
+_MEMORY = ("fast", "lean", "minimal")
+
+
+def check_memory(memory: object) -> str:
+    """Return what training is to keep for backward.
+
+    Raises:
+        InputError: It has another name.
+    """
+    if memory not in _MEMORY:
+        raise InputError(f"memory: expected one of {', '.join(map(repr, _MEMORY))}, got {memory!r}")
+    return str(memory)
 
 
 def _shape(tensor: Tensor) -> str:

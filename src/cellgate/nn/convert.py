@@ -24,6 +24,7 @@ from torch.nn.utils import parametrize
 from cellgate.errors import InputError
 
 from .cell import LSTMCell
+from .checks import check_memory
 from .derived import derived, rebased
 from .eager import Eager
 from .lstm import LSTM
@@ -98,7 +99,7 @@ class Conversion:
         return "\n".join(lines) or "no LSTM in this model"
 
 
-def convert(model: Model, *, inplace: bool = True, keep_type: bool = True) -> Model:
+def convert(model: Model, *, inplace: bool = True, keep_type: bool = True, memory: str | None = None) -> Model:
     """Make every ``nn.LSTM`` and ``nn.LSTMCell`` of a model run through cellgate: same weights, same numbers.
 
     Nested and shared modules, the model itself, parametrized ones and subclasses whose ``forward`` ends in
@@ -112,13 +113,15 @@ def convert(model: Model, *, inplace: bool = True, keep_type: bool = True) -> Mo
         keep_type: Keep ``isinstance(m, nn.LSTM)`` true, for models and libraries that ask. With False a plain
             ``nn.LSTM`` becomes a :class:`cellgate.LSTM`, which ``torch.compile`` takes whole where it breaks the graph
             at every ``nn.LSTM``. Subclasses of ``nn.LSTM`` keep their type either way.
+        memory: What training keeps for backward in every LSTM of the model that runs through cellgate, "fast", "lean" or
+            "minimal": see :class:`cellgate.LSTM`. None leaves it as it is, "fast" in those converted now.
 
     Returns:
         The model, or its converted copy.
 
     Raises:
         TypeError: Not an ``nn.Module``.
-        InputError: The model is being traced.
+        InputError: The model is being traced, or ``memory`` has another name.
 
     Example:
         >>> import torch, cellgate
@@ -130,8 +133,11 @@ def convert(model: Model, *, inplace: bool = True, keep_type: bool = True) -> Mo
     _check_not_traced(model)
     if not inplace:
         model = copy.deepcopy(model)
+    memory = None if memory is None else check_memory(memory)
     for module in model.modules():
         _convert(module, keep_type)
+        if memory is not None and (isinstance(module, LSTM) or issubclass(type(module), ConvertedLSTM)):
+            module.memory = memory
     return model
 
 
@@ -244,6 +250,7 @@ def _revert(module: nn.Module) -> None:
     if original is None:
         return
     _exchange(module, original)
+    module.__dict__.pop("memory", None)
     if isinstance(module, nn.LSTM):
         # Weights may have been replaced meanwhile, which only some ways of replacing them tell the list.
         module._init_flat_weights()

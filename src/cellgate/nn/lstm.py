@@ -15,7 +15,7 @@ from cellgate.backends import Choice
 from cellgate.errors import InputError
 
 from .call import hidden_sizes, memory_sizes, output_sizes, prepare, run, run_recorded
-from .checks import check_constructor, check_num_layers, sizes_per_layer
+from .checks import check_constructor, check_memory, check_num_layers, sizes_per_layer
 from .gates import LayerGates, layer_gates
 from .initial import reset_parameters
 from .penalty import penalty
@@ -70,11 +70,15 @@ class LSTM(nn.RNNBase):
         orthogonal: Initial recurrent weights of each gate are an orthogonal matrix.
         learned_state: The state to begin with is a parameter, ``h0_l{k}`` and ``c0_l{k}``, where ``hx`` is left out.
         connection: "residual" or "highway": every layer but the first adds what it reads to what it writes.
+        memory: What training on the CPU keeps of a layer for backward, beside its output, in floats for each of T*B*H:
+            ``"fast"`` gates and cell states (5), ``"lean"`` cell states (1), ``"minimal"`` the cell state of every 16th
+            step (1/16). What is not kept is computed again in backward, to the same numbers up to rounding; without
+            gradients all three are the same. ``lstm.memory`` may be changed at any time.
 
     Raises:
         TypeError: A size is not an int, or ``bias`` or ``batch_first`` is not a bool.
         ValueError: A size or probability is out of range, or a list's length contradicts ``num_layers``,
-            or keywords do not go together.
+            or keywords do not go together or have another name.
 
     Example:
         >>> import torch, cellgate
@@ -86,6 +90,7 @@ class LSTM(nn.RNNBase):
 
     hidden_size: int | tuple[int, ...]  # pyright: ignore[reportIncompatibleVariableOverride]
     proj_size: int | tuple[int, ...]  # pyright: ignore[reportIncompatibleVariableOverride]
+    memory: str = "fast"  # of modules pickled before there was a choice
 
     def __init__(
         self,
@@ -115,10 +120,12 @@ class LSTM(nn.RNNBase):
         orthogonal: bool = False,
         learned_state: bool = False,
         connection: str | None = None,
+        memory: str = "fast",
     ) -> None:
         # RNNBase.__init__ knows one size for all layers only; its attributes are set here instead.
         nn.Module.__init__(self)
         check_num_layers(num_layers)
+        self.memory = check_memory(memory)
         hidden, proj = sizes_per_layer(hidden_size, proj_size, num_layers)
         for h, p in zip(hidden, proj, strict=True):
             check_constructor(input_size, h, p, bias, batch_first, dropout)
@@ -367,6 +374,8 @@ class LSTM(nn.RNNBase):
             parts.append(f"bidirectional={self.bidirectional}")
         if variant_of(self) != Variant():
             parts.append(str(self.variant))
+        if self.memory != "fast":
+            parts.append(f"memory={self.memory!r}")
         return ", ".join(parts)
 
     # nn.RNNBase keeps a second list of its weights in step with the first by hooks on assignment, .to() and pickling.
