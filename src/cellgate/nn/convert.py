@@ -113,8 +113,8 @@ def convert(model: Model, *, inplace: bool = True, keep_type: bool = True, memor
         keep_type: Keep ``isinstance(m, nn.LSTM)`` true, for models and libraries that ask. With False a plain
             ``nn.LSTM`` becomes a :class:`cellgate.LSTM`, which ``torch.compile`` takes whole where it breaks the graph
             at every ``nn.LSTM``. Subclasses of ``nn.LSTM`` keep their type either way.
-        memory: What training keeps for backward in every LSTM of the model that runs through cellgate, "fast", "lean" or
-            "minimal": see :class:`cellgate.LSTM`. None leaves it as it is, "fast" in those converted now.
+        memory: What training keeps for backward in every LSTM that runs through cellgate, "fast", "lean" or "minimal":
+            see :class:`cellgate.LSTM`. None leaves it as it is, "fast" in those converted now.
 
     Returns:
         The model, or its converted copy.
@@ -137,7 +137,7 @@ def convert(model: Model, *, inplace: bool = True, keep_type: bool = True, memor
     for module in model.modules():
         _convert(module, keep_type)
         if memory is not None and (isinstance(module, LSTM) or issubclass(type(module), ConvertedLSTM)):
-            module.memory = memory
+            vars(module)["memory"] = memory
     return model
 
 
