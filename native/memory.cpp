@@ -25,7 +25,13 @@ constexpr size_t kHuge = size_t{1} << 21;
 void* allocate(size_t bytes) {
   size_t alignment = bytes >= kHuge ? kHuge : kAlignment;
   if (bytes > SIZE_MAX - alignment) return nullptr;
-  return std::aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
+  bytes = (bytes + alignment - 1) / alignment * alignment;
+  void* data = std::aligned_alloc(alignment, bytes);
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+  // Kernels walk these blocks in long strides, which costs a look-up of the page at every step when pages are small.
+  if (data && bytes >= kHuge) madvise(data, bytes, MADV_HUGEPAGE);
+#endif
+  return data;
 }
 
 // Blocks up to this size stay with their thread.

@@ -147,8 +147,7 @@ bool backward_as(const StackShape& shape, const StackBackward& in) {
   }
 
   const int64_t width = shape.layers.front().input_size;
-  if (in.dx_row == width || in.dx_step == width)
-    prefer_huge_pages(in.dx, N * width * static_cast<int64_t>(sizeof(S)));
+  if (in.dx_row == width || in.dx_step == width) prefer_huge_pages(in.dx, N * width * static_cast<int64_t>(sizeof(S)));
 
   BackwardCall<S> call;
   call.steps = T;

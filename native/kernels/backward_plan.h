@@ -152,6 +152,7 @@ struct BackwardJob {
     left_columns = I + P + 1;
     int64_t rows = larger(kChunkRowsLeast, kChunkBytes / (stride * static_cast<int64_t>(sizeof(S))));
     chunk_steps = larger<int64_t>(1, rows / larger<int64_t>(1, B));
+    if (T > chunk_steps) chunk_steps = ceil_div(T, ceil_div(T, chunk_steps));  // all of about one size
     if (checkpoints) chunk_steps = round_up(chunk_steps, w.cell_every);
     chunk_steps = smaller(chunk_steps, larger<int64_t>(1, T + (checkpoints ? w.cell_every : 0)));
     chunk_rows = chunk_steps * B;

@@ -153,22 +153,26 @@ def only(backend: str) -> Iterator[None]:
 
         return recorded
 
-    def quick(*args, **kwargs):
-        # The short way of calls that only compute: it is the native engine, or it did not answer.
-        result = run_quick(*args, **kwargs)
-        if result is not None:
-            ran.append("cpu")
-        return result
+    def quick(run: Callable):
+        # A short way: it is the native engine, or it did not answer.
+        def recorded(*args, **kwargs):
+            result = run(*args, **kwargs)
+            if result is not None:
+                ran.append("cpu")
+            return result
+
+        return recorded
 
     originals = {name: module.run for name, module in BACKENDS.items()}
-    run_quick, call.run_quick = call.run_quick, quick
+    ways = call.run_quick, call.run_quick_training
+    call.run_quick, call.run_quick_training = (quick(way) for way in ways)
     for name, module in BACKENDS.items():
         module.run = spy(name, module.run)
     try:
         with cellgate.use_backend(backend):
             yield
     finally:
-        call.run_quick = run_quick
+        call.run_quick, call.run_quick_training = ways
         for name, module in BACKENDS.items():
             module.run = originals[name]
     assert ran, f"{backend} was asked for and nothing ran"

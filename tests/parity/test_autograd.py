@@ -11,6 +11,7 @@ from tests.parity.compare import Case, only, quiet_nn_lstm
 from torch import Tensor, nn
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import functional_call, grad, hessian, jvp, stack_module_state, vjp, vmap
+from torch.utils.checkpoint import checkpoint
 
 import cellgate
 
@@ -337,3 +338,22 @@ def test_calls_from_several_python_threads(backend: str):
         torch.testing.assert_close(output, clean)
     for (_, dw), clean in zip(got, want, strict=True):
         torch.testing.assert_close(dw, torch.autograd.grad(clean.sum(), lstm.weight_hh_l0)[0], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("way", ["checkpoint", "save_on_cpu"])
+def test_tensors_that_hooks_of_autograd_give_back(way: str):
+    """Checkpointing and offloading drop what forward saved and hand backward other tensors in its place."""
+    lstm = cellgate.LSTM(5, 40, 2)
+    x = torch.randn(30, 8, 5, requires_grad=True)
+    want = torch.autograd.grad(lstm(x)[0].square().sum(), [x, *lstm.parameters()])
+    if way == "checkpoint":
+        output = checkpoint(lambda x: lstm(x)[0].square(), x, use_reentrant=False)
+        assert isinstance(output, torch.Tensor)
+    else:
+        with torch.autograd.graph.save_on_cpu():
+            output = lstm(x)[0].square()
+    ruin = [torch.full((n,), torch.nan) for n in (9600, 9600, 48000, 105600) for _ in range(8)]
+    got = torch.autograd.grad(output.sum(), [x, *lstm.parameters()])
+    assert len(ruin) == 32
+    for g, w in zip(got, want, strict=True):
+        torch.testing.assert_close(g, w)

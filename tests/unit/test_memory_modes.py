@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 import cellgate
+from cellgate.backends import cpu
+from cellgate.backends.cpu_autograd import KEEP, saved_scalars
 
 MODES = ("fast", "lean", "minimal")
 X = torch.randn(40, 3, 5, generator=torch.Generator().manual_seed(0))
@@ -92,3 +94,17 @@ def test_a_broadcast_gradient_is_that_of_the_whole_one():
     for grad in (torch.tensor(-3.0).expand(40, 3, 9), torch.tensor(3.0).expand(40, 3, 9)._neg_view()):
         (got,) = torch.autograd.grad(lstm(X)[0], lstm.weight_hh_l0, grad)
         torch.testing.assert_close(got, want)
+
+
+@pytest.mark.skipif(cpu.unavailable() is not None, reason="the native core is not built")
+@pytest.mark.parametrize("memory", MODES)
+def test_the_size_of_the_block_is_what_the_core_says(memory: str):
+    every = 16 if memory == "minimal" else 1
+    for layers in ([(5, 7, 0)], [(5, 7, 3), (6, 9, 0), (18, 33, 8)], [(1, 1, 0), (2, 1, 0)]):
+        hidden, proj = [h for _, h, _ in layers], [p for _, _, p in layers]
+        stack = cpu.native().Stack(0, 2, True, layers)
+        for steps, batch, rows in ((1, 1, 0), (15, 3, 0), (16, 3, 0), (33, 7, 100)):
+            for dropout in (False, True):
+                size = stack.saved_size(steps, batch, rows, KEEP[memory], every, dropout)
+                n = rows or steps * batch
+                assert saved_scalars(steps, batch, n, hidden, proj, 2, dropout, memory) == size

@@ -4,22 +4,25 @@ A graph must not hold one node for every step: it would be right for one T only,
 a graph is captured the whole stack is one opaque operator, ``cellgate::lstm``, of which the capture needs shapes only.
 The backend is chosen when the graph runs, by the rules of ``dispatch`` and the ``use_backend`` of that moment.
 
-The operator keeps its inputs for backward and nothing else; backward runs the stack again with autograd and
-differentiates that. This trades a third of the training speed for a graph that any backend can serve.
+Where the graph will train on the CPU, the operator's last output is a block of bytes for backward: one line that says
+whether it was filled, then the block of ``native/saved.h``. Where another backend runs, and in exported programs, which
+are seldom trained, nothing is kept: backward runs the stack again with autograd and differentiates that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple, get_type_hints
 
 import torch
 from torch import Tensor
 
 from cellgate.equations import LSTMWeights
 
+from . import cpu, cpu_autograd
 from .dispatch import choose, execute, requested_backend
-from .problem import Inputs, Problem, Result, State
+from .problem import Inputs, Problem, Result, State, nested_weights
 from .ragged import check_range
 
 __all__ = ["CAPTURED", "run_captured"]
@@ -27,13 +30,49 @@ __all__ = ["CAPTURED", "run_captured"]
 CAPTURED = "captured"
 """The name that stands for a backend while it is not chosen yet."""
 
+_LINE = 64  # bytes before what a forward pass leaves for backward; the first says whether there is anything
+
+
+class _Call(NamedTuple):
+    """The parameters of the operators: the one list of them, from which their schemas are made."""
+
+    x: Tensor
+    state: Sequence[Tensor]
+    weights: Sequence[Tensor]
+    masks: Sequence[Tensor]
+    lengths: Tensor | None
+    batch_sizes: Tensor | None
+    reset: Tensor | None
+    steps: int
+    batch: int
+    hidden_sizes: Sequence[int]
+    proj_sizes: Sequence[int]
+    directions: int
+    bias: bool
+    dropout: float
+    memory: str
+    record: bool
+
+
+_KINDS = {
+    Tensor: "Tensor",
+    Sequence[Tensor]: "Tensor[]",
+    Tensor | None: "Tensor?",
+    int: "SymInt",
+    Sequence[int]: "SymInt[]",
+    bool: "bool",
+    float: "float",
+    str: "str",
+}
+_PARAMETERS = ", ".join(f"{_KINDS[hint]} {name}" for name, hint in get_type_hints(_Call).items())
+
 
 def run_captured(problem: Problem, inputs: Inputs) -> Result:
     """Run a problem as one operator; as ``execute``, but without gates and without looking at any value."""
     if problem.autocast:
         inputs = _autocast(inputs, torch.get_autocast_dtype(problem.device))
     h0, c0 = _parts(inputs.h0), _parts(inputs.c0)
-    output, *states = _lstm(
+    output, *states, _ = _lstm(
         inputs.x,
         [*h0, *c0],
         [w for layer in inputs.weights for cell in layer for w in cell if w is not None],
@@ -49,6 +88,7 @@ def run_captured(problem: Problem, inputs: Inputs) -> Result:
         problem.bias,
         problem.dropout,
         problem.memory,
+        problem.needs_grad and not torch.compiler.is_exporting(),
     )
     half = len(states) // 2
     if problem.uniform:
@@ -56,66 +96,53 @@ def run_captured(problem: Problem, inputs: Inputs) -> Result:
     return Result(output, tuple(states[:half]), tuple(states[half:]))
 
 
-@torch.library.custom_op("cellgate::lstm", mutates_args=())
-def _lstm(
-    x: Tensor,
-    state: Sequence[Tensor],
-    weights: Sequence[Tensor],
-    masks: Sequence[Tensor],
-    lengths: Tensor | None,
-    batch_sizes: Tensor | None,
-    reset: Tensor | None,
-    steps: int,
-    batch: int,
-    hidden_sizes: Sequence[int],
-    proj_sizes: Sequence[int],
-    directions: int,
-    bias: bool,
-    dropout: float,
-    memory: str,
-) -> list[Tensor]:
-    """Return output, then h_n and c_n: one tensor each, or one a layer where the layers differ in size."""
-    sizes = (steps, batch, hidden_sizes, proj_sizes, directions, bias, dropout, memory)
-    return [t.contiguous() for t in _execute(x, state, weights, masks, lengths, batch_sizes, reset, *sizes)]
+@torch.library.custom_op("cellgate::lstm", mutates_args=(), schema=f"({_PARAMETERS}) -> Tensor[]")
+def _lstm(*arguments) -> list[Tensor]:
+    """Return output, then h_n and c_n (one tensor each, or one a layer where the layers differ in size), then bytes."""
+    call = _Call(*arguments)
+    problem, inputs = _problem(call)
+    choice = choose(problem, requested_backend())
+    kept = call.x.new_empty(_bytes_kept(call), dtype=torch.uint8)
+    if len(kept):
+        kept[:_LINE] = choice.name == cpu.NAME
+        inputs.kept = kept[_LINE:] if kept[0] else None
+    return [*(t.contiguous() for t in _outputs(execute(problem, inputs, choice))), kept]
 
 
 @_lstm.register_fake
-def _(
-    x, state, weights, masks, lengths, batch_sizes, reset, steps, batch, hidden_sizes, proj_sizes, directions, *_
-) -> list[Tensor]:
-    outs = [p or h for h, p in zip(hidden_sizes, proj_sizes, strict=True)]
-    output = x.new_empty(*x.shape[:-1], directions * outs[-1])
-    rows = [len(outs) * directions] if _uniform(hidden_sizes, proj_sizes) else [directions] * len(outs)
-    per_state = [sizes[: len(rows)] for sizes in (outs, hidden_sizes)]
-    return [output, *(x.new_empty(r, batch, size) for sizes in per_state for r, size in zip(rows, sizes, strict=True))]
+def _(*arguments) -> list[Tensor]:
+    call = _Call(*arguments)
+    x, hidden, proj = call.x, call.hidden_sizes, call.proj_sizes
+    outs = [p or h for h, p in zip(hidden, proj, strict=True)]
+    output = x.new_empty(*x.shape[:-1], call.directions * outs[-1])
+    uniform = len(set(hidden)) == 1 and len(set(proj)) == 1
+    rows = [len(outs) * call.directions] if uniform else [call.directions] * len(outs)
+    states = [
+        x.new_empty(r, call.batch, size) for sizes in (outs, hidden) for r, size in zip(rows, sizes, strict=False)
+    ]
+    return [output, *states, x.new_empty(_bytes_kept(call), dtype=torch.uint8)]
 
 
-@torch.library.custom_op("cellgate::lstm_backward", mutates_args=())
-def _lstm_backward(
-    grads: Sequence[Tensor | None],
-    needs: Sequence[bool],
-    x: Tensor,
-    state: Sequence[Tensor],
-    weights: Sequence[Tensor],
-    masks: Sequence[Tensor],
-    lengths: Tensor | None,
-    batch_sizes: Tensor | None,
-    reset: Tensor | None,
-    steps: int,
-    batch: int,
-    hidden_sizes: Sequence[int],
-    proj_sizes: Sequence[int],
-    directions: int,
-    bias: bool,
-    dropout: float,
-    memory: str,
-) -> list[Tensor]:
+@torch.library.custom_op(
+    "cellgate::lstm_backward",
+    mutates_args=(),
+    schema=f"(Tensor?[] grads, bool[] needs, Tensor output, Tensor kept, {_PARAMETERS}) -> Tensor[]",
+)
+def _lstm_backward(grads, needs, output, kept, *arguments) -> list[Tensor]:
     """Return the gradients of those of x, state and weights that ``needs`` marks, in this order."""
-    given = [t.detach().requires_grad_(need) for t, need in zip([x, *state, *weights], needs, strict=True)]
-    x, state, weights = given[0], given[1 : 1 + len(state)], given[1 + len(state) :]
-    sizes = (steps, batch, hidden_sizes, proj_sizes, directions, bias, dropout, memory)
+    call = _Call(*arguments)
+    if len(kept) and kept[0]:
+        problem, inputs = _problem(call)
+        tensors = (*call.state, *call.weights)
+        done = cpu_autograd.recorded(problem, inputs, torch.get_num_threads(), call.x, output, kept[_LINE:], tensors)
+        found = cpu_autograd.backward(cpu.stack_of(problem), problem, done, needs, grads)
+        return [grad for grad in found if grad is not None]
+    tensors = [call.x, *call.state, *call.weights]
+    given = [t.detach().requires_grad_(need) for t, need in zip(tensors, needs, strict=True)]
+    call = call._replace(x=given[0], state=given[1 : 1 + len(call.state)], weights=given[1 + len(call.state) :])
     with _autograd_recording():
-        outputs = _execute(x, state, weights, masks, lengths, batch_sizes, reset, *sizes)
+        problem, inputs = _problem(call)
+        outputs = _outputs(execute(problem, inputs, choose(problem, requested_backend())))
         pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None and o.requires_grad]
         leaves = [t for t, need in zip(given, needs, strict=True) if need]
         found = torch.autograd.grad([o for o, _ in pairs], leaves, [g for _, g in pairs], allow_unused=True)
@@ -125,27 +152,29 @@ def _lstm_backward(
 
 
 @_lstm_backward.register_fake
-def _(grads, needs, x, state, weights, *_) -> list[Tensor]:
-    leaves = [t for t, need in zip([x, *state, *weights], needs, strict=True) if need]
-    return [t.new_empty(t.shape) for t in leaves]
+def _(grads, needs, output, kept, *arguments) -> list[Tensor]:
+    call = _Call(*arguments)
+    tensors = [call.x, *call.state, *call.weights]
+    return [t.new_empty(t.shape) for t, need in zip(tensors, needs, strict=True) if need]
 
 
 def _setup_context(ctx, inputs, output) -> None:
-    x, state, weights, masks, lengths, batch_sizes, reset, *ctx.sizes = inputs
-    ctx.counts = len(state), len(weights), len(masks)
-    ctx.save_for_backward(x, *state, *weights, *masks, lengths, batch_sizes, reset)
+    call = _Call(*inputs)
+    ctx.counts = len(call.state), len(call.weights), len(call.masks)
+    ctx.sizes = call[7:]
+    ctx.save_for_backward(output[0], output[-1], call.x, *call.state, *call.weights, *call.masks, *call[4:7])
 
 
 def _backward(ctx, grads):
     n_state, n_weights, n_masks = ctx.counts
-    x, *rest = ctx.saved_tensors
+    output, kept, x, *rest = ctx.saved_tensors
     state, rest = rest[:n_state], rest[n_state:]
     weights, rest = rest[:n_weights], rest[n_weights:]
-    masks, (lengths, batch_sizes, reset) = rest[:n_masks], rest[n_masks:]
+    masks, optional = rest[:n_masks], rest[n_masks:]
     need_x, need_state, need_weights = ctx.needs_input_grad[:3]
     needs = [need_x, *need_state, *need_weights]
     found = iter(
-        _lstm_backward(list(grads), needs, x, state, weights, masks, lengths, batch_sizes, reset, *ctx.sizes)
+        _lstm_backward(list(grads[:-1]), needs, output, kept, x, state, weights, masks, *optional, *ctx.sizes)
         if any(needs)
         else ()
     )
@@ -158,70 +187,47 @@ def _backward(ctx, grads):
 _lstm.register_autograd(_backward, setup_context=_setup_context)
 
 
-def _execute(
-    x: Tensor,
-    state: Sequence[Tensor],
-    weights: Sequence[Tensor],
-    masks: Sequence[Tensor],
-    lengths: Tensor | None,
-    batch_sizes: Tensor | None,
-    reset: Tensor | None,
-    steps: int,
-    batch: int,
-    hidden_sizes: Sequence[int],
-    proj_sizes: Sequence[int],
-    directions: int,
-    bias: bool,
-    dropout: float,
-    memory: str,
-) -> list[Tensor]:
-    """Run the stack now, on the backend that this moment's rules choose."""
-    if lengths is not None:
-        check_range(lengths, steps)
+def _bytes_kept(call: _Call) -> int:
+    """Return the length of the operator's last output."""
+    if not call.record or call.x.device.type != "cpu" or call.x.dtype not in cpu.SCALARS or cpu.unavailable():
+        return 0
+    rows = call.x.shape[0] if call.batch_sizes is not None else call.steps * call.batch
+    scalars = cpu_autograd.saved_scalars(
+        call.steps, call.batch, rows, call.hidden_sizes, call.proj_sizes, call.directions, call.dropout > 0, call.memory
+    )
+    return _LINE + scalars * call.x.element_size()
+
+
+def _problem(call: _Call) -> tuple[Problem, Inputs]:
+    """Return the call as a backend wants it."""
+    if call.lengths is not None:
+        check_range(call.lengths, call.steps)
+    x = call.x
     problem = Problem(
-        steps=steps,
-        batch=batch,
+        steps=call.steps,
+        batch=call.batch,
         input_size=x.shape[-1],
-        hidden_sizes=tuple(hidden_sizes),
-        proj_sizes=tuple(proj_sizes),
-        directions=directions,
-        bias=bias,
+        hidden_sizes=tuple(call.hidden_sizes),
+        proj_sizes=tuple(call.proj_sizes),
+        directions=call.directions,
+        bias=call.bias,
         dtype=x.dtype,
         device=x.device.type,
-        needs_grad=torch.is_grad_enabled() and any(t.requires_grad for t in (x, *state, *weights)),
-        packed=batch_sizes is not None,
-        lengths=lengths is not None,
-        reset=reset is not None,
-        dropout=dropout,
-        memory=memory,
+        needs_grad=torch.is_grad_enabled() and any(t.requires_grad for t in (x, *call.state, *call.weights)),
+        packed=call.batch_sizes is not None,
+        lengths=call.lengths is not None,
+        reset=call.reset is not None,
+        dropout=call.dropout,
+        memory=call.memory,
     )
-    half = len(state) // 2
-    h0, c0 = (_joined(part, problem) for part in (state[:half], state[half:]))
-    cells = _cells(weights, problem)
-    result = execute(
-        problem,
-        Inputs(x, h0, c0, cells, lengths, batch_sizes, reset, list(masks) or None),
-        choose(problem, requested_backend()),
-    )
+    half = len(call.state) // 2
+    h0, c0 = (_joined(part, problem) for part in (call.state[:half], call.state[half:]))
+    cells = nested_weights(call.weights, problem)
+    return problem, Inputs(x, h0, c0, cells, call.lengths, call.batch_sizes, call.reset, list(call.masks) or None)
+
+
+def _outputs(result: Result) -> list[Tensor]:
     return [result.output, *_parts(result.h_n), *_parts(result.c_n)]
-
-
-def _cells(flat: Sequence[Tensor], problem: Problem) -> list[list[LSTMWeights]]:
-    """Return a flat list of weights as ``weights[layer][direction]``."""
-    given = iter(flat)
-    return [
-        [
-            LSTMWeights(
-                next(given),
-                next(given),
-                next(given) if problem.bias else None,
-                next(given) if problem.bias else None,
-                next(given) if proj else None,
-            )
-            for _ in range(problem.directions)
-        ]
-        for proj in problem.proj_sizes
-    ]
 
 
 def _parts(state: State | None) -> list[Tensor]:
@@ -234,10 +240,6 @@ def _joined(parts: Sequence[Tensor], problem: Problem) -> State | None:
     if not parts:
         return None
     return parts[0] if problem.uniform else tuple(parts)
-
-
-def _uniform(hidden_sizes: Sequence[int], proj_sizes: Sequence[int]) -> bool:
-    return len(set(hidden_sizes)) == 1 and len(set(proj_sizes)) == 1
 
 
 def _autocast(inputs: Inputs, dtype: torch.dtype) -> Inputs:

@@ -151,6 +151,8 @@ def run(problem: Problem, inputs: Inputs) -> Result:
     if problem.cell != PLAIN or problem.noise or problem.connection is not None:
         return cpu_variant.run(native(), problem, inputs, torch.get_num_threads())
     stack, threads = stack_of(problem), torch.get_num_threads()
+    if inputs.kept is not None:
+        return cpu_autograd.run_kept(stack, problem, inputs, threads)
     if problem.needs_grad:
         return cpu_autograd.run_recorded(stack, problem, inputs, threads)
     if problem.gates:

@@ -26,12 +26,20 @@ from .ragged import padded_inputs, repacked_result
 
 __all__ = [
     "KEEP",
+    "Recorded",
     "addresses",
+    "backward",
     "empty_output",
     "empty_states",
+    "forward",
     "layer_addresses",
+    "plain_gradient",
     "plain_rows",
+    "recorded",
+    "recorded_backward",
+    "run_kept",
     "run_recorded",
+    "saved_scalars",
     "strides",
 ]
 
@@ -49,7 +57,6 @@ class _Call:
     problem: Problem
     inputs: Inputs
     threads: int
-    states: int  # tensors in h0, and in c0; 0 without an initial state
 
 
 def run_recorded(stack: Any, problem: Problem, inputs: Inputs, threads: int) -> Result:
@@ -70,7 +77,7 @@ def run_recorded(stack: Any, problem: Problem, inputs: Inputs, threads: int) -> 
         return repacked_result(run_recorded(stack, padded, padded_in, threads), padded_in.lengths)
     h0, c0 = _parts(inputs.h0), _parts(inputs.c0)
     weights = [w for layer in inputs.weights for cell in layer for w in cell if w is not None]
-    call = _Call(stack, problem, inputs, threads, len(h0))
+    call = _Call(stack, problem, inputs, threads)
     output, *rest = _Stack.apply(call, inputs.x, *h0, *c0, *weights)
     states = 1 if problem.uniform else problem.layers
     h_n, c_n, trace = rest[:states], rest[states : 2 * states], rest[2 * states :]
@@ -83,99 +90,212 @@ def run_recorded(stack: Any, problem: Problem, inputs: Inputs, threads: int) -> 
     return result
 
 
+@dataclass(slots=True)
+class Recorded:
+    """A call as the native core knows it: addresses, good as long as the tensors live that are kept beside them.
+
+    Attributes:
+        arguments: Of ``Stack.backward``, those of forward first.
+        tensors: x, output, saved block, then h0, c0 and weights, all as plain as the addresses want them.
+        extras: lengths, batch_sizes, reset and dropout masks.
+    """
+
+    arguments: tuple[Any, ...]
+    tensors: tuple[Tensor, ...]
+    extras: tuple[Any, ...]
+
+
+def keep_of(problem: Problem) -> tuple[int, int]:
+    """Return what a training call keeps, by its number in ``native/saved.h``, and K of "minimal"."""
+    keep = 1 if problem.gates else KEEP[problem.memory]
+    return keep, _EVERY if keep == 3 else 1
+
+
+def saved_scalars(
+    steps: int,
+    batch: int,
+    rows: int,
+    hidden_sizes: Sequence[int],
+    proj_sizes: Sequence[int],
+    directions: int,
+    dropout: bool,
+    memory: str,
+) -> int:
+    """Return the size of the saved block, as ``Stack.saved_size`` does, for sizes that may be symbols of a graph."""
+    total = 0
+    keep = KEEP[memory]
+    for layer, (hidden, proj) in enumerate(zip(hidden_sizes, proj_sizes, strict=True)):
+        states = -(-steps // _EVERY) * batch if keep == 3 else rows
+        widths = [4 * hidden] * (keep == 1) + [hidden] * (proj > 0 and keep != 3)
+        out = [proj or hidden] * (1 + dropout) if layer + 1 < len(hidden_sizes) else []
+        sizes = [states * directions * hidden, *(rows * directions * width for width in widths + out)]
+        total += sum((size + 31) // 32 * 32 for size in sizes)
+    return total
+
+
+def recorded(
+    problem: Problem, inputs: Inputs, threads: int, x: Tensor, y: Tensor, saved: Tensor, tensors: tuple[Tensor, ...]
+) -> Recorded:
+    """Describe a call to the native core.
+
+    Args:
+        problem: What is computed.
+        inputs: Of which lengths, batch_sizes, reset and masks are used.
+        threads: At most so many.
+        x: The input.
+        y: Memory for the output, or the output.
+        saved: Memory for what backward needs, or what forward left there.
+        tensors: h0 and c0 (a layer each where the layers differ in size, or none), then all weights.
+    """
+    x = plain_rows(x)
+    tensors = tuple([t if t.is_contiguous() else t.contiguous() for t in tensors])
+    lengths, batch_sizes, reset, masks = extras = _plain_extras(inputs)
+    states = 0 if inputs.h0 is None else 1 if problem.uniform else problem.layers
+    arguments = (
+        problem.steps,
+        problem.batch,
+        x.data_ptr(),
+        *strides(x),
+        y.data_ptr(),
+        *strides(y),
+        addresses(tensors[2 * states :]),
+        layer_addresses(tensors[:states], problem, problem.output_sizes),
+        layer_addresses(tensors[states : 2 * states], problem, problem.hidden_sizes),
+        threads,
+        0 if lengths is None else lengths.data_ptr(),
+        0 if reset is None else reset.data_ptr(),
+        x.shape[0] if problem.packed else 0,
+        0 if batch_sizes is None else batch_sizes.data_ptr(),
+        None if masks is None else addresses(masks),
+        saved.data_ptr(),
+        *keep_of(problem),
+    )
+    return Recorded(arguments, (x, y, saved, *tensors), extras)
+
+
+def forward(
+    stack: Any, problem: Problem, call: Recorded, weights_change: bool = True
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Run a described call forward, into its output and its saved block; return h_n and c_n.
+
+    Weights that change from call to call, as in training, are packed for this call only.
+    """
+    y, sizes = call.tensors[1], problem.output_sizes
+    h_n, c_n = empty_states(problem, sizes, y), empty_states(problem, problem.hidden_sizes, y)
+    h_at, c_at = layer_addresses(h_n, problem, sizes), layer_addresses(c_n, problem, problem.hidden_sizes)
+    before, rest = call.arguments[:11], call.arguments[11:]
+    stack.forward(*before, h_at, c_at, *rest, weights_change)
+    return h_n, c_n
+
+
+def backward(
+    stack: Any, problem: Problem, call: Recorded, needs: Sequence[bool], grads: Sequence[Tensor | None]
+) -> list[Tensor | None]:
+    """Run a described call backward.
+
+    Args:
+        stack: The native description of the stack.
+        problem: What was computed.
+        call: As it was run forward.
+        needs: Whether a gradient is wanted of x, h0, c0 and the weights, in the order of ``call.tensors``.
+        grads: Of the output, h_n, c_n and the trace; None for zero.
+
+    Returns:
+        The gradients that are wanted, None in place of the others.
+    """
+    x, _, _, *tensors = call.tensors
+    dy, *grads = grads
+    states = 1 if problem.uniform else problem.layers
+    dh_n, dc_n, trace = grads[:states], grads[states : 2 * states], grads[2 * states :]
+    dx = _empty_rows_like(x, problem) if needs[0] else None
+    found = [torch.empty_like(t) if wanted else None for t, wanted in zip(tensors, needs[1:], strict=True)]
+    n = 0 if call.arguments[9] is None else states
+    if dy is not None:
+        dy = plain_gradient(dy)
+    dh_n, dc_n, trace = ([None if g is None else g.contiguous() for g in part] for part in (dh_n, dc_n, trace))
+    stack.backward(
+        *call.arguments,
+        0 if dy is None else dy.data_ptr(),
+        *((0, 0) if dy is None else strides(dy)),
+        layer_addresses(dh_n, problem, problem.output_sizes),
+        layer_addresses(dc_n, problem, problem.hidden_sizes),
+        _trace_addresses(trace, problem) if problem.gates else None,
+        0 if dx is None else dx.data_ptr(),
+        *((0, 0) if dx is None else strides(dx)),
+        addresses(found[2 * n :]),
+        layer_addresses(found[:n], problem, problem.output_sizes),
+        layer_addresses(found[n : 2 * n], problem, problem.hidden_sizes),
+    )
+    return [dx, *found]
+
+
+def run_kept(stack: Any, problem: Problem, inputs: Inputs, threads: int) -> Result:
+    """Run a stack forward and leave what backward needs in ``inputs.kept``, for callers that call it themselves."""
+    assert inputs.kept is not None
+    weights = [w for layer in inputs.weights for cell in layer for w in cell if w is not None]
+    y = empty_output(problem, inputs.x)
+    tensors = (*_parts(inputs.h0), *_parts(inputs.c0), *weights)
+    h_n, c_n = forward(stack, problem, recorded(problem, inputs, threads, inputs.x, y, inputs.kept, tensors))
+    return Result(y, h_n[0], c_n[0]) if problem.uniform else Result(y, tuple(h_n), tuple(c_n))
+
+
 class _Stack(Function):
     """All layers and directions of a stack."""
 
     @staticmethod
     def forward(ctx: Any, call: _Call, x: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
-        problem, inputs, n = call.problem, call.inputs, call.states
-        steps, batch, sizes = problem.steps, problem.batch, problem.output_sizes
+        problem, inputs = call.problem, call.inputs
         ctx.set_materialize_grads(False)
-        x = plain_rows(x)
-        tensors = tuple(t if t.is_contiguous() else t.contiguous() for t in tensors)
-        weights = tensors[2 * n :]
-        lengths, batch_sizes, reset, masks = _plain_extras(inputs)
-
         y = empty_output(problem, x)
-        h_n, c_n = empty_states(problem, sizes, x), empty_states(problem, problem.hidden_sizes, x)
         rows = x.shape[0] if problem.packed else 0
-        keep = 1 if problem.gates else KEEP[problem.memory]
-        every = _EVERY if keep == 3 else 1
-        kept = call.stack.saved_size(steps, batch, rows, keep, every, masks is not None)
-        ragged = problem.gates and problem.lengths
+        masked = inputs.dropout_masks is not None
+        kept = call.stack.saved_size(problem.steps, problem.batch, rows, *keep_of(problem), masked)
         saved = new_block((kept,), x, 1 << 20)  # never resized, so even a smaller one
-        if ragged:
+        if problem.gates and problem.lengths:
             saved.zero_()
-
-        x_step, x_row = strides(x)
-        y_step, y_row = strides(y)
-        arguments = (steps, batch, x.data_ptr(), x_step, x_row, y.data_ptr(), y_step, y_row, addresses(weights))
-        state = (
-            layer_addresses(tensors[:n], problem, sizes),
-            layer_addresses(tensors[n : 2 * n], problem, problem.hidden_sizes),
-        )
-        extras = (
-            0 if lengths is None else lengths.data_ptr(),
-            0 if reset is None else reset.data_ptr(),
-            rows,
-            0 if batch_sizes is None else batch_sizes.data_ptr(),
-            None if masks is None else addresses(masks),
-            saved.data_ptr(),
-            keep,
-            every,
-        )
-        h_at, c_at = layer_addresses(h_n, problem, sizes), layer_addresses(c_n, problem, problem.hidden_sizes)
-        call.stack.forward(*arguments, *state, h_at, c_at, call.threads, *extras, problem.needs_grad)
-        ctx.call = call
-        ctx.arguments = (*arguments, *state, call.threads, *extras)
+        done = recorded(problem, inputs, call.threads, x, y, saved, tensors)
+        h_n, c_n = forward(call.stack, problem, done, problem.needs_grad)
+        ctx.call, ctx.arguments, ctx.extras = call, done.arguments, done.extras
+        ctx.addresses = addresses(done.tensors)
         # The addresses are good as long as these tensors live, and autograd sees to it that nobody has written to them.
-        ctx.save_for_backward(x, y, saved, *tensors)
-        ctx.extras = lengths, batch_sizes, reset, masks
+        ctx.save_for_backward(*done.tensors)
         return (y, *h_n, *c_n, *(_trace_views(saved, problem) if problem.gates else ()))
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         if torch.is_grad_enabled():
-            return _recorded_backward(ctx, dy, *grads)
+            x, _, _, *tensors = ctx.saved_tensors
+            needs = ctx.needs_input_grad[1:]
+            return None, *recorded_backward(ctx.call.problem, ctx.call.inputs, x, tensors, needs, (dy, *grads))
         call: _Call = ctx.call
-        problem, n = call.problem, call.states
-        x, _, _, *tensors = ctx.saved_tensors
-        _, need_x, *need = ctx.needs_input_grad
-        states = 1 if problem.uniform else problem.layers
-        dh_n, dc_n, trace = grads[:states], grads[states : 2 * states], grads[2 * states :]
-
-        dx = _empty_rows_like(x, problem) if need_x else None
-        found = [torch.empty_like(t) if wanted else None for t, wanted in zip(tensors, need, strict=True)]
-        d_state = found[: 2 * n]
-        if dy is not None:
-            dy = _plain_gradient(dy)
-        dy_step, dy_row = (0, 0) if dy is None else strides(dy)
-        dx_step, dx_row = (0, 0) if dx is None else strides(dx)
-        dh_n, dc_n, trace = ([None if g is None else g.contiguous() for g in part] for part in (dh_n, dc_n, trace))
-        call.stack.backward(
-            *ctx.arguments,
-            0 if dy is None else dy.data_ptr(),
-            dy_step,
-            dy_row,
-            layer_addresses(dh_n, problem, problem.output_sizes),
-            layer_addresses(dc_n, problem, problem.hidden_sizes),
-            _trace_addresses(trace, problem) if problem.gates else None,
-            0 if dx is None else dx.data_ptr(),
-            dx_step,
-            dx_row,
-            addresses(found[2 * n :]),
-            layer_addresses(d_state[:n], problem, problem.output_sizes),
-            layer_addresses(d_state[n:], problem, problem.hidden_sizes),
-        )
-        return None, dx, *found
+        tensors = ctx.saved_tensors
+        done = Recorded(ctx.arguments, tensors, ctx.extras)
+        if addresses(tensors) != ctx.addresses:
+            # A hook of autograd (checkpointing, offloading) gives back other tensors than it was given.
+            x, y, saved, *rest = tensors
+            done = recorded(call.problem, call.inputs, call.threads, x, y, saved, tuple(rest))
+        return None, *backward(call.stack, call.problem, done, ctx.needs_input_grad[1:], (dy, *grads))
 
 
-def _recorded_backward(ctx: Any, dy: Tensor | None, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-    """Gradients as differentiable functions of inputs and incoming gradients, by way of the reference."""
-    call: _Call = ctx.call
-    problem, inputs, n = call.problem, call.inputs, call.states
-    x, _, _, *tensors = ctx.saved_tensors
-    _, *needs = ctx.needs_input_grad
+def recorded_backward(
+    problem: Problem,
+    inputs: Inputs,
+    x: Tensor,
+    tensors: Sequence[Tensor],
+    needs: Sequence[bool],
+    grads: Sequence[Tensor | None],
+) -> list[Tensor | None]:
+    """Return gradients as differentiable functions of inputs and incoming gradients, by way of the reference.
+
+    Args:
+        problem: What was computed.
+        inputs: As it was called; its differentiable tensors may have been replaced since.
+        x: The input.
+        tensors: h0, c0 and weights, as for ``recorded``.
+        needs: Whether a gradient is wanted of x and of each of the tensors.
+        grads: As for ``backward``.
+    """
+    n = 0 if inputs.h0 is None else 1 if problem.uniform else problem.layers
     # Views, so that a tensor that stands in two places (tied weights) has a gradient for each.
     leaves = [t.view_as(t) for t in (x, *tensors)]
     x, tensors = leaves[0], leaves[1:]
@@ -198,7 +318,7 @@ def _recorded_backward(ctx: Any, dy: Tensor | None, *grads: Tensor | None) -> tu
             last = layer == problem.layers - 1
             outputs += [torch.stack([gates.i, gates.f, gates.g, gates.o], dim=3), gates.c]
             outputs += [] if last else [gates.h.flatten(2)]
-    pairs = [(o, g) for o, g in zip(outputs, (dy, *grads), strict=True) if g is not None and o.requires_grad]
+    pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None and o.requires_grad]
     wanted = [leaf for leaf, need in zip(leaves, needs, strict=True) if need]
     found = iter(
         torch.autograd.grad(
@@ -212,7 +332,7 @@ def _recorded_backward(ctx: Any, dy: Tensor | None, *grads: Tensor | None) -> tu
         if pairs and wanted
         else [None] * len(wanted)
     )
-    return None, *(next(found) if need else None for need in needs)
+    return [next(found) if need else None for need in needs]
 
 
 # ---- memory, shapes and addresses ------------------------------------------------------------------------------------
@@ -229,7 +349,7 @@ def plain_rows(t: Tensor) -> Tensor:
     return t if t.stride(-1) == 1 or t.shape[-1] <= 1 else t.contiguous()
 
 
-def _plain_gradient(dy: Tensor) -> Tensor:
+def plain_gradient(dy: Tensor) -> Tensor:
     """Return dy as ``plain_rows`` does; one number for all, as a sum's gradient is, takes the memory of one row."""
     if dy.numel() > dy.shape[-1] > 1 and not any(dy.stride()):
         return dy.reshape(-1, dy.shape[-1])[:1].resolve_neg().contiguous().expand_as(dy)

@@ -20,7 +20,17 @@ from cellgate.equations import PLAIN, Cell, CellMasks, LSTMWeights
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Gates", "Inputs", "LSTMWeights", "Problem", "Result", "State", "join_state", "split_state"]
+__all__ = [
+    "Gates",
+    "Inputs",
+    "LSTMWeights",
+    "Problem",
+    "Result",
+    "State",
+    "join_state",
+    "nested_weights",
+    "split_state",
+]
 
 State = Tensor | tuple[Tensor, ...]
 """h or c of a stack: (L*D, B, size) if layers have one size (``Problem.uniform``), else L tensors (D, B, size_l)."""
@@ -119,6 +129,8 @@ class Inputs:
             or None.
         cell_masks: ``cell_masks[layer][direction]``, time-major and padded also for packed data; or None.
         highway: (W_t, b_t) of every layer but the first, with ``connection="highway"``; or None.
+        kept: Memory in which the native engine is to leave what backward needs, where autograd does not record the call
+            (``native/saved.h``); or None. Other backends leave it alone.
     """
 
     x: Tensor
@@ -131,6 +143,7 @@ class Inputs:
     dropout_masks: Sequence[Tensor] | None = None
     cell_masks: Sequence[Sequence[CellMasks]] | None = None
     highway: Sequence[tuple[Tensor, Tensor]] | None = None
+    kept: Tensor | None = None
 
 
 @dataclass(slots=True)
@@ -167,6 +180,24 @@ class Result:
     h_n: State
     c_n: State
     gates: tuple[Gates, ...] | None = None
+
+
+def nested_weights(flat: Sequence[Tensor], problem: Problem) -> list[list[LSTMWeights]]:
+    """Return a flat list of weights, in PyTorch's order, as ``weights[layer][direction]``."""
+    given = iter(flat)
+    return [
+        [
+            LSTMWeights(
+                next(given),
+                next(given),
+                next(given) if problem.bias else None,
+                next(given) if problem.bias else None,
+                next(given) if proj else None,
+            )
+            for _ in range(problem.directions)
+        ]
+        for proj in problem.proj_sizes
+    ]
 
 
 def split_state(state: State, problem: Problem) -> tuple[Tensor, ...]:

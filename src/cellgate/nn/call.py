@@ -47,6 +47,7 @@ from .initial import initial_state
 from .jagged import jagged_like, padded_from_jagged
 from .noise import add_noise, draw_dropout_masks
 from .quick import run_quick
+from .quick_training import run_quick_training
 from .variant import FIELDS, variant_of
 
 __all__ = [
@@ -238,6 +239,8 @@ def run(module: Any, input: Any, hx: Any = None, lengths: Any = None, reset: Any
     """Execute one public call: ``output, (h_n, c_n)``."""
     if lengths is None and reset is None:
         result = run_quick(module, input, hx)
+        if result is None:
+            result = run_quick_training(module, input, hx)
         if result is not None:
             return result
     if isinstance(input, Tensor) and input.is_nested:
