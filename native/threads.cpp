@@ -61,6 +61,45 @@ void wake_all(Epoch& epoch) {
 #endif
 }
 
+int64_t now() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
+// Nanoseconds that members of the team at work waited for one another, beyond the short spin.
+std::atomic<int64_t> lost{0};
+
+// Whether the machine is too busy for threads that spin. Those of an OpenMP runtime (below) do so for milliseconds
+// between calls and in its barriers; on a quiet machine that saves waking them, on a busy one it takes the CPU from those
+// who have work: where much of the recent runs was waiting, our own threads, which sleep, run the calls for a while, and
+// then the runtime's are tried again. As many members as before, so that no result depends on how busy the machine was.
+// Touched by the leaseholder only.
+struct Crowding {
+  static constexpr int64_t kLeast = 200'000;  // shorter waits are those of waking up
+  static constexpr int64_t kShare = 3;        // bad: one third of a run was waiting
+  static constexpr int kBad = 3;              // of the last eight runs
+  static constexpr int64_t kShortest = 100'000'000, kLongest = 1'000'000'000;
+
+  int64_t until = 0, pause = 0;
+  uint8_t history = 0;
+
+  bool now_crowded() const { return until != 0 && now() < until; }
+
+  void judge(int64_t took, int64_t waited, int size) {
+    const bool bad = waited > kLeast && waited * kShare > took * (size - 1);
+    history = static_cast<uint8_t>(history << 1 | (bad ? 1 : 0));
+    if (!bad) {
+      if ((history & 7) == 0) pause = 0;  // the crowd has gone
+      return;
+    }
+    int count = 0;
+    for (int bit = 0; bit < 8; ++bit) count += history >> bit & 1;
+    if (!pause && count < kBad) return;
+    pause = std::max(pause ? std::min(2 * pause, kLongest) : kShortest, 4 * took);
+    until = now() + pause;
+  }
+};
+
 struct alignas(64) Worker {
   Epoch job;   // published by the caller: a task waits
   Epoch done;  // published by the worker: it has run
@@ -76,6 +115,7 @@ struct Pool {
 #if defined(__linux__)
   std::atomic<uint64_t> taken[CPU_SETSIZE / 64] = {};  // CPUs on which members of the present team run
 #endif
+  Crowding crowding;
   Worker workers[kMaxTeam - 1];
   // Where members meet that are not our own workers.
   Epoch arrived[kMaxTeam];
@@ -128,11 +168,13 @@ void ask_for_short_slices() {
 #endif
 }
 
+void wait_idly(Epoch& epoch, uint32_t at_least);
+
 void work(Pool* pool, int index) {
   ask_for_short_slices();
   Worker& self = pool->workers[index];
   for (uint32_t job = self.done.value + 1;; ++job) {
-    wait_for(self.job, job);
+    if (!reached(self.job, job)) wait_idly(self.job, job);
     spread_out(pool);
     pool->task(pool->arg, index + 1, pool->size);
     publish(self.done, job);
@@ -242,14 +284,19 @@ void publish(Epoch& epoch, uint32_t value) {
   if (__atomic_load_n(&epoch.sleepers, __ATOMIC_SEQ_CST) != 0) wake_all(epoch);
 }
 
-void wait_slowly(Epoch& epoch, uint32_t at_least) {
+namespace {
+
+bool spin_for(const Epoch& epoch, uint32_t at_least) {
   static const bool spin = available_cpus() > 1;
-  if (spin) {
-    for (int i = 0; i < kSpins; ++i) {
-      if (reached(epoch, at_least)) return;
-      pause_briefly();
-    }
+  if (!spin) return false;
+  for (int i = 0; i < kSpins; ++i) {
+    if (reached(epoch, at_least)) return true;
+    pause_briefly();
   }
+  return false;
+}
+
+void wait_politely(Epoch& epoch, uint32_t at_least) {
   for (int i = 0; i < kYields; ++i) {
     if (reached(epoch, at_least)) return;
     std::this_thread::yield();
@@ -261,6 +308,20 @@ void wait_slowly(Epoch& epoch, uint32_t at_least) {
     sleep_on(epoch, seen);
   }
   __atomic_fetch_sub(&epoch.sleepers, 1, __ATOMIC_SEQ_CST);
+}
+
+// Between the jobs of a worker, where waiting is no loss.
+void wait_idly(Epoch& epoch, uint32_t at_least) {
+  if (!spin_for(epoch, at_least)) wait_politely(epoch, at_least);
+}
+
+}  // namespace
+
+void wait_slowly(Epoch& epoch, uint32_t at_least) {
+  if (spin_for(epoch, at_least)) return;
+  const int64_t since = now();
+  wait_politely(epoch, at_least);
+  lost.fetch_add(now() - since, std::memory_order_relaxed);
 }
 
 namespace {
@@ -284,7 +345,7 @@ Team::Team(int wanted) : size_(1), leased_(false), borrowed_(false) {
   Pool* p = pool();
   if (!p || p->leased.exchange(true, std::memory_order_acquire)) return;
   leased_ = true;
-  borrowed_ = openmp_grants(wanted);
+  borrowed_ = !p->crowding.now_crowded() && openmp_grants(wanted);
   size_ = borrowed_ ? wanted : std::min(start_workers(p, wanted - 1) + 1, wanted);
   if (size_ == 1) {
     leased_ = false;
@@ -308,10 +369,15 @@ bool Team::run(Task task, void* arg) {
 #if defined(__linux__)
   for (auto& word : p->taken) word.store(0, std::memory_order_relaxed);
 #endif
+  const int64_t start = now();
+  lost.store(0, std::memory_order_relaxed);
   if (borrowed_) {
     OpenMpJob job{task, arg, size_, true, p, ++p->round};
     openmp().parallel(run_in_openmp, &job, static_cast<unsigned>(size_), 0);
-    if (job.granted) return true;
+    if (job.granted) {
+      p->crowding.judge(now() - start, lost.load(std::memory_order_relaxed), size_);
+      return true;
+    }
     // Limits of the runtime changed since the trial.
     if (start_workers(p, size_ - 1) < size_ - 1) return false;
   }

@@ -23,7 +23,8 @@ __all__ = ["BUSY", "QUICK_PLAN", "THOROUGH", "run"]
 
 THOROUGH = Plan()
 QUICK_PLAN = Plan(block=0.015, rounds=5, seconds=0.25, patience=2.0, least=3)
-BUSY = Plan(block=0.04, rounds=4, seconds=0.3, patience=1.5, least=2)
+# Time slices of other processes are as long as a small call, so few rounds would measure luck.
+BUSY = Plan(block=0.04, rounds=7, seconds=0.4, patience=2.5, least=3)
 """How long a cell takes: of a thorough run, of a quick one, and on a busy machine."""
 
 PATIENCE = 240.0  # seconds without an answer after which a worker is taken to hang
