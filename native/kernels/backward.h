@@ -162,8 +162,8 @@ class BackwardMember {
   void gates_again(const ChunkRows<S>& rows, int64_t q0, int64_t q1, int64_t mine, int64_t end) {
     const int64_t G = 4 * job_.H, H = job_.H;
     const int64_t panels = panel_count<S>(G);
-    rows_product<S>(rows.x + mine, end - mine, {job_.packed_ih_t, job_.I, G}, 0, panels, rows.da + mine, false);
-    rows_product<S>(rows.h + mine, end - mine, {job_.packed_hh_t, job_.P, G}, 0, panels, rows.da + mine, true);
+    rows_product<S>(rows.x + mine, end - mine, job_.I, job_.packed_ih_t, G, 0, panels, rows.da + mine, false);
+    rows_product<S>(rows.h + mine, end - mine, job_.P, job_.packed_hh_t, G, 0, panels, rows.da + mine, true);
     for (int64_t at = mine; at < end; ++at) activate_gates(rows.da[at], way_.b_ih, way_.b_hh, H);
     if (job_.split_units) meet();
     if (!job_.checkpoints) return;

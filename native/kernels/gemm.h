@@ -142,6 +142,13 @@ void rows_product(const S* const* a, int64_t rows, const RightOperand<S>& b, int
   }
 }
 
+// The same with a packed B of `depth` x `columns`.
+template <class S>
+void rows_product(const S* const* a, int64_t rows, int64_t depth, const S* packed, int64_t columns, int64_t first,
+                  int64_t last, S* const* c, bool add) {
+  rows_product<S>(a, rows, RightOperand<S>{packed, depth, columns, 0}, first, last, c, add);
+}
+
 // Left operand of sum_product, packed: tile i of tile_rows columns (the last one of what remains) as [r][its columns].
 // Several sources lie side by side in it. Tiles begin left_tile_size() apart, a cache line more than they hold, so that
 // their beginnings do not crowd one set of the cache.
