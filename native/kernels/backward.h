@@ -454,12 +454,16 @@ constexpr int64_t kWeightTraffic = 4;
 template <class S>
 int backward_threads(const BackwardCall<S>& call) {
   int64_t work = 0;
+  int most = 1;
   for (int l = 0; l < call.layers; ++l) {
     const BackwardLayer<S>& layer = call.layer[l];
     const int64_t weights = layer.directions * 4 * layer.hidden_size * (layer.input_size + layer.projection_size);
     work += weights * (2 * call.steps * call.batch + kWeightTraffic);
+    const bool split =
+        BackwardJob<S>::may_split_units(call.batch, layer.hidden_size, layer.projection_size, call.threads);
+    most = larger(most, split ? call.threads : layer.directions * BackwardJob<S>::row_members(call.batch));
   }
-  return static_cast<int>(smaller<int64_t>(call.threads, 1 + work / kWorthThread));
+  return static_cast<int>(smaller<int64_t>(smaller(call.threads, most), 1 + work / kWorthThread));
 }
 
 // One layer by `size` members; a null team is the calling thread alone.

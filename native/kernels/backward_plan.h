@@ -132,6 +132,14 @@ struct BackwardJob {
   RowAhead* ahead;             // (members, B): what their next step reads
   ChunkRows<S> chunk[2];
 
+  // Few rows against weights that overflow a core's own cache: better that each core keeps its part of the weights.
+  static bool may_split_units(int64_t B, int64_t H, int64_t P, int team) {
+    const int64_t weights = 4 * H * P * static_cast<int64_t>(sizeof(S));
+    return team > 1 && weights > (int64_t{3} << 19) && B < 16 * team && panel_count<S>(H) >= team;
+  }
+  // Fewer rows to a member than these leave a tile's broadcasts and loads idle.
+  static int row_members(int64_t B) { return static_cast<int>(smaller<int64_t>(kMaxTeam, larger<int64_t>(1, B / 4))); }
+
   // together: another direction of the layer runs at the same time.
   void lay_out(const BackwardCall<S>& c, const BackwardLayer<S>& l, const BackwardDirection<S>& w, int team,
                bool together) {
@@ -142,11 +150,8 @@ struct BackwardJob {
     recompute = !w.gate[0];
     projected = w.w_hr != nullptr;
     checkpoints = w.cell_every > 1;
-    // Few rows against weights that overflow a core's own cache: better that each core keeps its part of the weights.
-    const int64_t weights = 4 * H * P * static_cast<int64_t>(sizeof(S));
-    split_units = team > 1 && weights > (int64_t{3} << 19) && B < 16 * team && panel_count<S>(H) >= team;
-    // Fewer rows than these leave a tile's broadcasts and loads idle.
-    members = split_units ? team : static_cast<int>(smaller<int64_t>(team, larger<int64_t>(1, B / 4)));
+    split_units = may_split_units(B, H, P, team);
+    members = split_units ? team : smaller(team, row_members(B));
     stride = round_up(4 * H, Vec<S>::lanes);
     if ((stride * sizeof(S)) % 512 == 0) stride += larger<int64_t>(Vec<S>::lanes, 64 / sizeof(S));
     left_columns = I + P + 1;

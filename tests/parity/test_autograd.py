@@ -340,18 +340,20 @@ def test_calls_from_several_python_threads(backend: str):
         torch.testing.assert_close(dw, torch.autograd.grad(clean.sum(), lstm.weight_hh_l0)[0], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("state", [False, True], ids=["zero state", "given state"])
 @pytest.mark.parametrize("way", ["checkpoint", "save_on_cpu"])
-def test_tensors_that_hooks_of_autograd_give_back(way: str):
+def test_tensors_that_hooks_of_autograd_give_back(way: str, state: bool):
     """Checkpointing and offloading drop what forward saved and hand backward other tensors in its place."""
     lstm = cellgate.LSTM(5, 40, 2)
     x = torch.randn(30, 8, 5, requires_grad=True)
-    want = torch.autograd.grad(lstm(x)[0].square().sum(), [x, *lstm.parameters()])
+    hx = (torch.randn(2, 8, 40), torch.randn(2, 8, 40)) if state else None
+    want = torch.autograd.grad(lstm(x, hx)[0].square().sum(), [x, *lstm.parameters()])
     if way == "checkpoint":
-        output = checkpoint(lambda x: lstm(x)[0].square(), x, use_reentrant=False)
+        output = checkpoint(lambda x: lstm(x, hx)[0].square(), x, use_reentrant=False)
         assert isinstance(output, torch.Tensor)
     else:
         with torch.autograd.graph.save_on_cpu():
-            output = lstm(x)[0].square()
+            output = lstm(x, hx)[0].square()
     ruin = [torch.full((n,), torch.nan) for n in (9600, 9600, 48000, 105600) for _ in range(8)]
     got = torch.autograd.grad(output.sum(), [x, *lstm.parameters()])
     assert len(ruin) == 32
