@@ -7,6 +7,7 @@ needs no more than this module does. It keeps the same block and calls the same 
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +22,7 @@ from .problem import Inputs, Problem, nested_weights
 __all__ = ["PlainStack", "train"]
 
 _empty, _empty_like, _threads = torch.empty, torch.empty_like, torch.get_num_threads
+_LARGE = 1 << 24  # bytes, of an output
 _MOST_SIZES = 256  # of T and B whose saved block is remembered
 
 
@@ -91,6 +93,13 @@ def train(stack: PlainStack, x: Tensor, weights: list[Tensor]) -> tuple[Tensor, 
     return _Plain.apply(stack, x, *weights)  # pyright: ignore[reportReturnType]
 
 
+def _block(size: tuple[int, ...], x: Tensor, least: int) -> Tensor:
+    """Return uninitialised memory; a large block is used again when it is gone, see ``cpu.new_block``."""
+    if math.prod(size) * x.itemsize < least:
+        return _empty(size, dtype=x.dtype)
+    return cpu.new_block(size, x, least)
+
+
 class _Plain(Function):
     @staticmethod
     def forward(ctx: Any, stack: PlainStack, x: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -98,9 +107,9 @@ class _Plain(Function):
         steps, batch = x.shape[0], x.shape[1]
         rows, out, hidden = stack.states
         dtype, width = stack.dtype, stack.width
-        y = _empty(steps, batch, width, dtype=dtype)
+        y = _block((steps, batch, width), x, _LARGE)
         h_n, c_n = _empty(rows, batch, out, dtype=dtype), _empty(rows, batch, hidden, dtype=dtype)
-        saved = _empty(stack.kept(steps, batch), dtype=dtype)
+        saved = _block((stack.kept(steps, batch),), x, _LARGE >> 4)  # never resized, so even a smaller one
         pointers = tuple([t.data_ptr() for t in (x, y, saved, *weights)])
         x_step, x_row, _ = x.stride()
         before = (steps, batch, pointers[0], x_step, x_row, pointers[1], batch * width, width, pointers[3:], None, None)
