@@ -217,6 +217,15 @@ const OpenMp& openmp() {
   return found;
 }
 
+// Whether the user wants no other threads than these, crowded or not.
+bool always_borrow() {
+  static const bool always = [] {
+    const char* wish = std::getenv("CELLGATE_THREADS");
+    return wish && std::strcmp(wish, "borrowed") == 0;
+  }();
+  return always;
+}
+
 struct OpenMpJob {
   Team::Task task;
   void* arg;
@@ -345,7 +354,7 @@ Team::Team(int wanted) : size_(1), leased_(false), borrowed_(false) {
   Pool* p = pool();
   if (!p || p->leased.exchange(true, std::memory_order_acquire)) return;
   leased_ = true;
-  borrowed_ = !p->crowding.now_crowded() && openmp_grants(wanted);
+  borrowed_ = (always_borrow() || !p->crowding.now_crowded()) && openmp_grants(wanted);
   size_ = borrowed_ ? wanted : std::min(start_workers(p, wanted - 1) + 1, wanted);
   if (size_ == 1) {
     leased_ = false;
