@@ -27,15 +27,15 @@ _MOST_STEPS = 480
 
 def report_page(report: Report) -> str:
     """Return the page, one HTML file that needs nothing else."""
+    last = report.examples[0].layers[-1:]  # whole: a row of the smaller maps may stand for several units
     report, notes = _smaller(report)
     examples = [_example(example, k) for k, example in enumerate(report.examples)]
-    first = report.examples[0].layers
     return render(
         "report.html",
         report=report,
         notes=(*report.notes, *notes),
         network=network_svg(report.network),
-        cell=cell_svg(_a_unit(first[-1])) if first else None,
+        cell=cell_svg(_a_unit(last[0])) if last else None,
         examples=examples,
         panels=[_panel(panel) for panel in report.panels],
         training=None if report.training is None else training_svg(*report.training),
