@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 import torch
 
 import cellgate
+from cellgate.report.model import LayerMaps, Line
+from cellgate.report.report_page import report_page
 from cellgate.trace import StateIndex
 
 # The codes that WebDriver has for keys without a letter.
@@ -176,3 +179,28 @@ def test_reads_without_scripts(browser, page, tmp_path):
     assert browser.pixels("svg.maps").std(axis=(0, 1)).max() > 4
     assert not browser.find("#theme").is_displayed()
     browser.open("<title>x</title>", tmp_path)
+
+
+def test_a_large_model_still_answers_to_the_pointer(browser, forecaster, tmp_path):
+    """Four layers of 512 over 2,000 steps, in numbers that no picture format can make smaller."""
+    rng = np.random.default_rng(0)
+    units, steps = 512, 2000
+    maps = {gate: rng.random((units, steps), dtype=np.float32) for gate in "ifgoch"}
+    share_of = {gate: rng.random(units) for gate in "ifo"}
+    layers = tuple(
+        LayerMaps(f"layer {k + 1}", 0, maps, tuple(range(units)), rng.random(units) * 9, share_of, share_of)
+        for k in range(4)
+    )
+    report = forecaster.explain().report
+    labels = tuple(str(k) for k in range(steps))
+    line = Line("observed", "observed", 0, rng.random(steps))
+    example = replace(report.examples[0], labels=labels, layers=layers, lines=(line,), now=None, influence=None)
+    page = report_page(replace(report, examples=(example,), states=None))
+    assert len(page.encode()) < 3_000_000
+    browser.open(page, tmp_path)
+    assert browser.run("return document.querySelectorAll('*').length") < 20_000
+    assert browser.pixels(MAPS).std() > 4
+    browser.hover(MAPS, share(browser, 1000), 0.1)
+    tip = browser.text("#tip")
+    assert tip.split("\n")[0] in ("999", "1000", "1001")
+    assert "mean of 5 steps" in tip

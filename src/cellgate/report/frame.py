@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,9 @@ from markupsafe import Markup, escape
 __all__ = ["LEFT", "RIGHT", "WIDTH", "Frame", "text"]
 
 WIDTH, LEFT, RIGHT = 1120, 132, 1040
+_FEWEST = 4  # years, months, ... to be marked as such
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_BEGINS = re.compile(r"(-01)*([ T]?00(:00)*)?|(:00)*")
 
 
 @dataclass(frozen=True)
@@ -44,13 +48,29 @@ class Frame:
         parts = [f'<path class="axis" d="M{LEFT} {y:g}H{RIGHT}"/>']
         if self.tokens and self.step >= 7:
             return parts[0] + "".join(text(self.centre(k), y + 16, "mid", v) for k, v in enumerate(self.labels))
-        widest = max((len(label) for label in self.labels), default=1)
-        every = self._every(max(2, int((RIGHT - LEFT) / (widest * 7.2 + 26))))
-        for position in range(0, self.count, every):
+        for position, label in self._marks():
             x = self.centre(position)
             parts.append(f'<path class="axis" d="M{x:.1f} {y:g}v5"/>')
-            parts.append(text(x, y + 19, "mid small soft", self.labels[position]))
+            parts.append(text(x, y + 19, "mid small soft", label))
         return "".join(parts)
+
+    def _marks(self) -> list[tuple[int, str]]:
+        """Positions to mark and what to write there: dates where a year, month, day or hour begins, others evenly."""
+        if self.count and all(_DATE.match(label) for label in self.labels):
+            for letters in (4, 7, 10, 13):
+                begins = [k for k in range(1, self.count) if self.labels[k][:letters] != self.labels[k - 1][:letters]]
+                # The first step counts where its year (or month, ...) begins with it.
+                if _BEGINS.fullmatch(self.labels[0][letters:]):
+                    begins.insert(0, 0)
+                if len(begins) >= _FEWEST:
+                    stride = -(-len(begins) // self._room(letters))
+                    return [(k, self.labels[k][:letters] + (":00" if letters == 13 else "")) for k in begins[::stride]]
+        every = self._every(self._room(max((len(label) for label in self.labels), default=1)))
+        return [(k, self.labels[k]) for k in range(0, self.count, every)]
+
+    def _room(self, letters: int) -> int:
+        """How many labels of that many letters have a place side by side."""
+        return max(2, int((RIGHT - LEFT) / (letters * 7.2 + 26)))
 
     def _every(self, marks: int) -> int:
         size = 1
