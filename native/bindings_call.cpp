@@ -351,7 +351,7 @@ void bind_calls(nb::module_& m) {
            "must_be_false: functions, or pairs of a function and its argument, that must all return something false; "
            "forward_ad: the module with _current_level; "
            "requested: returns the name of the backend asked for.")
-      .def("run", &Calls::run, "module"_a, "x"_a, "hx"_a.none(), "gates"_a = false,
+      .def("run", &Calls::run, "module"_a, "x"_a.none(), "hx"_a.none(), "gates"_a = false,
            "output, (h_n, c_n), with gates also the block that native/saved.h describes; or None where the full way is "
            "called for.");
 }

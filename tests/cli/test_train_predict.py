@@ -52,7 +52,7 @@ def test_train_says_what_it_found_how_good_it_is_and_what_it_wrote(capsys, tmp_p
     assert out.rstrip().endswith(f"next  cellgate predict {tmp_path / 'm'}")
     assert {p.name for p in (tmp_path / "m").iterdir()} == {
         "README.md", "config.json", "forecast.csv", "forecast.svg", "history.safetensors", "holdout.csv",
-        "metrics.json", "model.safetensors", "preprocess.json",
+        "metrics.json", "model.safetensors", "preprocess.json", "train.toml",
     }  # fmt: skip
     assert [p.name for p in tmp_path.iterdir()] == ["m"]
 
@@ -205,7 +205,7 @@ import sys
 from cellgate.cli import app, console
 from contextlib import contextmanager
 @contextmanager
-def told(quiet):
+def told(quiet, board=None):
     def watch(progress):
         if progress.epoch == 3:
             print("third epoch", file=sys.stderr, flush=True)

@@ -8,7 +8,7 @@ from cellgate.data import DataError
 from cellgate.estimators import Forecaster, load
 
 LENGTH, HORIZON = 360, 8
-OPTIONS = {"season": 1, "max_epochs": 40, "learning_rate": 1e-2, "hidden_size": 16, "context": 60, "seed": 1}
+OPTIONS = {"season": 1, "max_epochs": 80, "learning_rate": 1e-2, "hidden_size": 16, "context": 60, "seed": 1}
 
 
 def make(kind="future", seed=0, ahead=HORIZON, words=False):

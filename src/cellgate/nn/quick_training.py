@@ -42,7 +42,7 @@ def run_quick_training(module: Any, x: Any, hx: Any) -> Any:
     """
     if hx is not None or _is_compiling() or not _is_grad_enabled() or type(x) not in _PLAIN or not x.is_cpu:
         return None
-    if x.layout is not _strided or x.is_neg() or x.dim() != 3:
+    if x.layout is not _strided or x.is_nested or x.is_neg() or x.dim() != 3:
         return None
     own = module.__dict__
     if own.get("variant") is not None:
