@@ -19,8 +19,8 @@ def command(
     data: Annotated[
         str | None,
         typer.Argument(
-            help="Data with the same columns as in training. A forecaster may go without: it then looks at the history "
-            "of its training."
+            help="Data with the same columns as in training, labels too if there are any; of a language model a "
+            "text file. A forecaster may go without: it then looks at the history of its training."
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="The page to write, one HTML file.")] = Path("report.html"),

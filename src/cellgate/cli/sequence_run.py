@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,10 @@ from cellgate.cli.config import save_config
 from cellgate.cli.console import say, say_json, say_pairs, say_table, training_progress
 from cellgate.cli.training_run import (
     CHECKPOINT,
+    REPORT,
     board_of,
     forget_checkpoint,
+    report_line,
     require_fresh,
     training_facts,
     training_line,
@@ -43,6 +45,7 @@ def run(
     resume: bool,
     checkpoint_every: float,
     tensorboard: bool,
+    report: bool,
     force: bool,
     as_json: bool,
 ) -> int | None:
@@ -63,6 +66,9 @@ def run(
         estimator.fit(learnt, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)
     metrics = estimator.evaluate(measured) if measured is not None else {}
     out.mkdir(parents=True, exist_ok=True)
+    if report:
+        held = None if measured is None else replace(measured, source=f"{measured.source}, held out")
+        estimator.explain(held or learnt, out=out / REPORT)
     estimator.save(out)  # its config.json is the last file: where it stands, everything does
     forget_checkpoint(out)
     record = estimator.record_
@@ -76,6 +82,8 @@ def run(
             say_scores(metrics, score)
         say()
         say(f"wrote {out}: the model")
+        if report:
+            say(report_line(out))
         say(f"next  cellgate predict {out} --data DATA")
     return INTERRUPTED if record.stopped_by == "Ctrl-C" else None
 

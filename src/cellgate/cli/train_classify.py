@@ -34,6 +34,7 @@ def command(
     resume: options.Resume = False,
     checkpoint_every: options.CheckpointEvery = 10.0,
     tensorboard: options.TensorBoard = False,
+    report: options.Report = False,
     force: options.Force = False,
     as_json: options.AsJson = False,
 ) -> int | None:
@@ -73,6 +74,7 @@ def command(
         resume=resume,
         checkpoint_every=checkpoint_every,
         tensorboard=tensorboard,
+        report=report,
         force=force,
         as_json=as_json,
     )

@@ -16,6 +16,7 @@ from cellgate.cli.forecast_files import write_forecast_files
 from cellgate.cli.forecast_words import SCORES, score_text, verdict
 from cellgate.cli.training_run import (
     CHECKPOINT,
+    REPORT,
     board_of,
     forget_checkpoint,
     require_fresh,
@@ -23,6 +24,7 @@ from cellgate.cli.training_run import (
     training_line,
 )
 from cellgate.data import DataError, Panel
+from cellgate.errors import InputError
 from cellgate.estimators import Forecaster
 from cellgate.estimators.forecaster import BASELINE
 
@@ -60,6 +62,7 @@ def command(
     resume: options.Resume = False,
     checkpoint_every: options.CheckpointEvery = 10.0,
     tensorboard: options.TensorBoard = False,
+    report: options.Report = False,
     force: options.Force = False,
     as_json: options.AsJson = False,
 ) -> int | None:
@@ -96,6 +99,13 @@ def command(
     panel = forecaster.read(data)
     tail = horizon if holdout is None else holdout
     _require_length(panel, tail)
+    # Where drivers are not known for a whole horizon after the end, there is nothing to forecast yet.
+    known = min((panel.known_ahead(k) for k in range(len(panel))), default=0)
+    if report and not tail and panel.future and known < horizon:
+        raise InputError(
+            f"--report: expected {', '.join(panel.future_names)} known for {horizon} steps after the end, got {known}; "
+            "hold steps out (--holdout), or explain the model later with data that have them"
+        )
     if not as_json:
         say_pairs([*panel.summary(), *([("held out", f"the last {tail} steps")] if tail else [])])
     save_config(out)
@@ -105,11 +115,12 @@ def command(
     backcast = forecaster.forecast() if rest else None
     metrics = forecaster.evaluate(rest) if rest else {}
     forecaster.update(panel)
-    # Where drivers are not known for a whole horizon after the end, there is nothing to forecast yet.
-    known = min((panel.known_ahead(k) for k in range(len(panel))), default=0)
     coming = None if panel.future and known < horizon else forecaster.forecast()
     out.mkdir(parents=True, exist_ok=True)
     files = write_forecast_files(out, panel, coming, backcast, rest, metrics)
+    if report:
+        forecaster.explain(None if coming is not None else head, out=out / REPORT)
+        files.append(REPORT)
     forecaster.save(out)  # its config.json is the last file: where it stands, everything does
     forget_checkpoint(out)
     record = forecaster.record_

@@ -14,8 +14,10 @@ from cellgate.cli.console import say, say_json, say_pairs, training_progress
 from cellgate.cli.sequence_run import Score, say_scores
 from cellgate.cli.training_run import (
     CHECKPOINT,
+    REPORT,
     board_of,
     forget_checkpoint,
+    report_line,
     require_fresh,
     training_facts,
     training_line,
@@ -65,6 +67,7 @@ def command(
     resume: options.Resume = False,
     checkpoint_every: options.CheckpointEvery = 10.0,
     tensorboard: options.TensorBoard = False,
+    report: options.Report = False,
     force: options.Force = False,
     as_json: options.AsJson = False,
 ) -> int | None:  # fmt: skip
@@ -102,9 +105,11 @@ def command(
         model.fit(learnt, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)
     metrics = model.evaluate(measured) if measured is not None else {}
     out.mkdir(parents=True, exist_ok=True)
+    if report:
+        model.explain(measured if measured is not None else learnt, out=out / REPORT)
     model.save(out)  # its config.json is the last file: where it stands, everything does
     forget_checkpoint(out)
-    _report(out, text, model, metrics, as_json)
+    _say_report(out, text, model, metrics, report, as_json)
     return INTERRUPTED if model.record_.stopped_by == "Ctrl-C" else None
 
 
@@ -118,7 +123,9 @@ def _split(text: Text, test: Path | None, holdout: float) -> tuple[Text, Text | 
     return head, tail, f"the last {len(tail.text):,} characters"
 
 
-def _report(out: Path, text: Text, model: LanguageModel, metrics: dict[str, Any], as_json: bool) -> None:
+def _say_report(
+    out: Path, text: Text, model: LanguageModel, metrics: dict[str, Any], report: bool, as_json: bool
+) -> None:
     record, lstm = model.record_, model.model_.lstm
     if as_json:
         facts = {"out": str(out), "data": f"{text.source}: {len(text.text):,} characters", "metrics": metrics}
@@ -133,4 +140,6 @@ def _report(out: Path, text: Text, model: LanguageModel, metrics: dict[str, Any]
     say_pairs([("writes", line) for line in model.generate(length=160, temperature=0.8).strip().splitlines() or [""]])
     say()
     say(f"wrote {out}: the model")
+    if report:
+        say(report_line(out))
     say(f"next  cellgate generate {out} --prompt TEXT")

@@ -45,6 +45,11 @@ TensorBoard = Annotated[
     typer.Option("--tensorboard", help="Write the course of the training to --out/tensorboard.",
                  rich_help_panel=RUN_PANEL),
 ]  # fmt: skip
+Report = Annotated[
+    bool,
+    typer.Option("--report", help="Write --out/report.html as well, the trained model opened as one page.",
+                 rich_help_panel=RUN_PANEL),
+]  # fmt: skip
 Force = Annotated[
     bool, typer.Option("--force", help="Write into a folder that is not empty.", rich_help_panel=RUN_PANEL)
 ]

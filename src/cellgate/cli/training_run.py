@@ -11,6 +11,7 @@ from cellgate.errors import InputError
 from cellgate.training import TrainingRecord
 
 CHECKPOINT = "checkpoint"
+REPORT = "report.html"
 _WHY = {
     "patience": "no better for a while",
     "max_epochs": "all epochs done",
@@ -47,6 +48,11 @@ def forget_checkpoint(out: Path) -> None:
     """Remove the state to resume from; called when everything else is written."""
     remove_leftovers(out)
     shutil.rmtree(out / CHECKPOINT, ignore_errors=True)
+
+
+def report_line(out: Path) -> str:
+    """Where the page is."""
+    return f"wrote {out / REPORT}: open it in a browser"
 
 
 def training_line(units: str, record: TrainingRecord) -> str:

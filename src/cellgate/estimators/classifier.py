@@ -10,7 +10,10 @@ import numpy as np
 
 from cellgate.data.sequences import SequenceSet, as_labels
 from cellgate.errors import InputError
+from cellgate.estimators.explain_answers import ClassAnswers
+from cellgate.estimators.explain_sequences import explain_sequences
 from cellgate.estimators.sequence_estimator import SequenceEstimator
+from cellgate.report.model import Report
 from cellgate.tasks.classify import BASELINE, ClassifyObjective, classify_scores
 from cellgate.tasks.sequence_batches import ResidentSequences
 from cellgate.training import Progress
@@ -239,6 +242,9 @@ class SequenceClassifier(SequenceEstimator):
             BASELINE: classify_scores(actual, prior),
         }
         return self.metrics_
+
+    def _explained(self, sequences: SequenceSet) -> Report:
+        return explain_sequences(self, sequences, ClassAnswers(self, sequences))
 
     def _actual(self, sequences: SequenceSet) -> np.ndarray:
         if sequences.labels is None or sequences.per_step:

@@ -19,6 +19,8 @@ from cellgate.estimators.explaining import (
     network_of,
     small_states,
     training_of,
+    what_it_reads,
+    what_it_remembers,
 )
 from cellgate.estimators.forecast_scores import BASELINE
 from cellgate.report.model import Bars, Example, Fact, Line, Report, TableRows
@@ -213,14 +215,10 @@ def _findings(forecaster: Forecaster, panel: Panel, tested: Backtest | None, exa
         seen = f"; {tested.seen} of them lie in what it was trained on" if tested.seen else ""
         if np.isfinite(metrics["cellgate"]["MASE"]):
             said.append(f"Over {many} forecasts from moments of the past{seen}: " + _compare(metrics))
-    influence = example.influence
-    if influence is not None:
-        size = np.abs(influence.occlusion).sum(0)
-        if size.sum() > 0:
-            said.append(f"What it reads most is {influence.columns[int(np.argmax(size))]!r}.")
-    longest = max(float(np.nan_to_num(layer.memory, posinf=1e9).max()) for layer in example.layers)
-    short = float(np.median(example.layers[-1].memory))
-    said.append(f"Its units remember for {short:.1f} steps at the median, the longest for {min(longest, 99999):,.0f}.")
+    reads = what_it_reads(example.influence) if example.influence is not None else None
+    if reads:
+        said.append(reads)
+    said.append(what_it_remembers(example.layers))
     return tuple(said)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,9 +20,12 @@ from cellgate.nn import LSTM
 from cellgate.report.figures import save_figures
 from cellgate.report.model import Influence, LayerMaps, Network, NetworkLayer, Report, States
 from cellgate.report.report_page import figures_of, report_page
-from cellgate.trace import Attribution, Call
+from cellgate.trace import Attribution, Call, attribute
 
-__all__ = ["Explanation", "gates_in", "influence_of", "layer_maps", "network_of", "small_states"]
+__all__ = [
+    "Explanation", "better", "by_group", "deliver", "gates_in", "influence_of", "layer_maps", "network_of",
+    "require_examples", "scores_said", "small_states", "training_of", "what_it_reads", "what_it_remembers",
+]  # fmt: skip
 
 _DIRECTIONS = 16  # of the states that a page holds
 _MOST_STATES = 12_000  # steps
@@ -56,7 +60,7 @@ class Explanation:
         return save_figures(figures_of(self.report), Path(folder))
 
 
-def deliver(report: Report, out: str | Path | None, figures: str | Path | None) -> Explanation:
+def deliver(report: Report, out: str | Path | None, figures: str | Path | None = None) -> Explanation:
     """The explanation, written where it was asked for."""
     explanation = Explanation(report)
     if out is not None:
@@ -235,6 +239,29 @@ def influence_of(
     )
 
 
+def by_group(
+    function: Callable[[Tensor], Tensor], x: Tensor, x0: Tensor, groups: Sequence[tuple[int, int]]
+) -> Attribution:
+    """An attribution to groups of columns that stand for one thing, such as the numbers of an embedded word.
+
+    What is attributed is a weight of each step and group, 1 as it is and 0 for x0: gradient times input is then the
+    sum over the group's columns, and occlusion sets all of them to x0 at once.
+
+    Args:
+        function: (N, T, I) to (N,).
+        x: (T, I).
+        x0: (I,).
+        groups: (first, past the last) column of each.
+    """
+    sizes = torch.tensor([last - first for first, last in groups])
+    member = torch.repeat_interleave(torch.arange(len(groups)), sizes)
+
+    def weighted(weights: Tensor) -> Tensor:
+        return function(x0 + weights[..., member] * (x - x0))
+
+    return attribute(weighted, torch.ones(len(x), len(groups), dtype=x.dtype), torch.zeros(len(groups), dtype=x.dtype))
+
+
 def training_of(history: Sequence[tuple[float, float | None]], best: int) -> tuple[np.ndarray, np.ndarray, int] | None:
     """Training curves, or None where nothing was kept."""
     if not history:
@@ -242,6 +269,49 @@ def training_of(history: Sequence[tuple[float, float | None]], best: int) -> tup
     losses = np.array([loss for loss, _ in history], dtype=float)
     scores = np.array([np.nan if score is None else score for _, score in history], dtype=float)
     return losses, scores, best
+
+
+def scored(estimator: Any, data: Any) -> dict[str, Any]:
+    """What `evaluate` finds on the data, without its being kept: `metrics_` stays what was measured before."""
+    kept = estimator.metrics_
+    try:
+        return estimator.evaluate(data)
+    finally:
+        estimator.metrics_ = kept
+
+
+def what_it_remembers(layers: Sequence[LayerMaps]) -> str:
+    """How long the units remember, in a sentence."""
+    longest = max(float(np.nan_to_num(layer.memory, posinf=1e9).max()) for layer in layers)
+    short = float(np.median(layers[-1].memory))
+    return f"Its units remember for {short:.1f} steps at the median, the longest for {min(longest, 99999):,.0f}."
+
+
+def what_it_reads(influence: Influence) -> str | None:
+    """The column with the largest influence, in a sentence; None for a single column or no influence."""
+    size = np.abs(influence.occlusion).sum(0)
+    if len(size) < 2 or not size.sum() > 0:
+        return None
+    return f"What it reads most is {influence.columns[int(np.argmax(size))]!r}."
+
+
+def scores_said(estimator: Any, data: Any, what: str, compared: Callable[[dict[str, Any]], str]) -> list[str]:
+    """The scores measured at training, and those on the data, each in a sentence.
+
+    Args:
+        estimator: a fitted one.
+        data: to measure on, with labels and a `source`; None where there are no labels.
+        what: the key of the metrics that counts what was measured.
+        compared: metrics in words.
+    """
+    said, held = [], estimator.metrics_
+    now = {} if data is None else scored(estimator, data)
+    if "cellgate" in held and held != now:
+        said.append(f"On the {held[what]:,} {what} measured at training: {compared(held)}")
+    if data is not None:
+        seen = " (data of this name were trained on, which may flatter it)" if estimator.source_ == data.source else ""
+        said.append(f"On these {now[what]:,} {what}{seen}: {compared(now)}")
+    return said
 
 
 def require_examples(count: int, what: str, source: str) -> None:

@@ -179,6 +179,7 @@ class Forecaster:
         watch: Callable[[Progress], None] | None = None,
         checkpoint: str | Path | None = None,
         checkpoint_every: float = 10.0,
+        report: str | Path | None = None,
     ) -> Forecaster:
         """Train on every series of the data; the last steps of each are watched to stop in time.
 
@@ -188,12 +189,15 @@ class Forecaster:
             checkpoint: a folder for the state of the training; a fit that was cut short goes on from there, with the
                 result that it would have had. Remove it when it is no longer needed.
             checkpoint_every: the least seconds between two saves.
+            report: an HTML file to write at the end, `explain` of these series.
 
         Raises:
             InputError: for an argument or for data that cannot be used.
             TrainingError: if the loss stops being a number.
         """
         self._fit(self.read(data), watch, checkpoint, checkpoint_every, None)
+        if report is not None:
+            self.explain(out=report)
         return self
 
     def partial_fit(self, data: Any, *, watch: Callable[[Progress], None] | None = None) -> Forecaster:

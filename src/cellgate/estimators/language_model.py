@@ -16,6 +16,8 @@ import torch
 from cellgate.data import DataError
 from cellgate.data.text import Text, Units, Vocabulary, read_text
 from cellgate.errors import InputError
+from cellgate.estimators.explain_text import explain_text
+from cellgate.estimators.explaining import Explanation, deliver
 from cellgate.estimators.folder import ModelFolderError, save_folder
 from cellgate.estimators.protocol import Parameters, expect, is_count, not_fitted
 from cellgate.estimators.sequence_card import sequence_card
@@ -111,6 +113,7 @@ class LanguageModel(Parameters):
         watch: Callable[[Progress], None] | None = None,
         checkpoint: str | Path | None = None,
         checkpoint_every: float = 10.0,
+        report: str | Path | None = None,
     ) -> LanguageModel:
         """Learn a text.
 
@@ -121,6 +124,8 @@ class LanguageModel(Parameters):
             checkpoint: a folder for the state of the training; a fit that was cut short goes on from there, with the
                 result that it would have had. Remove it when it is no longer needed.
             checkpoint_every: the least seconds between two saves.
+            report: an HTML file to write at the end: `explain` of the end of the text, which was held back to stop in
+                time, or of all where nothing was.
 
         Raises:
             InputError: for an argument or a text that cannot be used.
@@ -133,7 +138,13 @@ class LanguageModel(Parameters):
         self.vocabulary_ = Vocabulary.fit(text.text[: len(text.text) - held], self.units, self.vocabulary_size)
         tokens, validation = self._tokens(text)
         self.bigrams_ = Bigrams.fit(tokens, len(self.vocabulary_))
-        return self._learn(text, tokens, validation, None, watch, checkpoint, checkpoint_every)
+        self._learn(text, tokens, validation, None, watch, checkpoint, checkpoint_every)
+        if report is not None:
+            shown = text
+            if len(validation) > 1:
+                shown = Text(f"{text.source}, the part held back to stop in time", text.text[len(text.text) - held :])
+            deliver(explain_text(self, shown), report)
+        return self
 
     def partial_fit(
         self, X: str | Path | Text, y: None = None, *, watch: Callable[[Progress], None] | None = None
@@ -336,6 +347,28 @@ class LanguageModel(Parameters):
         if self.units == "characters":
             return {"nats per character": nats, "bits per character": nats / math.log(2)}
         return {"nats per word": nats, "perplexity": math.exp(nats)}
+
+    # ------------------------------------------------------------ explain
+
+    def explain(
+        self, X: str | Path | Text, y: None = None, *, out: str | Path | None = None, figures: str | Path | None = None
+    ) -> Explanation:
+        """Open the model: what it looked at, what it remembers, what surprises it, as one page.
+
+        Args:
+            X: a path, or the text itself; best one that it was not trained on. Its beginning is looked at closely.
+            y: not used.
+            out: an HTML file to write.
+            figures: a folder for the pictures, as SVG and, with the extra "figures", as PNG.
+
+        Returns:
+            An Explanation: `html`, `save(path)`, `save_figures(folder)`, and `report`, the numbers behind it.
+
+        Raises:
+            DataError: for a text of fewer than two tokens.
+        """
+        self._require_fit()
+        return deliver(explain_text(self, read_text(X)), out, figures)
 
     # ------------------------------------------------------------ save and load
 

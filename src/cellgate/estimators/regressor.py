@@ -10,7 +10,10 @@ import numpy as np
 
 from cellgate.data.sequences import SequenceSet
 from cellgate.errors import InputError
+from cellgate.estimators.explain_answers import NumberAnswers
+from cellgate.estimators.explain_sequences import explain_sequences
 from cellgate.estimators.sequence_estimator import SequenceEstimator
+from cellgate.report.model import Report
 from cellgate.tasks.regress import BASELINE, RegressObjective, regress_scores
 from cellgate.tasks.sequence_batches import ResidentSequences
 from cellgate.training import Progress
@@ -201,6 +204,9 @@ class SequenceRegressor(SequenceEstimator):
             BASELINE: regress_scores(actual, np.full(len(actual), self.center_)),
         }
         return self.metrics_
+
+    def _explained(self, sequences: SequenceSet) -> Report:
+        return explain_sequences(self, sequences, NumberAnswers(self, sequences))
 
     def _actual(self, sequences: SequenceSet) -> np.ndarray:
         if sequences.labels is None or sequences.per_step:

@@ -15,9 +15,11 @@ import torch
 from cellgate.data.features import FeatureEncoding
 from cellgate.data.sequences import SequenceRoles, SequenceSet, read_sequences
 from cellgate.errors import InputError
+from cellgate.estimators.explaining import Explanation, deliver, require_examples
 from cellgate.estimators.folder import ModelFolderError, save_folder
 from cellgate.estimators.protocol import Kind, Parameters, check_columns, expect, is_count, not_fitted, sklearn_tags
 from cellgate.estimators.sequence_card import sequence_card
+from cellgate.report.model import Report
 from cellgate.tasks.network import SequenceNetwork
 from cellgate.tasks.sequence_batches import EncodedSequences, ResidentSequences, hold_back
 from cellgate.training import Checkpoint, Progress, TrainingRecord, TrainingSettings, threads_for, train
@@ -133,6 +135,7 @@ class SequenceEstimator(Parameters):
         watch: Callable[[Progress], None] | None = None,
         checkpoint: str | Path | None = None,
         checkpoint_every: float = 10.0,
+        report: str | Path | None = None,
     ) -> Self:
         """Train on labelled sequences; a part of them is held back to stop in time.
 
@@ -144,6 +147,8 @@ class SequenceEstimator(Parameters):
             checkpoint: a folder for the state of the training; a fit that was cut short goes on from there, with the
                 result that it would have had. Remove it when it is no longer needed.
             checkpoint_every: the least seconds between two saves.
+            report: an HTML file to write at the end: `explain` of what was held back to stop in time, or of all where
+                nothing was.
 
         Raises:
             InputError: for an argument or for data that cannot be used.
@@ -154,7 +159,21 @@ class SequenceEstimator(Parameters):
         self._check_columns(X, reset=not isinstance(X, SequenceSet))
         labels = np.asarray(sequences.labels)
         targets = self._targets(labels, True)
-        return self._learn(sequences, targets, None, watch, checkpoint, checkpoint_every)
+        self._learn(sequences, targets, None, watch, checkpoint, checkpoint_every)
+        if report is not None:
+            held = self._hold(sequences)[1]
+            if len(held):
+                part = sequences.pick(held)
+                sequences = replace(part, source=f"{sequences.source}, the part held back to stop in time")
+            deliver(self._explained(sequences), report)
+        return self
+
+    def _hold(self, sequences: SequenceSet) -> tuple[np.ndarray, np.ndarray]:
+        """Rows to learn from, and rows to stop by; of too few the score would be noise."""
+        rows, held = hold_back(self.strata(sequences), self.validation, self.seed)
+        if len(held) < _FEWEST_VALIDATED:
+            return np.arange(len(sequences)), np.array([], dtype=np.int64)
+        return rows, held
 
     def _labelled(self, X: Any, y: Any) -> SequenceSet:
         if y is None and (isinstance(X, np.ndarray | list) or hasattr(X, "toarray")):
@@ -194,9 +213,7 @@ class SequenceEstimator(Parameters):
     ) -> Self:
         if sequences.lengths.max(initial=0) == 0:
             raise InputError(f"{sequences.source}: expected sequences with a step or more, got none")
-        rows, held = hold_back(self.strata(sequences), self.validation, self.seed)
-        if len(held) < _FEWEST_VALIDATED:
-            rows, held = np.arange(len(sequences)), np.array([], dtype=np.int64)
+        rows, held = self._hold(sequences)
         data = self._prepare(sequences, rows if start is None else None)
         objective = self._objective(data, targets, rows, held)
         model = start or self._build(sequences)
@@ -296,6 +313,32 @@ class SequenceEstimator(Parameters):
         """The sequences as read, and the (S, outputs) answers of the network."""
         sequences = self._read_again(X)
         return sequences, self._resident(sequences).answers(self.model_)
+
+    # ------------------------------------------------------------ explain
+
+    def explain(
+        self, X: Any, y: Any = None, *, out: str | Path | None = None, figures: str | Path | None = None
+    ) -> Explanation:
+        """Open the model: what it looked at, what it remembers, whether it can be trusted, as one page.
+
+        Args:
+            X: sequences to look at, as `fit` takes them; best some that it was not trained on.
+            y: their labels, where the data do not hold them; without any, nothing is said of right and wrong.
+            out: an HTML file to write.
+            figures: a folder for the pictures, as SVG and, with the extra "figures", as PNG.
+
+        Returns:
+            An Explanation: `html`, `save(path)`, `save_figures(folder)`, and `report`, the numbers behind it.
+
+        Raises:
+            DataError: for sequences unlike those trained on.
+        """
+        sequences = self._read_again(X, y)
+        require_examples(int((sequences.lengths > 0).sum()), "sequence with steps", sequences.source)
+        return deliver(self._explained(sequences), out, figures)
+
+    def _explained(self, sequences: SequenceSet) -> Report:
+        raise NotImplementedError
 
     # ------------------------------------------------------------ save and load
 

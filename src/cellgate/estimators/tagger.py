@@ -14,7 +14,9 @@ from cellgate.data.features import FeatureEncoding
 from cellgate.data.sequences import SequenceRoles, SequenceSet
 from cellgate.data.text import UNKNOWN
 from cellgate.errors import InputError
+from cellgate.estimators.explain_tags import explain_tags
 from cellgate.estimators.sequence_estimator import SequenceEstimator
+from cellgate.report.model import Report
 from cellgate.tasks.network import SequenceNetwork
 from cellgate.tasks.sequence_batches import EncodedSequences
 from cellgate.tasks.tag import (
@@ -317,6 +319,9 @@ class SequenceTagger(SequenceEstimator):
         """
         self.metrics_ = self._evaluate(X, y)
         return self.metrics_
+
+    def _explained(self, sequences: SequenceSet) -> Report:
+        return explain_tags(self, sequences if sequences.labels is None else self._per_step(sequences))
 
     def _evaluate(self, X: Any, y: Any) -> dict[str, Any]:
         sequences = self._read_again(X, y)

@@ -28,7 +28,7 @@ def curves_svg(example: Example, frame: Frame) -> Markup:
         y += _STRIP + _GAP
     parts.append(frame.axis(y))
     names = ", ".join([line.name for line in example.lines] + [strip.name for strip in example.strips])
-    return frame.svg(y + 28, "curves", f"{example.name}: {names} over {frame.count} steps", "".join(parts))
+    return frame.svg(y + frame.foot, "curves", f"{example.name}: {names} over {frame.count} steps", "".join(parts))
 
 
 def _curves(example: Example, frame: Frame, top: float, bottom: float) -> str:
@@ -126,7 +126,9 @@ def layer_svg(layer: LayerMaps, frame: Frame, steps: int) -> Markup:
         parts.append(_image(row.values, row.low, row.high, row.signed, x, row.y, frame.step * steps, row.height))
     y = rows[-1].y + rows[-1].height + _GAP
     parts.append(frame.axis(y))
-    return frame.svg(y + 28, "maps", f"{layer.title}: gates i, f, g, o, the cell c and the output h", "".join(parts))
+    return frame.svg(
+        y + frame.foot, "maps", f"{layer.title}: gates i, f, g, o, the cell c and the output h", "".join(parts)
+    )
 
 
 def influence_svg(influence: Influence, frame: Frame) -> Markup:
@@ -151,7 +153,9 @@ def influence_svg(influence: Influence, frame: Frame) -> Markup:
         y += 26
     y -= 20
     parts.append(frame.axis(y))
-    return frame.svg(y + 28, "influence", f"What {influence.output} owes to each step and column", "".join(parts))
+    return frame.svg(
+        y + frame.foot, "influence", f"What {influence.output} owes to each step and column", "".join(parts)
+    )
 
 
 def _shortened(name: str, most: int = 17) -> str:

@@ -14,6 +14,8 @@ WIDTH, LEFT, RIGHT = 1120, 132, 1040
 _FEWEST = 4  # years, months, ... to be marked as such
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _BEGINS = re.compile(r"(-01)*([ T]?00(:00)*)?|(:00)*")
+_LEAST, _LEAST_UPRIGHT = 7, 13  # width of a step with a token below it
+_LONGEST = 16  # letters of a token that stands upright
 
 
 @dataclass(frozen=True)
@@ -43,11 +45,36 @@ class Frame:
         """The middle of a position."""
         return self.edge(position + 0.5)
 
+    @property
+    def _widest(self) -> int:
+        return max((len(label) for label in self.labels), default=1)
+
+    @property
+    def _upright(self) -> bool:
+        """Whether tokens are too wide to stand side by side."""
+        return self._widest > 1 and self._widest * 8.2 > self.step
+
+    @property
+    def foot(self) -> float:
+        """The height that the axis takes."""
+        if self.tokens and self._upright and self.step >= _LEAST_UPRIGHT:
+            return max(28.0, 14 + 7.4 * min(self._widest, _LONGEST))
+        return 28.0
+
     def axis(self, y: float) -> str:
         """Marks and labels below a picture."""
         parts = [f'<path class="axis" d="M{LEFT} {y:g}H{RIGHT}"/>']
-        if self.tokens and self.step >= 7:
+        if self.tokens and self.step >= _LEAST and not self._upright:
             return parts[0] + "".join(text(self.centre(k), y + 16, "mid", v) for k, v in enumerate(self.labels))
+        if self.tokens and self.step >= _LEAST_UPRIGHT:
+            for position, label in enumerate(self.labels):
+                x = self.centre(position) + 4
+                shown = escape(label if len(label) <= _LONGEST else label[: _LONGEST - 1] + "…")
+                parts.append(
+                    f'<text x="{x:.1f}" y="{y + 8:.1f}" class="small end" transform="rotate(-90 {x:.1f} {y + 8:.1f})">'
+                    f"{shown}</text>"
+                )
+            return "".join(parts)
         for position, label in self._marks():
             x = self.centre(position)
             parts.append(f'<path class="axis" d="M{x:.1f} {y:g}v5"/>')
@@ -65,7 +92,7 @@ class Frame:
                 if len(begins) >= _FEWEST:
                     stride = -(-len(begins) // self._room(letters))
                     return [(k, self.labels[k][:letters] + (":00" if letters == 13 else "")) for k in begins[::stride]]
-        every = self._every(self._room(max((len(label) for label in self.labels), default=1)))
+        every = self._every(self._room(self._widest))
         return [(k, self.labels[k]) for k in range(0, self.count, every)]
 
     def _room(self, letters: int) -> int:

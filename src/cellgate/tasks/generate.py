@@ -149,6 +149,11 @@ class Bigrams:
 
     def nats(self, tokens: np.ndarray) -> tuple[float, float]:
         """Nats a token of every token but the first: by the unigram, and by the bigram."""
+        own, share = self.each(tokens)
+        return float(own.mean()), float(share.mean())
+
+    def each(self, tokens: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(N - 1,) nats of each token but the first: by the unigram, and by the bigram."""
         before, after = tokens[:-1], tokens[1:]
         own = self.unigram[after]
         wanted = before * len(self.unigram) + after
@@ -156,7 +161,7 @@ class Bigrams:
         seen = np.where(self.pairs[place] == wanted, self.counts[place], 0)
         kinds = self._kinds[before]
         share = np.where(kinds > 0, (seen + kinds * own) / np.maximum(self._after[before] + kinds, 1), own)
-        return float(-np.log(own).mean()), float(-np.log(share).mean())
+        return -np.log(own), -np.log(share)
 
 
 # ---------------------------------------------------------------- writing

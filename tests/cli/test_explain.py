@@ -1,0 +1,81 @@
+"""`cellgate explain` and `train --report` for every kind of model."""
+
+import json
+
+import numpy as np
+import pytest
+
+from cellgate.cli import app as cli
+
+
+def call(capsys, *arguments):
+    with pytest.raises(SystemExit) as left:
+        cli.main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return left.value.code or 0, out, err
+
+
+def write_data(folder, task):
+    if task == "forecast":
+        return "airline"
+    if task == "generate":
+        (folder / "d.txt").write_text("one two three, four five six.\n" * 40)
+        return folder / "d.txt"
+    if task == "tag":
+        (folder / "d.conll").write_text("Ann PER\nsees O\nOslo LOC\n\nBob PER\nruns O\n\n" * 30)
+        return folder / "d.conll"
+    random = np.random.default_rng(0)
+    lines = ["case,step,x,label"]
+    for k in range(60):
+        x = random.normal(size=6)
+        label = f"{x.sum():.4f}" if task == "regress" else "over" if x.sum() > 0 else "under"
+        lines += [f"c{k},{t},{value:.5f},{label}" for t, value in enumerate(x)]
+    (folder / "d.csv").write_text("\n".join(lines))
+    return folder / "d.csv"
+
+
+@pytest.mark.parametrize("task", ["forecast", "classify", "regress", "tag", "generate"])
+def test_train_reports_and_explain_opens(task, capsys, tmp_path):
+    data = write_data(tmp_path, task)
+    code, out, err = call(
+        capsys,
+        "train",
+        data,
+        "--task",
+        task,
+        "--out",
+        tmp_path / "m",
+        "--max-epochs",
+        1,
+        "--hidden-size",
+        5,
+        "--report",
+    )
+    assert (code, err) == (0, "")
+    assert "report.html" in out
+    html = (tmp_path / "m" / "report.html").read_text()
+    assert 'id="training"' in html
+    assert "may flatter" not in html  # it is of what was held out
+
+    page, figures = tmp_path / "page.html", tmp_path / "figures"
+    code, out, err = call(
+        capsys, "explain", tmp_path / "m", data, "--out", page, "--figures", figures, "--json"
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    said = json.loads(out)
+    assert said["bytes"] == page.stat().st_size
+    assert said["findings"]
+    assert said["distance"] < 1e-4
+    assert (figures / "network.svg").is_file()
+    code, _, err = call(capsys, "explain", tmp_path / "m", data, "--out", page)
+    assert code == 2
+    assert "--force" in err
+
+
+def test_without_data_only_a_forecaster_can_be_explained(capsys, tmp_path):
+    data = write_data(tmp_path, "classify")
+    call(capsys, "train", data, "--task", "classify", "--out", tmp_path / "m", "--max-epochs", 1)
+    code, _, err = call(capsys, "explain", tmp_path / "m", "--out", tmp_path / "r.html")
+    assert code == 2
+    assert "give them after the folder" in err
+    assert not (tmp_path / "m" / "report.html").exists()
