@@ -18,6 +18,10 @@ def block(html, name):
     return json.loads(found.group(1))
 
 
+def number(example):
+    return int(example.name.removeprefix("sequence "))
+
+
 def walks(count, seed):
     """Walks that drift up or down, of 8 to 14 steps with two columns."""
     random = np.random.default_rng(seed)
@@ -50,7 +54,7 @@ def regressed(request):
 def test_the_probability_over_time_is_that_of_every_shorter_sequence(classified):
     model, X, _, explanation = classified
     for example in explanation.report.examples:
-        x = X[int(example.name)]
+        x = X[number(example)]
         shares = model.predict_proba([x[: t + 1] for t in range(len(x))])
         for line in example.lines:
             column = model.classes_.tolist().index(re.fullmatch(r"p\((.*)\)", line.name).group(1))
@@ -60,7 +64,7 @@ def test_the_probability_over_time_is_that_of_every_shorter_sequence(classified)
 def test_the_examples_are_the_least_sure_a_typical_one_and_the_surest_mistake(classified):
     model, X, y, explanation = classified
     shares = model.predict_proba(X)
-    names = [int(example.name) for example in explanation.report.examples]
+    names = [number(example) for example in explanation.report.examples]
     assert names[0] == shares.max(1).argmin()
     wrong = np.flatnonzero(model.predict(X) != y)
     assert len(wrong)
@@ -72,7 +76,7 @@ def test_the_examples_are_the_least_sure_a_typical_one_and_the_surest_mistake(cl
 def test_the_deciding_moment_is_told(classified):
     model, X, _, explanation = classified
     for example in explanation.report.examples:
-        x = X[int(example.name)]
+        x = X[number(example)]
         said = model.predict([x[: t + 1] for t in range(len(x))])
         step = int(re.search(r"from step (\d+)", example.note).group(1))
         assert (said[step:] == said[-1]).all()
@@ -94,7 +98,7 @@ def test_confusions_and_scores_are_those_of_predict(classified):
 def test_influence_is_of_the_log_odds_that_predict_gives(classified):
     model, X, _, explanation = classified
     example = explanation.report.examples[0]
-    p = model.predict_proba([X[int(example.name)]])[0].max()
+    p = model.predict_proba([X[number(example)]])[0].max()
     assert example.influence.value == pytest.approx(np.log(p / (1 - p)), abs=1e-4)
     assert example.influence.columns == model.encoding_.names
 
@@ -102,7 +106,7 @@ def test_influence_is_of_the_log_odds_that_predict_gives(classified):
 def test_the_maps_in_the_page_are_those_of_the_trace_in_both_directions(classified):
     model, X, _, explanation = classified
     shown = explanation.report.examples[0]
-    encoded = model.encode([X[int(shown.name)]])
+    encoded = model.encode([X[number(shown)]])
     with cellgate.trace(model.model_) as tape, torch.no_grad():
         model.model_(encoded.x)
     layer = tape["lstm"].layer(0)
@@ -134,13 +138,13 @@ def test_without_labels_nothing_is_said_of_right_and_wrong(classified):
 def test_the_prediction_over_time_is_that_of_every_shorter_sequence(regressed):
     model, X, y, explanation = regressed
     for example in explanation.report.examples:
-        k = int(example.name)
+        k = number(example)
         lines = {line.name: line.values for line in example.lines}
         expected = model.predict([X[k][: t + 1] for t in range(len(X[k]))])
         np.testing.assert_allclose(lines["prediction so far"], expected, rtol=1e-5)
         assert (lines["what it is"] == y[k]).all()
         assert example.influence.value == pytest.approx(expected[-1], rel=1e-5)
-    assert int(explanation.report.examples[0].name) == np.abs(model.predict(X) - y).argmax()
+    assert number(explanation.report.examples[0]) == np.abs(model.predict(X) - y).argmax()
 
 
 def test_errors_of_a_regressor_are_those_of_evaluate(regressed):

@@ -10,6 +10,10 @@ from cellgate.estimators.explain_text import telling_cells
 EVIL = "<b>dog</b>"
 
 
+def number(example):
+    return int(example.name.removeprefix("sequence "))
+
+
 @pytest.fixture(scope="module")
 def tagged():
     X = [["the", EVIL, "sees", "a", "cat"], ["a", "cat", "sleeps"], ["the", "man", "barks"], ["dogs", "see"]] * 15
@@ -33,21 +37,20 @@ def written(text):
 def test_rows_of_a_tagger_are_its_probabilities(tagged):
     model, X, y, explanation = tagged
     for example in explanation.report.examples:
-        k = int(example.name)
+        k = number(example)
         assert list(example.labels) == X[k]
         shares = model.predict_proba([X[k]])[0]
         rows = {strip.name: strip.values for strip in example.strips}
         for c, tag in enumerate(model.classes_):
             np.testing.assert_allclose(rows[f"p({tag})"], shares[:, c], atol=1e-6)
         np.testing.assert_allclose(rows["confidence"], shares.max(1), atol=1e-6)
-        right = model.predict([X[k]])[0] == np.array(y[k])
-        np.testing.assert_array_equal(rows["right or wrong"] > 0, right)
+        np.testing.assert_array_equal(rows["wrong"] > 0, model.predict([X[k]])[0] != np.array(y[k]))
 
 
 def test_a_tagger_has_a_lane_of_gates_each_way(tagged):
     model, X, _, explanation = tagged
     example = explanation.report.examples[0]
-    encoded = model.encode([X[int(example.name)]])
+    encoded = model.encode([X[number(example)]])
     with cellgate.trace(model.model_) as tape, torch.no_grad():
         model.model_(encoded.x)
     assert [layer.title for layer in example.layers] == ["layer 1, forward", "layer 1, backward"]
@@ -61,14 +64,14 @@ def test_a_word_counts_as_one_column_of_influence(tagged):
     example = explanation.report.examples[0]
     influence = example.influence
     assert influence.columns[0] == "word"
-    shares = model.predict_proba([X[int(example.name)]])[0]
+    shares = model.predict_proba([X[number(example)]])[0]
     p = shares.max(1).min()
     assert influence.value == pytest.approx(np.log(p / (1 - p)), abs=1e-4)
     # Occlusion by hand: the embedded word of the first step set to the average one.
     encoded = model.encode(X)
     inside = torch.arange(encoded.x.shape[1]) < encoded.lengths[:, None]
     average = encoded.x[inside][:, :5].mean(0)
-    x = model.encode([X[int(example.name)]]).x.clone()
+    x = model.encode([X[number(example)]]).x.clone()
     step, code = int(shares.max(1).argmin()), int(shares[shares.max(1).argmin()].argmax())
     x[0, 0, :5] = average
     with torch.no_grad():

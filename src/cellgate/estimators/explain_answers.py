@@ -120,7 +120,7 @@ class ClassAnswers:
     def asked(self, k: int) -> Asked:
         """The log-odds of the class that was given."""
         code = int(self.given[k])
-        return lambda scores: log_odds(scores, code), f"log-odds of {self.names[code]}", "log-odds", float
+        return lambda scores: log_odds(scores, code), f"the answer {self.names[code]!r}", "log-odds", float
 
     def course(self, k: int, answers: np.ndarray) -> tuple[tuple[Line, ...], str]:
         """The probability of the foremost classes, and the step from which the answer stays what it is."""
@@ -146,7 +146,7 @@ class ClassAnswers:
         """Scores beside the baseline's."""
         said = scores_said(self.classifier, self.sequences if self.labelled else None, "sequences", self._compared)
         unsure = int((self.sure < 0.6).sum())
-        said.append(f"Of {unsure:,} of {len(self.sure):,} sequences it is less than 60 % sure.")
+        said.append(f"It is less than 60 % sure of {unsure:,} of the {len(self.sure):,} sequences.")
         return said
 
     def _compared(self, metrics: dict[str, Any]) -> str:

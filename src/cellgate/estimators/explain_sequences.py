@@ -14,6 +14,7 @@ from cellgate.estimators.explaining import (
     influence_of,
     layer_maps,
     network_of,
+    sequence_name,
     small_states,
     training_of,
     what_it_reads,
@@ -73,7 +74,7 @@ def explain_sequences(estimator: Any, sequences: SequenceSet, answers: Answers) 
             lines, note = answers.course(k, course)
             examples.append(
                 Example(
-                    name=sequences.ids[k],
+                    name=sequence_name(sequences.ids[k]),
                     note=note,
                     labels=tuple(map(str, range(len(x)))),
                     lines=lines,

@@ -18,6 +18,7 @@ from cellgate.estimators.explaining import (
     layer_maps,
     network_of,
     scores_said,
+    sequence_name,
     small_states,
     training_of,
     what_it_reads,
@@ -66,7 +67,7 @@ def explain_tags(tagger: SequenceTagger, sequences: SequenceSet) -> Report:
         if k in chosen:
             examples.append(
                 Example(
-                    name=sequences.ids[k],
+                    name=sequence_name(sequences.ids[k]),
                     note=seen.note(k),
                     labels=seen.labels(k),
                     lines=(),
@@ -126,7 +127,7 @@ def _influence(tagger: SequenceTagger, data: TaggedSequences, seen: _Seen, k: in
     found = by_group(lambda batch: log_odds(model(batch)[:, step], code), x, average, groups)
     where = f"{seen.labels(k)[step]!r}" if seen.words is not None else f"step {step}"
     columns = (*(("word",) if embedded else ()), *names)
-    return influence_of(found, f"log-odds of {seen.names[code]} at {where}", "log-odds", columns, 0)
+    return influence_of(found, f"the tag {seen.names[code]!r} at {where}", "log-odds", columns, 0)
 
 
 class _Seen:
@@ -172,15 +173,15 @@ class _Seen:
         return f"{wrong} of {self.sequences.lengths[k]} steps wrong, least sure step {self.sure[span].min():.0%}"
 
     def strips(self, k: int) -> tuple[Strip, ...]:
-        """The probabilities of the foremost tags, the confidence, and right or wrong."""
+        """The probabilities of the foremost tags, the confidence, and where it is wrong, in red."""
         span = self.span(k)
         shares = self.shares[span]
         foremost = sorted(np.argsort(-shares.max(0), kind="stable")[:_TAGS].tolist())
         found = [Strip(f"p({self.names[c]})", 0, shares[:, c], 0, 1) for c in foremost]
         found.append(Strip("confidence", 0, self.sure[span], 0, 1))
         if self.actual is not None:
-            right = np.where(self.actual[span] == self.given[span], 1.0, -1.0)
-            found.append(Strip("right or wrong", 0, right, -1, 1, signed=True))
+            wrong = (self.actual[span] != self.given[span]).astype(float)
+            found.append(Strip("wrong", 0, wrong, -1, 1, signed=True))
         return tuple(found)
 
     def findings(self) -> list[str]:
@@ -208,7 +209,7 @@ class _Seen:
                     "that a word that is not red is tagged right: the probabilities were not calibrated.",
                     tuple(
                         Words(
-                            self.sequences.ids[k],
+                            sequence_name(self.sequences.ids[k]),
                             tuple(f"{word} " for word in self.labels(k)),
                             1 - self.sure[self.span(k)],
                             0.0,

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["explain_text"]
 
-_CLOSE = {"characters": 120, "words": 60}  # tokens of an example that can be read below its pictures
+_CLOSE = {"characters": 80, "words": 60}  # tokens of an example that can be read below its pictures
 _FAR = 400  # and of one for the overview
 _SEARCHED = 4_000  # tokens whose states can be searched
 _MEASURED = 200_000  # characters
@@ -77,7 +77,7 @@ def explain_text(model: LanguageModel, text: Text) -> Report:
                 x[0].mean(0),
                 [(0, x.shape[-1])],
             )
-            name = f"log-odds that {_visible(model.vocabulary_.tokens[code])} follows"
+            name = f"that {_visible(model.vocabulary_.tokens[code])!r} follows"
             influence = influence_of(found, name, "log-odds", (unit,), 0)
         examples.append(
             Example(

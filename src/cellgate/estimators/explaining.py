@@ -24,7 +24,8 @@ from cellgate.trace import Attribution, Call, attribute
 
 __all__ = [
     "Explanation", "better", "by_group", "deliver", "gates_in", "influence_of", "layer_maps", "network_of",
-    "require_examples", "scores_said", "small_states", "training_of", "what_it_reads", "what_it_remembers",
+    "require_examples", "scores_said", "sequence_name", "small_states", "training_of", "what_it_reads",
+    "what_it_remembers",
 ]  # fmt: skip
 
 _DIRECTIONS = 16  # of the states that a page holds
@@ -309,7 +310,9 @@ def scores_said(estimator: Any, data: Any, what: str, compared: Callable[[dict[s
     if "cellgate" in held and held != now:
         said.append(f"On the {held[what]:,} {what} measured at training: {compared(held)}")
     if data is not None:
-        seen = " (data of this name were trained on, which may flatter it)" if estimator.source_ == data.source else ""
+        named = not data.source.startswith("the ")  # arrays and the like have no name of their own
+        same = named and estimator.source_ == data.source
+        seen = " (data of this name were trained on, which may flatter it)" if same else ""
         said.append(f"On these {now[what]:,} {what}{seen}: {compared(now)}")
     return said
 
@@ -320,10 +323,16 @@ def require_examples(count: int, what: str, source: str) -> None:
         raise InputError(f"{source}: expected at least one {what} to explain, got none; give data that have some")
 
 
+def sequence_name(name: str) -> str:
+    """A sequence as it is called in a heading: one with a bare number is called a sequence."""
+    return f"sequence {name}" if name.isdigit() else name
+
+
 def better(ours: float, base: float, score: str, baseline: str, higher: bool = False) -> str:
     """Which of the two is better and by how much, without varnish."""
     wins = ours > base if higher else ours < base
     if not wins:
         return f"It does NOT beat the {baseline}: {score} {ours:.3f} against {base:.3f}."
-    gap = f"{abs(1 - ours / base):.0%} {'above' if higher else 'below'}" if base else "beside"
-    return f"{score} {ours:.3f}, {gap} the {baseline}'s {base:.3f}."
+    if higher or not base:
+        return f"{score} {ours:.3f}, that of the {baseline} {base:.3f}."
+    return f"{score} {ours:.3f}, {1 - ours / base:.0%} below the {baseline}'s {base:.3f}."

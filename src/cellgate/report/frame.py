@@ -14,7 +14,7 @@ WIDTH, LEFT, RIGHT = 1120, 132, 1040
 _FEWEST = 4  # years, months, ... to be marked as such
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _BEGINS = re.compile(r"(-01)*([ T]?00(:00)*)?|(:00)*")
-_LEAST, _LEAST_UPRIGHT = 7, 13  # width of a step with a token below it
+_LEAST, _LEAST_UPRIGHT = 9, 13  # width of a step with a token below it
 _LONGEST = 16  # letters of a token that stands upright
 
 
@@ -65,7 +65,8 @@ class Frame:
         """Marks and labels below a picture."""
         parts = [f'<path class="axis" d="M{LEFT} {y:g}H{RIGHT}"/>']
         if self.tokens and self.step >= _LEAST and not self._upright:
-            return parts[0] + "".join(text(self.centre(k), y + 16, "mid", v) for k, v in enumerate(self.labels))
+            kind = "mid small" if self.step < 15 else "mid"
+            return parts[0] + "".join(text(self.centre(k), y + 16, kind, v) for k, v in enumerate(self.labels))
         if self.tokens and self.step >= _LEAST_UPRIGHT:
             for position, label in enumerate(self.labels):
                 x = self.centre(position) + 4
