@@ -10,6 +10,8 @@
 #include <system_error>
 #include <thread>
 
+#include "crowding.h"
+
 #if defined(__linux__)
 #include <linux/futex.h>
 #include <sched.h>
@@ -68,37 +70,6 @@ int64_t now() {
 
 // Nanoseconds that members of the team at work waited for one another, beyond the short spin.
 std::atomic<int64_t> lost{0};
-
-// Whether the machine is too busy for threads that spin. Those of an OpenMP runtime (below) do so for milliseconds
-// between calls and in its barriers; on a quiet machine that saves waking them, on a busy one it takes the CPU from those
-// who have work: where much of the recent runs was waiting, our own threads, which sleep, run the calls for a while, and
-// then the runtime's are tried again. As many members as before, so that no result depends on how busy the machine was.
-// Touched by the leaseholder only.
-struct Crowding {
-  static constexpr int64_t kLeast = 200'000;  // shorter waits are those of waking up
-  static constexpr int64_t kShare = 3;        // bad: one third of a run was waiting
-  static constexpr int kBad = 3;              // of the last eight runs
-  static constexpr int64_t kShortest = 100'000'000, kLongest = 1'000'000'000;
-
-  int64_t until = 0, pause = 0;
-  uint8_t history = 0;
-
-  bool now_crowded() const { return until != 0 && now() < until; }
-
-  void judge(int64_t took, int64_t waited, int size) {
-    const bool bad = waited > kLeast && waited * kShare > took * (size - 1);
-    history = static_cast<uint8_t>(history << 1 | (bad ? 1 : 0));
-    if (!bad) {
-      if ((history & 7) == 0) pause = 0;  // the crowd has gone
-      return;
-    }
-    int count = 0;
-    for (int bit = 0; bit < 8; ++bit) count += history >> bit & 1;
-    if (!pause && count < kBad) return;
-    pause = std::max(pause ? std::min(2 * pause, kLongest) : kShortest, 4 * took);
-    until = now() + pause;
-  }
-};
 
 struct alignas(64) Worker {
   Epoch job;   // published by the caller: a task waits
@@ -354,7 +325,7 @@ Team::Team(int wanted) : size_(1), leased_(false), borrowed_(false) {
   Pool* p = pool();
   if (!p || p->leased.exchange(true, std::memory_order_acquire)) return;
   leased_ = true;
-  borrowed_ = (always_borrow() || !p->crowding.now_crowded()) && openmp_grants(wanted);
+  borrowed_ = (always_borrow() || !p->crowding.own_turn(now())) && openmp_grants(wanted);
   size_ = borrowed_ ? wanted : std::min(start_workers(p, wanted - 1) + 1, wanted);
   if (size_ == 1) {
     leased_ = false;
@@ -380,11 +351,15 @@ bool Team::run(Task task, void* arg) {
 #endif
   const int64_t start = now();
   lost.store(0, std::memory_order_relaxed);
+  auto judge = [&](bool own) {
+    const int64_t end = now();
+    p->crowding.judge(own, end, end - start, lost.load(std::memory_order_relaxed), size_);
+  };
   if (borrowed_) {
     OpenMpJob job{task, arg, size_, true, p, ++p->round};
     openmp().parallel(run_in_openmp, &job, static_cast<unsigned>(size_), 0);
     if (job.granted) {
-      p->crowding.judge(now() - start, lost.load(std::memory_order_relaxed), size_);
+      judge(false);
       return true;
     }
     // Limits of the runtime changed since the trial.
@@ -394,6 +369,7 @@ bool Team::run(Task task, void* arg) {
   for (int i = 0; i < size_ - 1; ++i) publish(p->workers[i].job, p->workers[i].job.value + 1);
   task(arg, 0, size_);
   for (int i = 0; i < size_ - 1; ++i) wait_for(p->workers[i].done, p->workers[i].job.value);
+  judge(true);
   return true;
 }
 

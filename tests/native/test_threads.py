@@ -204,6 +204,7 @@ class Rows(torch.utils.data.Dataset):
 
 
 @quiet_fork
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # on a single CPU
 def test_in_data_loader_workers() -> None:
     """Workers are forked while this process holds threads, and itself computes in between."""
     torch.set_num_threads(2)
