@@ -184,3 +184,11 @@ def test_no_steps_at_all_is_refused(classified):
     nothing = model.read([*X[:1], np.empty((0, 2))]).pick(np.array([1]))
     with pytest.raises(cellgate.InputError, match="sequence with steps"):
         model.explain(nothing)
+
+
+def test_report_true_keeps_the_explanation_and_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    X, signs = walks(60, 3)
+    model = cellgate.SequenceClassifier(hidden_size=4, max_epochs=1).fit(X, signs, report=True)
+    assert model.report_.html.startswith("<!doctype html>")
+    assert not list(tmp_path.iterdir())

@@ -23,8 +23,8 @@ from cellgate.report.report_page import figures_of, report_page
 from cellgate.trace import Attribution, Call, attribute
 
 __all__ = [
-    "Explanation", "better", "by_group", "deliver", "gates_in", "influence_of", "layer_maps", "network_of",
-    "require_examples", "scores_said", "sequence_name", "small_states", "training_of", "what_it_reads",
+    "Explanation", "better", "by_group", "deliver", "gates_in", "influence_of", "keep_report", "layer_maps",
+    "network_of", "require_examples", "scores_said", "sequence_name", "small_states", "training_of", "what_it_reads",
     "what_it_remembers",
 ]  # fmt: skip
 
@@ -69,6 +69,14 @@ def deliver(report: Report, out: str | Path | None, figures: str | Path | None =
     if figures is not None:
         explanation.save_figures(figures)
     return explanation
+
+
+def keep_report(estimator: Any, explanation: Explanation, report: bool | str | Path) -> None:
+    """What `fit(..., report=)` asks for: the page in a file, or, for True, nothing on disk but `report_`."""
+    if isinstance(report, bool):
+        estimator.report_ = explanation
+    else:
+        explanation.save(report)
 
 
 # ---------------------------------------------------------------- the network

@@ -18,7 +18,7 @@ from cellgate.errors import InputError
 from cellgate.estimators.backtest import Backtest
 from cellgate.estimators.backtest_run import run_backtest
 from cellgate.estimators.explain_forecast import explain_forecast
-from cellgate.estimators.explaining import Explanation, deliver
+from cellgate.estimators.explaining import Explanation, deliver, keep_report
 from cellgate.estimators.forecast import EncodedForecast, Forecast
 from cellgate.estimators.forecast_scores import BASELINE, scores
 from cellgate.estimators.forecast_stream import ForecastStream
@@ -179,7 +179,7 @@ class Forecaster:
         watch: Callable[[Progress], None] | None = None,
         checkpoint: str | Path | None = None,
         checkpoint_every: float = 10.0,
-        report: str | Path | None = None,
+        report: bool | str | Path = False,
     ) -> Forecaster:
         """Train on every series of the data; the last steps of each are watched to stop in time.
 
@@ -189,15 +189,16 @@ class Forecaster:
             checkpoint: a folder for the state of the training; a fit that was cut short goes on from there, with the
                 result that it would have had. Remove it when it is no longer needed.
             checkpoint_every: the least seconds between two saves.
-            report: an HTML file to write at the end, `explain` of these series.
+            report: an HTML file to write at the end, `explain` of these series; True keeps the explanation as
+                `report_`.
 
         Raises:
             InputError: for an argument or for data that cannot be used.
             TrainingError: if the loss stops being a number.
         """
         self._fit(self.read(data), watch, checkpoint, checkpoint_every, None)
-        if report is not None:
-            self.explain(out=report)
+        if report:
+            keep_report(self, self.explain(), report)
         return self
 
     def partial_fit(self, data: Any, *, watch: Callable[[Progress], None] | None = None) -> Forecaster:

@@ -17,7 +17,7 @@ from cellgate.data import DataError
 from cellgate.data.text import Text, Units, Vocabulary, read_text
 from cellgate.errors import InputError
 from cellgate.estimators.explain_text import explain_text
-from cellgate.estimators.explaining import Explanation, deliver
+from cellgate.estimators.explaining import Explanation, deliver, keep_report
 from cellgate.estimators.folder import ModelFolderError, save_folder
 from cellgate.estimators.protocol import Parameters, expect, is_count, not_fitted
 from cellgate.estimators.sequence_card import sequence_card
@@ -113,7 +113,7 @@ class LanguageModel(Parameters):
         watch: Callable[[Progress], None] | None = None,
         checkpoint: str | Path | None = None,
         checkpoint_every: float = 10.0,
-        report: str | Path | None = None,
+        report: bool | str | Path = False,
     ) -> LanguageModel:
         """Learn a text.
 
@@ -125,7 +125,7 @@ class LanguageModel(Parameters):
                 result that it would have had. Remove it when it is no longer needed.
             checkpoint_every: the least seconds between two saves.
             report: an HTML file to write at the end: `explain` of the end of the text, which was held back to stop in
-                time, or of all where nothing was.
+                time, or of all where nothing was; True keeps the explanation as `report_`.
 
         Raises:
             InputError: for an argument or a text that cannot be used.
@@ -139,11 +139,11 @@ class LanguageModel(Parameters):
         tokens, validation = self._tokens(text)
         self.bigrams_ = Bigrams.fit(tokens, len(self.vocabulary_))
         self._learn(text, tokens, validation, None, watch, checkpoint, checkpoint_every)
-        if report is not None:
+        if report:
             shown = text
             if len(validation) > 1:
                 shown = Text(f"{text.source}, the part held back to stop in time", text.text[len(text.text) - held :])
-            deliver(explain_text(self, shown), report)
+            keep_report(self, Explanation(explain_text(self, shown)), report)
         return self
 
     def partial_fit(

@@ -15,7 +15,7 @@ import torch
 from cellgate.data.features import FeatureEncoding
 from cellgate.data.sequences import SequenceRoles, SequenceSet, read_sequences
 from cellgate.errors import InputError
-from cellgate.estimators.explaining import Explanation, deliver, require_examples
+from cellgate.estimators.explaining import Explanation, deliver, keep_report, require_examples
 from cellgate.estimators.folder import ModelFolderError, save_folder
 from cellgate.estimators.protocol import Kind, Parameters, check_columns, expect, is_count, not_fitted, sklearn_tags
 from cellgate.estimators.sequence_card import sequence_card
@@ -135,7 +135,7 @@ class SequenceEstimator(Parameters):
         watch: Callable[[Progress], None] | None = None,
         checkpoint: str | Path | None = None,
         checkpoint_every: float = 10.0,
-        report: str | Path | None = None,
+        report: bool | str | Path = False,
     ) -> Self:
         """Train on labelled sequences; a part of them is held back to stop in time.
 
@@ -148,7 +148,7 @@ class SequenceEstimator(Parameters):
                 result that it would have had. Remove it when it is no longer needed.
             checkpoint_every: the least seconds between two saves.
             report: an HTML file to write at the end: `explain` of what was held back to stop in time, or of all where
-                nothing was.
+                nothing was; True keeps the explanation as `report_`.
 
         Raises:
             InputError: for an argument or for data that cannot be used.
@@ -160,12 +160,12 @@ class SequenceEstimator(Parameters):
         labels = np.asarray(sequences.labels)
         targets = self._targets(labels, True)
         self._learn(sequences, targets, None, watch, checkpoint, checkpoint_every)
-        if report is not None:
+        if report:
             held = self._hold(sequences)[1]
             if len(held):
                 part = sequences.pick(held)
                 sequences = replace(part, source=f"{sequences.source}, the part held back to stop in time")
-            deliver(self._explained(sequences), report)
+            keep_report(self, Explanation(self._explained(sequences)), report)
         return self
 
     def _hold(self, sequences: SequenceSet) -> tuple[np.ndarray, np.ndarray]:
