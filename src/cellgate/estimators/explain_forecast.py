@@ -12,6 +12,7 @@ from cellgate.data import DataError, Panel
 from cellgate.data.panel import show_time
 from cellgate.estimators.backtest import Backtest
 from cellgate.estimators.explaining import (
+    affordable,
     better,
     gates_in,
     influence_of,
@@ -77,7 +78,8 @@ def explain_forecast(forecaster: Forecaster, panel: Panel) -> Report:
         signal.append(panel.values[k][starts[k] :])
         if k in chosen:
             ahead = [show_time(time) for time in panel.next_times(k, task.horizon)]
-            found = attribute(_answer(forecaster, prepared, k, int(ends[k])), x, x.mean(0))
+            cells = affordable(model, len(x), 512)
+            found = attribute(_answer(forecaster, prepared, k, int(ends[k])), x, x.mean(0), cells=cells)
             examples.append(
                 Example(
                     name=panel.ids[k] if len(panel) > 1 else panel.source,

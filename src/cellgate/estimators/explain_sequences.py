@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cellgate.data.sequences import SequenceSet
 from cellgate.estimators.explaining import (
+    affordable,
     gates_in,
     influence_of,
     layer_maps,
@@ -65,7 +66,8 @@ def explain_sequences(estimator: Any, sequences: SequenceSet, answers: Answers) 
         states.append(gates_in(call, 0, len(x)))
         if k in chosen:
             pick, output, unit, show = answers.asked(k)
-            found = attribute(lambda batch, pick=pick: pick(model(batch)), x, neutral)
+            cells = affordable(model, len(x), 512)
+            found = attribute(lambda batch, pick=pick: pick(model(batch)), x, neutral, cells=cells)
             order = torch.argsort(-found.columns("occlusion"), stable=True).tolist()
             most_read = order[0] if not examples else most_read
             course, cut = course_of(model, x)
@@ -140,7 +142,7 @@ def course_of(model: SequenceNetwork, x: Tensor) -> tuple[np.ndarray, int]:
         if model.readout_mode == "mean":
             hidden = hidden.cumsum(0) / torch.arange(1, steps + 1)[:, None]
         return model.readout(hidden).double().numpy(), 0
-    ends = np.unique(np.linspace(1, steps, min(steps, _ENDS)).round().astype(np.int64))
+    ends = np.unique(np.linspace(1, steps, min(steps, affordable(model, steps // 2, _ENDS))).round().astype(np.int64))
     found, first = [], 0
     while first < len(ends):
         last = first + 1

@@ -23,13 +23,14 @@ from cellgate.report.report_page import figures_of, report_page
 from cellgate.trace import Attribution, Call, attribute
 
 __all__ = [
-    "Explanation", "better", "by_group", "deliver", "gates_in", "influence_of", "keep_report", "layer_maps",
-    "network_of", "require_examples", "scores_said", "sequence_name", "small_states", "training_of", "what_it_reads",
-    "what_it_remembers",
+    "Explanation", "affordable", "better", "by_group", "deliver", "gates_in", "influence_of", "keep_report",
+    "layer_maps", "network_of", "require_examples", "scores_said", "sequence_name", "small_states", "training_of",
+    "what_it_reads", "what_it_remembers",
 ]  # fmt: skip
 
 _DIRECTIONS = 16  # of the states that a page holds
 _MOST_STATES = 12_000  # steps
+_MULTIPLICATIONS = 1e12  # for all readings of one sequence: some twenty seconds on two cores
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,19 @@ def keep_report(estimator: Any, explanation: Explanation, report: bool | str | P
         estimator.report_ = explanation
     else:
         explanation.save(report)
+
+
+def affordable(model: nn.Module, steps: int, most: int, least: int = 16) -> int:
+    """How many times a sequence may be read anew, so that a large model is explained in seconds too, not in minutes.
+
+    Args:
+        model: with its LSTM as `model.lstm`.
+        steps: of the sequence.
+        most: the number for a small model.
+        least: the number for the largest.
+    """
+    weights = sum(p.numel() for p in model.lstm.parameters() if p.dim() == 2)
+    return max(least, min(most, int(_MULTIPLICATIONS // max(weights * steps, 1))))
 
 
 # ---------------------------------------------------------------- the network
