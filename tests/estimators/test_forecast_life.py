@@ -285,7 +285,8 @@ def test_what_is_encoded_is_what_is_forecast(panel, fitted):
     answers = fitted.model_(encoded.x, encoded.ahead, encoded.simple, encoded.lengths)
     prepared = fitted._prepare(fitted.panel_)
     series, last = torch.arange(2), prepared.lengths[:, None] - 1
-    values = in_data_units(answers[:, None].detach(), prepared, fitted.task_, series, last, fitted.widening_)
+    correction = fitted.widening_, fitted.shrinkage_
+    values = in_data_units(answers[:, None].detach(), prepared, fitted.task_, series, last, *correction)
     np.testing.assert_allclose(values[:, 0, :, 1], fitted.forecast().median, rtol=1e-5)
     x = encoded.x.clone().requires_grad_()
     fitted.model_(x, encoded.ahead, encoded.simple, encoded.lengths)[0, 0, 1].backward()

@@ -62,7 +62,8 @@ def _forecast_at(forecaster: Forecaster, panel: Panel, origins: np.ndarray) -> n
     series = np.repeat(np.arange(len(panel)), origins.shape[1])
     # Units of new series are measured up to the first origin only.
     prepared = forecaster._prepare(panel, origins[:, 0] + 1)
-    answers = forecast_at(forecaster.model_, prepared, task, series, origins.reshape(-1), forecaster.widening_)
+    correction = forecaster.widening_, forecaster.shrinkage_
+    answers = forecast_at(forecaster.model_, prepared, task, series, origins.reshape(-1), *correction)
     ordered = median_first(answers, task.quantiles, forecaster.levels)
     return ordered.reshape(*origins.shape, *ordered.shape[1:])
 

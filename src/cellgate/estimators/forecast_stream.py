@@ -199,7 +199,8 @@ class _Series:
         forecaster.coding_.require_future(self.panel, task.horizon)
         one, origin = torch.zeros(1, dtype=torch.long), self.tail.lengths[:, None] - 1
         answers = self.model.answer(hidden[None, None], *known_ahead(self.tail, task, one, origin))
-        values = in_data_units(answers, self.tail, task, one, origin, forecaster.widening_)[0]
+        correction = forecaster.widening_, forecaster.shrinkage_
+        values = in_data_units(answers, self.tail, task, one, origin, *correction)[0]
         return Forecast.from_quantiles(self.panel, tuple(forecaster.levels), values, task.quantiles)
 
 

@@ -3,8 +3,8 @@
 Much data (many windows): one model; the last steps of every series are held back, and stop it and calibrate it.
 
 Little data: one held-back stretch would decide too much, and giving it up would cost too much. So several stretches are
-held back, a model each (training/folds.py); together they tell how many epochs to train and how wide intervals must be,
-and then one more model is trained on everything for that many epochs. That one is kept.
+held back, a model each (training/folds.py); together they tell how many epochs to train, how much of an answer to keep
+and how wide intervals must be, and then one more model is trained on everything for that many epochs. That one is kept.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from cellgate.tasks.forecast_network import ForecastNetwork
 from cellgate.tasks.forecast_task import ForecastTask
 from cellgate.tasks.intervals import level_bounds, widening
 from cellgate.tasks.seasons import long_season
+from cellgate.tasks.shrinkage import shrinkage
 from cellgate.training import (
     Checkpoint,
     FoldedObjective,
@@ -69,6 +70,7 @@ class FittedForecaster:
     record: TrainingRecord
     units: Units
     coding: CovariateCoding
+    shrinkage: np.ndarray
     widening: np.ndarray
 
 
@@ -117,7 +119,7 @@ def fit_forecaster(
         path = checkpoint / f"{stage}.safetensors" if checkpoint else None
         return Checkpoint(path, f"{identity} {stage}", checkpoint_every) if path else None
 
-    parts = _parts(panel, lengths, season, held)
+    parts = _parts(panel, lengths, season, held, max(task.seasons))
     if earlier:
         parts = parts[:1]  # the older stretches are what the weights were trained on
     objectives = [_objective(panel, task, *part, earlier) for part in parts]
@@ -125,7 +127,8 @@ def fit_forecaster(
     models = [_build(task, objective, params, earlier) for objective in objectives]
     with threads_for(_multiplications(models, objectives, settings)):
         record = train(torch.nn.ModuleList(models), FoldedObjective(objectives), settings, watch, saved("search"))
-        added = _widening(models, objectives, task, params["levels"])
+        factors = shrinkage(models, objectives)
+        added = _widening(models, objectives, task, params["levels"], factors)
         model, chosen = models[0], objectives[0]
         if len(parts) > 1 and record.stopped_by not in ("Ctrl-C", "max_seconds"):
             chosen = _objective(panel, task, lengths, lengths, earlier)
@@ -138,7 +141,7 @@ def fit_forecaster(
             if last.stopped_by == "Ctrl-C":
                 record.stopped_by = "Ctrl-C"
     units = Units(chosen.data.scales, chosen.data.lags.numpy())
-    return FittedForecaster(panel, task, model, record, units, chosen.coding, added)
+    return FittedForecaster(panel, task, model, record, units, chosen.coding, factors, added)
 
 
 def _task(panel: Panel, params: dict[str, Any]) -> ForecastTask:
@@ -158,8 +161,14 @@ def _task(panel: Panel, params: dict[str, Any]) -> ForecastTask:
     )
 
 
-def _parts(panel: Panel, lengths: np.ndarray, season: int, held: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """(S,) ends of training and of validation, for each model; the latest stretch first."""
+def _parts(
+    panel: Panel, lengths: np.ndarray, season: int, held: int, longest: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(S,) ends of training and of validation, for each model; the latest stretch first.
+
+    Stretches lie a season apart, the longest one that a stretch holds: weeks that overlap in all but a day would all be
+    decided by the same odd day.
+    """
     fewest = season + 2  # an origin with a season behind it, and a step to aim at
     train_end = np.where(lengths - held >= fewest, lengths - held, lengths)
     if (train_end == lengths).all():
@@ -171,10 +180,11 @@ def _parts(panel: Panel, lengths: np.ndarray, season: int, held: int) -> list[tu
     parts = [(train_end, lengths)]
     if lengths.sum() > _FOLDED_STEPS:
         return parts
+    apart = max(1, min(held, longest) if season > 1 else held)
     for fold in range(1, _MOST_FOLDS):
-        end = lengths - held - fold * max(1, min(held, season) if season > 1 else held)
+        end = lengths - held - fold * apart
         # An earlier model needs more of a past than the latest, or it says nothing about a trained one.
-        usable = end >= max(2 * season + 2, held)
+        usable = end >= max(2 * season + 2, 2 * apart + 2 if longest > season else 0, held)
         if not usable.any():
             break
         parts.append((np.where(usable, end, 0), np.where(usable, np.minimum(end + held, lengths), 0)))
@@ -254,11 +264,12 @@ def _widening(
     objectives: Sequence[ForecastObjective],
     task: ForecastTask,
     levels: Sequence[float],
+    factors: np.ndarray,
 ) -> np.ndarray:
     """(horizon, Q) what to add to each quantile; nothing to the median."""
     added = np.zeros((task.horizon, len(task.quantiles)))
     for level in levels:
-        extra = widening(models, objectives, level)
+        extra = widening(models, objectives, level, factors)
         low, high = (task.quantiles.index(bound) for bound in level_bounds(level))
         added[:, low] -= extra
         added[:, high] += extra

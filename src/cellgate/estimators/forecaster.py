@@ -73,6 +73,7 @@ class Forecaster:
         lags_: id -> the season that each series' naive forecast repeats, of the two.
         trained_: id -> stamp of the last step that each series was trained on.
         coding_: how covariates become numbers.
+        shrinkage_: (horizon,) what its median answers are multiplied by; below 1 where validation shows them too bold.
         widening_: (horizon, quantiles) what validation found missing in the network's own intervals.
         metrics_: what `evaluate` last measured, or an empty dict.
 
@@ -236,7 +237,8 @@ class Forecaster:
             panel, self.get_params(), watch, Path(checkpoint) if checkpoint else None, checkpoint_every, earlier
         )
         self.panel_, self.task_, self.model_ = fitted.panel, fitted.task, fitted.model
-        self.record_, self.widening_, self.coding_ = fitted.record, fitted.widening, fitted.coding
+        self.record_, self.coding_ = fitted.record, fitted.coding
+        self.shrinkage_, self.widening_ = fitted.shrinkage, fitted.widening
         self.scales_ = dict(zip(fitted.panel.ids, fitted.units.scales.tolist(), strict=True))
         self.lags_ = dict(zip(fitted.panel.ids, fitted.units.lags.tolist(), strict=True))
         self.trained_ = {name: fitted.panel.times(k)[-1] for k, name in enumerate(fitted.panel.ids)}
@@ -270,9 +272,8 @@ class Forecaster:
         self._require_fit()
         panel = self._to_continue(data, future)
         ends = np.array([len(values) - 1 for values in panel.values])
-        quantiles = forecast_at(
-            self.model_, self._prepare(panel), self.task_, np.arange(len(panel)), ends, self.widening_
-        )
+        which, correction = np.arange(len(panel)), (self.widening_, self.shrinkage_)
+        quantiles = forecast_at(self.model_, self._prepare(panel), self.task_, which, ends, *correction)
         return Forecast.from_quantiles(panel, tuple(self.levels), quantiles, self.task_.quantiles)
 
     def encode(self, data: Any = None, *, future: Any = None) -> EncodedForecast:

@@ -34,6 +34,7 @@ def save_forecaster(forecaster: Forecaster, path: str | Path) -> None:
     }
     preprocess = {
         "source": panel.source,
+        "shrinkage": forecaster.shrinkage_.tolist(),
         "widening": forecaster.widening_.tolist(),
         "covariates": forecaster.coding_.to_json(),
         "frequency": panel.frequency.to_json(),
@@ -92,6 +93,8 @@ def restore_forecaster(
         }
         forecaster.coding_ = CovariateCoding.from_json(preprocess["covariates"])
         forecaster.widening_ = np.array(preprocess["widening"])
+        # A folder of an earlier version has none: its answers are taken as they are.
+        forecaster.shrinkage_ = np.array(preprocess.get("shrinkage", np.ones(len(forecaster.widening_))))
         forecaster.task_ = ForecastTask.from_json(config["task"])
         forecaster.record_ = TrainingRecord(
             **config["training"], history=[(loss, score) for loss, score in metrics.pop("history")]

@@ -220,6 +220,7 @@ def forecast_at(
     series: np.ndarray,
     origins: np.ndarray,
     widening: np.ndarray | None = None,
+    shrinkage: np.ndarray | None = None,
 ) -> np.ndarray:
     """Forecasts from some steps of some series, in the unit of the data.
 
@@ -230,6 +231,7 @@ def forecast_at(
         series: (n,) which series.
         origins: (n,) the last step known, of each forecast.
         widening: (horizon, Q) added to the answers, from tasks.intervals; zeros by default.
+        shrinkage: (horizon,) what the median is multiplied by before, from tasks.shrinkage; ones by default.
 
     Returns:
         (n, horizon, Q), ascending along Q.
@@ -252,17 +254,40 @@ def forecast_at(
         which, first = torch.from_numpy(rows[begin : begin + size].T.copy())
         asked = torch.from_numpy(origins[padded])
         answers = ask(model, data, task, which, first, asked)
-        values = in_data_units(answers, data, task, which, asked, widening)
+        values = in_data_units(answers, data, task, which, asked, widening, shrinkage)
         for member, made in zip(part, values, strict=True):
             found[member] = made[: len(member)]
     return found
 
 
+def shrunk(ordered: Tensor, shrinkage: np.ndarray, task: ForecastTask) -> Tensor:
+    """Ascending answers drawn towards 0, the naive forecast.
+
+    Args:
+        ordered: (..., horizon, Q) answers, ascending along Q.
+        shrinkage: (horizon,) factors of the median; the other quantiles keep their distance from it.
+        task: the task.
+
+    Returns:
+        (..., horizon, Q), ascending along Q.
+    """
+    middle = task.quantiles.index(0.5)
+    return ordered - torch.from_numpy(1 - shrinkage).to(ordered)[:, None] * ordered[..., middle : middle + 1]
+
+
 def in_data_units(
-    answers: Tensor, data: Prepared, task: ForecastTask, series: Tensor, origins: Tensor, widening: np.ndarray | None
+    answers: Tensor,
+    data: Prepared,
+    task: ForecastTask,
+    series: Tensor,
+    origins: Tensor,
+    widening: np.ndarray | None,
+    shrinkage: np.ndarray | None = None,
 ) -> np.ndarray:
     """(B, K, horizon, Q) answers as values of the data, in float64, ascending along Q."""
     ordered = answers.double().sort(-1).values
+    if shrinkage is not None:
+        ordered = shrunk(ordered, shrinkage, task)
     if widening is not None:
         # A negative widening may not push one quantile past another.
         ordered = (ordered + torch.from_numpy(widening)).sort(-1).values

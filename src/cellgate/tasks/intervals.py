@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from cellgate.tasks.forecast import ForecastObjective
+from cellgate.tasks.forecast import ForecastObjective, shrunk
 from cellgate.tasks.forecast_network import ForecastNetwork
 
 _NEIGHBOURS = 8  # a step ahead borrows the scores of a horizon's eighth on both sides
@@ -29,13 +29,19 @@ def level_bounds(level: float) -> tuple[float, float]:
 
 
 @torch.no_grad()
-def widening(models: Sequence[ForecastNetwork], objectives: Sequence[ForecastObjective], level: float) -> np.ndarray:
+def widening(
+    models: Sequence[ForecastNetwork],
+    objectives: Sequence[ForecastObjective],
+    level: float,
+    shrinkage: np.ndarray | None = None,
+) -> np.ndarray:
     """How much to add on both sides of a level's interval.
 
     Args:
         models: one for each objective, trained on its training part only.
         objectives: whose validation parts are measured on.
         level: in percent.
+        shrinkage: (horizon,) what the median is multiplied by before, from tasks.shrinkage; ones by default.
 
     Returns:
         (horizon,) in the unit of the answers, growing; negative where the network's own interval is too wide.
@@ -46,6 +52,8 @@ def widening(models: Sequence[ForecastNetwork], objectives: Sequence[ForecastObj
     for model, objective in zip(models, objectives, strict=True):
         for answers, targets, counted in objective.validation_answers(model):
             ordered = answers.sort(-1).values
+            if shrinkage is not None:
+                ordered = shrunk(ordered, shrinkage, task)
             score = torch.maximum(ordered[..., low] - targets, targets - ordered[..., high])
             for h in range(task.horizon):
                 scores[h].append(score[..., h][counted[..., h]].numpy())
