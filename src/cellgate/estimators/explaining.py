@@ -89,7 +89,9 @@ def affordable(model: nn.Module, steps: int, most: int, least: int = 16) -> int:
         most: the number for a small model.
         least: the number for the largest.
     """
-    weights = sum(p.numel() for p in model.lstm.parameters() if p.dim() == 2)
+    lstm = model.lstm
+    assert isinstance(lstm, LSTM)
+    weights = sum(p.numel() for p in lstm.parameters() if p.dim() == 2)
     return max(least, min(most, int(_MULTIPLICATIONS // max(weights * steps, 1))))
 
 
