@@ -55,7 +55,7 @@ def markdown(document: dict[str, Any]) -> str:
                     parts.append(_grid(records, PEERS[mode]))
                     parts += _means(records, PEERS[mode])
     parts += ["## Beyond the plain call", _variants(document)]
-    parts += ["## A busy machine", _slowdowns(document, counts)]
+    parts += ["## A busy machine", _LUCK, _slowdowns(document, counts)]
     parts += ["## Memory of training", _memory(document)]
     parts += ["## The machine's limits", _limits(document)]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -160,6 +160,13 @@ def _variants(document: dict[str, Any]) -> str:
         for r in document["cells"] if "Python loop" in r.get("ratios", {}).get(OURS, {})
     ]  # fmt: skip
     return _table(["shape", "what", "time", "over the plain call", "times nn.LSTM's plain call"], rows + loops)
+
+
+_LUCK = """\
+Three processes of one thread cannot share two cores evenly: for a whole turn one has a core of its own, and two
+have half a one each. A contender's turns then take anything from its quiet time to twice as long, by luck, and of a
+median over a few turns enough of that is left to move the ratio of a single cell by a quarter. Read such cells
+together."""
 
 
 def _slowdowns(document: dict[str, Any], counts: Iterable[int]) -> str:

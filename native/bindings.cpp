@@ -161,6 +161,7 @@ NB_MODULE(_native, m) {
   cellgate::python::bind_tensors(m);
   cellgate::python::bind_calls(m);
   cellgate::python::bind_steps(m);
+  cellgate::python::bind_half(m);
   m.def(
       "cache_statistics",
       [] {

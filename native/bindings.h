@@ -50,6 +50,8 @@ void bind_backward(nb::handle stack_class);
 void bind_tensors(nb::module_& m);
 void bind_calls(nb::module_& m);
 void bind_steps(nb::module_& m);
+// Defined in bindings_half.cpp: adds has_half, half_forward, half_convert.
+void bind_half(nb::module_& m);
 
 // Defined in bindings_variant.cpp: adds variant_forward and variant_backward.
 void bind_variants(nb::module_& m);

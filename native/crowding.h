@@ -1,11 +1,12 @@
-// Whose threads are to run the next call: those of an OpenMP runtime, which spin, or our own, which sleep.
+// Whose hands are to run the next call: the threads of an OpenMP runtime, which spin, our own, which sleep, or the caller
+// alone, who does the work of all members in turn (fibers.h).
 //
 // A runtime's threads spin for milliseconds between calls and in its barriers. On a quiet machine that saves waking
 // them, and a thread of ours beside them would have to fight them for a CPU; on a crowded one they take the CPU from
-// those who have work. Which of the two it is shows in the runs alone: how much of them the members waited for one
-// another. So where much of the recent borrowed runs was waiting, our own threads run some; they stay while they do no
-// worse, for a time, after which the runtime's are tried again. As many members either way, so that no result depends
-// on it.
+// those who have work, and members wait for one another by time slices. Which of the two it is shows in the runs alone:
+// how much of their time the members waited for one another. Where that was most of it, the next runs are for the caller
+// alone if they are short, else for our own threads, for a time, after which the runtime's are tried again. As many
+// members in any case, so that no result depends on it.
 //
 // No clock and no threads in here: times are given, in nanoseconds. Touched by the leaseholder of the pool only.
 #pragma once
@@ -15,41 +16,48 @@
 
 namespace cellgate {
 
+enum class Hands { borrowed, own, one };
+
 class Crowding {
  public:
-  // Whether the run that begins `now` is one for our own threads.
-  bool own_turn(int64_t now) const { return now < own_until_; }
+  // Whose the run is that begins `now`.
+  Hands turn(int64_t now, int size) {
+    if (now >= until_ && !prolong(now)) return Hands::borrowed;
+    return size <= kMostAlone && busy_ * size * size <= 2 * kShort ? Hands::one : Hands::own;
+  }
 
-  // A run of `size` members that ended `now` and `took` so long, in which members waited for others for `waited` in all,
-  // short spins not counted. `own`: whose threads they were.
-  void judge(bool own, int64_t now, int64_t took, int64_t waited, int size) {
+  // Whether members waited for one another of late, and no long trial has shown since that they no longer do.
+  bool crowded() const { return pause_ > 0; }
+
+  // A run of `size` members that ended `now` and `took` so long. `waited`: how long members waited for others, all in
+  // all, short spins not counted. `used`: how long the caller had a CPU.
+  void judge(Hands hands, int64_t now, int64_t took, int64_t waited, int64_t used, int size) {
+    const bool one = hands == Hands::one;
     const int64_t each = std::min(waited / std::max(size - 1, 1), took);
-    (own ? own_ : borrowed_).add(took, each);
-    if (own) {
+    busy_ += (used / (one ? size : 1) - busy_) / 4;
+    if (one) {
+      alone_took_ += took, alone_waited_ += std::max<int64_t>(0, took - used);
+    } else if (hands == Hands::own) {
+      own_.add(took, each);
       if (own_.runs >= kTrial && own_.cost() > kWorse * borrowed_.cost()) give_up_own(now);
-      return;
+    } else {
+      judge_borrowed(now, took, each);
     }
-    const bool bad = waited > kLeast && each * kShare > took;
-    history_ = static_cast<uint8_t>(history_ << 1 | (bad ? 1 : 0));
-    if (!bad) {
-      if ((history_ & 7) == 0) pause_ = 0;  // the crowd has gone
-      return;
-    }
-    int count = 0;
-    for (int bit = 0; bit < 8; ++bit) count += history_ >> bit & 1;
-    if (now < borrowed_until_ || (pause_ == 0 && count < kBad)) return;
-    pause_ = std::max(pause_ ? std::min(2 * pause_, kLongest) : kShortest, 4 * took);
-    own_since_ = now;
-    own_until_ = now + pause_;
-    own_ = Runs();
   }
 
  private:
-  static constexpr int64_t kLeast = 200'000;  // shorter waits are those of waking up
-  static constexpr int64_t kShare = 3;        // bad: one third of a run was waiting,
-  static constexpr int kBad = 3;              // in so many of the last eight
-  static constexpr int64_t kShortest = 100'000'000, kLongest = 400'000'000;
-  static constexpr int kTrial = 4;  // runs after which our own threads are judged
+  // One thread may stand for so many members, and do so much work of two; of more of them less, since it loses more.
+  static constexpr int kMostAlone = 4;
+  static constexpr int64_t kShort = 40'000'000;
+
+  // Much of the time was waiting: in `kBad` runs of late, `kShare` of their time; shorter waits are those of waking up.
+  static constexpr int64_t kLeast = 200'000, kShare = 3;
+  static constexpr double kBad = 1.9;
+  static constexpr double kWindow = 25e6,
+                          kLeastKept = 0.875;  // how long "of late" is; runs longer than it count as well
+  static constexpr int64_t kShortest = 100'000'000, kLongest = 400'000'000, kUnproven = 2'000'000'000;
+  static constexpr int64_t kProof = 20'000'000;  // of runs without bad ones, after which the crowd has gone
+  static constexpr int kTrial = 4;               // runs after which our own threads are judged
   // Our own threads are worth some waiting more: they leave the CPU to whoever else needs it.
   static constexpr double kWorse = 1.5;
   static constexpr int64_t kRest = 20;  // a trial in vain is followed by so many times its length without another
@@ -67,17 +75,55 @@ class Crowding {
     double cost() const { return useful > 0 ? took / useful : 1; }
   };
 
+  void judge_borrowed(int64_t now, int64_t took, int64_t each) {
+    borrowed_.add(took, each);
+    const bool bad = each > kLeast && each * kShare > took;
+    const double kept = std::max(1 - static_cast<double>(took) / kWindow, kLeastKept);
+    took_ = took_ * kept + static_cast<double>(took);
+    waited_ = waited_ * kept + static_cast<double>(each);
+    bad_ = bad_ * kept + (bad ? 1 : 0);
+    if (!bad) {
+      good_ += took;
+      if (good_ > kProof) pause_ = 0;
+      return;
+    }
+    if (now < borrowed_until_ || (pause_ == 0 && (bad_ < kBad || 2 * waited_ < took_))) return;
+    pause(now, took);
+  }
+
+  void pause(int64_t now, int64_t took) {
+    // A run by one thread shows whether others still want the CPUs, one by several does not: longer and longer trials.
+    const bool again = pause_ > 0 && own_.runs > 0;
+    pause_ = std::max(again ? std::min(2 * pause_, kLongest) : kShortest, 4 * took);
+    tried_ = own_since_ = now;
+    until_ = now + pause_;
+    own_ = Runs();
+    took_ = waited_ = bad_ = 0;
+    good_ = alone_took_ = alone_waited_ = 0;
+  }
+
+  // At the end of a pause: whether it is plain without a trial that others still want the CPUs.
+  bool prolong(int64_t now) {
+    const bool kept_away = alone_took_ > kLeast && alone_waited_ * 8 > alone_took_;
+    alone_took_ = alone_waited_ = 0;
+    if (!kept_away || now - tried_ > kUnproven || now - until_ > kShortest) return false;
+    until_ = now + kShortest;
+    return true;
+  }
+
   // Our own threads wait as well, and more than the runtime's did: spinning threads of this very process, most likely.
   void give_up_own(int64_t now) {
     const int64_t trial = now - own_since_;
-    own_until_ = now;
+    until_ = now;
     borrowed_until_ = now + std::max(kShortest, std::min(kRest * trial, std::max(kLongest, 4 * trial)));
     pause_ = 0;
-    history_ = 0;
+    bad_ = 0;
   }
 
-  int64_t own_since_ = 0, own_until_ = 0, borrowed_until_ = 0, pause_ = 0;
-  uint8_t history_ = 0;
+  int64_t busy_ = 0;  // time that one member's part of a run takes on a CPU, in the mean
+  int64_t tried_ = 0, own_since_ = 0, until_ = 0, borrowed_until_ = 0, pause_ = 0;
+  double took_ = 0, waited_ = 0, bad_ = 0;
+  int64_t good_ = 0, alone_took_ = 0, alone_waited_ = 0;
   Runs own_, borrowed_;
 };
 

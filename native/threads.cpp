@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "crowding.h"
+#include "fibers.h"
 
 #if defined(__linux__)
 #include <linux/futex.h>
@@ -68,6 +69,15 @@ int64_t now() {
       .count();
 }
 
+// Nanoseconds that the calling thread had a CPU; 0 where the system does not say.
+int64_t now_of_thread() {
+#if defined(__linux__)
+  timespec t;
+  if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t) == 0) return t.tv_sec * 1'000'000'000 + t.tv_nsec;
+#endif
+  return 0;
+}
+
 // Nanoseconds that members of the team at work waited for one another, beyond the short spin.
 std::atomic<int64_t> lost{0};
 
@@ -87,6 +97,8 @@ struct Pool {
   std::atomic<uint64_t> taken[CPU_SETSIZE / 64] = {};  // CPUs on which members of the present team run
 #endif
   Crowding crowding;
+  Fibers fibers;
+  struct Calm* calm = nullptr;
   Worker workers[kMaxTeam - 1];
   // Where members meet that are not our own workers.
   Epoch arrived[kMaxTeam];
@@ -188,14 +200,17 @@ const OpenMp& openmp() {
   return found;
 }
 
-// Whether the user wants no other threads than these, crowded or not.
-bool always_borrow() {
-  static const bool always = [] {
-    const char* wish = std::getenv("CELLGATE_THREADS");
-    return wish && std::strcmp(wish, "borrowed") == 0;
-  }();
-  return always;
+// Whose hands the user wants, crowded or not, by CELLGATE_THREADS: "borrowed" or "one". ("own" leaves no others but one.)
+bool wants(const char* kind) {
+  const char* wish = std::getenv("CELLGATE_THREADS");
+  return wish && std::strcmp(wish, kind) == 0;
 }
+Hands hands_of(Crowding& crowding, int size) {
+  static const bool borrowed = wants("borrowed"), one = wants("one");
+  return borrowed ? Hands::borrowed : one ? Hands::one : crowding.turn(now(), size);
+}
+
+constexpr int64_t kRegion = 30'000;  // nanoseconds that a parallel region of the runtime costs
 
 struct OpenMpJob {
   Team::Task task;
@@ -204,6 +219,7 @@ struct OpenMpJob {
   bool granted;  // whether the runtime gave as many threads as asked for
   Pool* pool;
   uint32_t round;
+  int64_t inside;  // nanoseconds between the caller's first and last step in the region
 };
 
 void run_in_openmp(void* argument) {
@@ -214,10 +230,12 @@ void run_in_openmp(void* argument) {
     return;
   }
   if (!job.task) return;  // a trial
+  const int64_t start = member == 0 ? now() : 0;
   spread_out(job.pool);
   job.task(job.arg, member, job.size);
   // Meet here, where waiting is polite, before the runtime's own barrier, where it spins.
   Meeting{job.pool->arrived, job.size}.meet(member, job.round);
+  if (member == 0) job.inside = now() - start;
 }
 
 // Whether the calling thread may have a team of `size` from the runtime: tried once a thread, for limits that the user
@@ -226,12 +244,55 @@ bool openmp_grants(int size) {
   if (!openmp().parallel || forked.load(std::memory_order_relaxed) || openmp().in_parallel()) return false;
   thread_local int tried = 0;
   if (tried != size) {
-    OpenMpJob trial{nullptr, nullptr, size, true, nullptr, 0};
+    OpenMpJob trial{nullptr, nullptr, size, true, nullptr, 0, 0};
     openmp().parallel(run_in_openmp, &trial, static_cast<unsigned>(size), 0);
     if (!trial.granted) return false;
     tried = size;
   }
   return true;
+}
+
+// ---- quiet among the runtime's threads ------------------------------------------------------------------------------
+//
+// The threads of the GNU runtime spin for some milliseconds after each parallel operator of PyTorch, unless there are more
+// of them than CPUs: then it lets them sleep almost at once (its manual, under GOMP_SPINCOUNT). Beside other processes
+// those milliseconds are CPU time that somebody needs. So in a crowd one further thread is kept in the runtime's charge,
+// asleep, and goes when the crowd has gone.
+struct Calm {
+  Epoch over;
+  int threads;
+};
+
+void do_nothing(void*) {}
+
+void keep_calm(Calm* calm) {
+  openmp().parallel(do_nothing, nullptr, static_cast<unsigned>(calm->threads), 0);
+  wait_idly(calm->over, 1);
+  delete calm;
+}
+
+// More threads than this are too many to keep asleep.
+constexpr int kMostCalming = 4;
+
+// Begins or ends calm for a runtime that has teams of `size` threads; returns what is in force.
+Calm* set_calm(Calm* now_in_force, bool wanted, int size) {
+  if (wanted == (now_in_force != nullptr)) return now_in_force;
+  if (!wanted) {
+    publish(now_in_force->over, 1);
+    return nullptr;
+  }
+  const int more = available_cpus() - size + 1;
+  if (!openmp().parallel || forked.load(std::memory_order_relaxed) || more < 1 || more > kMostCalming) return nullptr;
+  Calm* calm = new (std::nothrow) Calm;
+  if (!calm) return nullptr;
+  calm->threads = more + 1;
+  try {
+    std::thread(keep_calm, calm).detach();
+  } catch (const std::system_error&) {
+    delete calm;
+    return nullptr;
+  }
+  return calm;
 }
 
 #if defined(__unix__) || defined(__APPLE__)
@@ -298,6 +359,10 @@ void wait_idly(Epoch& epoch, uint32_t at_least) {
 }  // namespace
 
 void wait_slowly(Epoch& epoch, uint32_t at_least) {
+  if (in_fiber()) {
+    while (!reached(epoch, at_least)) next_fiber();
+    return;
+  }
   if (spin_for(epoch, at_least)) return;
   const int64_t since = now();
   wait_politely(epoch, at_least);
@@ -319,14 +384,20 @@ int start_workers(Pool* p, int wanted) {
 }
 }  // namespace
 
-Team::Team(int wanted) : size_(1), leased_(false), borrowed_(false) {
+Team::Team(int wanted) : size_(1), leased_(false), kind_(Kind::own) {
   if (wanted <= 1) return;
   if (wanted > kMaxTeam) wanted = kMaxTeam;
   Pool* p = pool();
   if (!p || p->leased.exchange(true, std::memory_order_acquire)) return;
   leased_ = true;
-  borrowed_ = (always_borrow() || !p->crowding.own_turn(now())) && openmp_grants(wanted);
-  size_ = borrowed_ ? wanted : std::min(start_workers(p, wanted - 1) + 1, wanted);
+  const Hands hands = hands_of(p->crowding, wanted);
+  p->calm = set_calm(p->calm, p->crowding.crowded(), wanted);
+  kind_ = hands == Hands::one && wanted <= kMostFibers        ? Kind::fibers
+          : hands == Hands::borrowed && openmp_grants(wanted) ? Kind::borrowed
+          : hands == Hands::borrowed                          ? Kind::only_own
+                                                              : Kind::own;
+  const bool ready = kind_ == Kind::fibers || kind_ == Kind::borrowed;
+  size_ = ready ? wanted : std::min(start_workers(p, wanted - 1) + 1, wanted);
   if (size_ == 1) {
     leased_ = false;
     p->leased.store(false, std::memory_order_release);
@@ -349,17 +420,23 @@ bool Team::run(Task task, void* arg) {
 #if defined(__linux__)
   for (auto& word : p->taken) word.store(0, std::memory_order_relaxed);
 #endif
-  const int64_t start = now();
+  const int64_t start = now(), had = now_of_thread();
   lost.store(0, std::memory_order_relaxed);
-  auto judge = [&](bool own) {
-    const int64_t end = now();
-    p->crowding.judge(own, end, end - start, lost.load(std::memory_order_relaxed), size_);
+  auto judge = [&](Hands hands, int64_t more_lost) {
+    const int64_t end = now(), took = end - start, waited = lost.load(std::memory_order_relaxed) + more_lost;
+    p->crowding.judge(hands, end, took, waited, had ? now_of_thread() - had : took - waited / size_, size_);
   };
-  if (borrowed_) {
-    OpenMpJob job{task, arg, size_, true, p, ++p->round};
+  if (kind_ == Kind::fibers) {
+    if (!p->fibers.run(task, arg, size_)) return false;
+    judge(Hands::one, 0);
+    return true;
+  }
+  if (kind_ == Kind::borrowed) {
+    OpenMpJob job{task, arg, size_, true, p, ++p->round, 0};
     openmp().parallel(run_in_openmp, &job, static_cast<unsigned>(size_), 0);
     if (job.granted) {
-      judge(false);
+      // What the runtime's own barriers took beyond their usual time was waiting too.
+      judge(Hands::borrowed, std::max<int64_t>(0, now() - start - job.inside - kRegion) * (size_ - 1));
       return true;
     }
     // Limits of the runtime changed since the trial.
@@ -369,7 +446,8 @@ bool Team::run(Task task, void* arg) {
   for (int i = 0; i < size_ - 1; ++i) publish(p->workers[i].job, p->workers[i].job.value + 1);
   task(arg, 0, size_);
   for (int i = 0; i < size_ - 1; ++i) wait_for(p->workers[i].done, p->workers[i].job.value);
-  judge(true);
+  // With no others to be had, our own threads are the usual ones, by which a crowd is known.
+  judge(kind_ == Kind::only_own ? Hands::borrowed : Hands::own, 0);
   return true;
 }
 

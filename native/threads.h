@@ -7,6 +7,9 @@
 // Waiting is bounded: a short spin, a few yields, then sleep until woken. A partner that the scheduler has taken off
 // its core therefore costs no more than its own absence.
 //
+// Where the machine is so crowded that members wait for one another most of the time, a short task is run by the caller
+// for all members in turn (crowding.h, fibers.h), with the same result.
+//
 // Safe after fork (the child makes its own pool), and from several threads at once: when the pool is leased, a further
 // caller gets a team of one, itself.
 #pragma once
@@ -51,9 +54,12 @@ class Team {
   bool run(Task task, void* arg);
 
  private:
+  // Threads of an OpenMP runtime that is in the process anyway, our own, our own because there is no such runtime, or the
+  // caller's for all members (see threads.cpp).
+  enum class Kind { borrowed, own, only_own, fibers };
   int size_;
   bool leased_;
-  bool borrowed_;  // from an OpenMP runtime that is in the process anyway (see threads.cpp)
+  Kind kind_;
 };
 
 // Where `size` members meet, any number of times. Zero-initialise `arrived` (size entries).

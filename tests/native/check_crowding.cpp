@@ -1,5 +1,5 @@
-// Whose threads native/crowding.h lets run the calls, on machines that are made up: prints the share of a run of two
-// members that each kind had, in three seconds of calls, and ends with status 1 where that is not the kind that suits.
+// Whose hands native/crowding.h lets run the calls, on machines that are made up: prints the shares of some seconds of calls
+// of two members that each had, and ends with status 1 where those are not the hands that suit.
 #include <cstdint>
 #include <cstdio>
 
@@ -7,85 +7,116 @@
 
 namespace {
 
+using cellgate::Hands;
+
 constexpr int64_t kMs = 1'000'000;
 
-// A call whose work takes `work`, and in which one member waits for the other so long, by whose threads they are.
+// A call whose work takes each of two members `work`, and in which one member waits for the other so long, by whose
+// threads they are; one thread that does it all is kept waiting by other processes.
 struct Machine {
-  int64_t work, borrowed_wait, own_wait;
+  int64_t work, borrowed_wait, own_wait, alone_wait = 0;
   // Every so often a borrowed run waits all the same, `hiccups` times in a row: cold threads, another process's burst.
   int64_t every = 0;
   int hiccups = 0;
+  // Of so many borrowed runs only one waits, as long as a time slice: the others lie within a slice of both members.
+  int one_in = 1;
 };
 
 struct Time {
   int64_t now = 1000 * kMs;
 };
 
-// Share of the time of `span` that went to our own threads.
-double own_share(cellgate::Crowding& crowding, Time& time, const Machine& machine, int64_t span) {
+struct Shares {
+  double borrowed, own, one;
+};
+
+Shares shares(cellgate::Crowding& crowding, Time& time, const Machine& machine, int64_t span) {
   const int64_t begin = time.now;
-  int64_t own_time = 0, next = begin + machine.every;
-  int hiccups = 0;
+  int64_t had[3] = {}, next = begin + machine.every;
+  int hiccups = 0, run = 0;
   while (time.now - begin < span) {
-    const bool own = crowding.own_turn(time.now);
+    const Hands hands = crowding.turn(time.now, 2);
     if (machine.every && time.now >= next) {
       next = time.now + machine.every;
       hiccups = machine.hiccups;
     }
-    int64_t waited = own ? machine.own_wait : machine.borrowed_wait;
-    if (!own && hiccups > 0) {
+    int64_t waited = hands == Hands::own ? machine.own_wait : hands == Hands::one ? machine.alone_wait : 0;
+    if (hands == Hands::borrowed && run++ % machine.one_in == 0) waited = machine.borrowed_wait;
+    if (hands == Hands::borrowed && hiccups > 0) {
       --hiccups;
       waited = kMs;
     }
-    const int64_t took = machine.work + waited;
+    const int64_t used = machine.work * (hands == Hands::one ? 2 : 1), took = used + waited;
     time.now += took;
-    crowding.judge(own, time.now, took, waited, 2);
-    if (own) own_time += took;
+    crowding.judge(hands, time.now, took, hands == Hands::one ? 0 : waited, used, 2);
+    had[static_cast<int>(hands)] += took;
   }
-  return static_cast<double>(own_time) / static_cast<double>(time.now - begin);
+  const double all = static_cast<double>(time.now - begin);
+  return {had[0] / all, had[1] / all, had[2] / all};
 }
 
 bool failed = false;
 
-void expect(const char* what, double share, double least, double most) {
-  const bool good = share >= least && share <= most;
-  std::printf("%-50s %5.1f %% own%s\n", what, 100 * share, good ? "" : "  WRONG");
+void expect(const char* what, const Shares& had, double Shares::* which, double least, double most = 1) {
+  const bool good = had.*which >= least && had.*which <= most;
+  std::printf("%-52s %5.1f %% borrowed, %5.1f %% own, %5.1f %% one%s\n", what, 100 * had.borrowed, 100 * had.own,
+              100 * had.one, good ? "" : "  WRONG");
   if (!good) failed = true;
 }
 
 }  // namespace
 
 int main() {
-  const int64_t work = kMs / 5, span = 3000 * kMs;
-  const Machine quiet{work, 0, 0};
-  // PyTorch's operators leave their threads spinning: ours come to their turn after a time slice.
-  const Machine spinning{work, 0, 3 * kMs};
-  const Machine crowded{work, 6 * kMs, kMs / 2};
-  const Machine equally_bad{work, 3 * kMs, 3 * kMs};
-  {
-    cellgate::Crowding c;
-    Time t;
-    expect("quiet", own_share(c, t, quiet, span), 0, 0);
-    expect("then crowded", own_share(c, t, crowded, span), 0.8, 1);
-    expect("then quiet", own_share(c, t, quiet, span), 0, 0.15);
-    expect("for good", own_share(c, t, quiet, span), 0, 0);
-    expect("crowded again", own_share(c, t, crowded, span), 0.8, 1);
-    expect("then quiet beside spinning threads", own_share(c, t, spinning, span), 0, 0.15);
+  const int64_t seconds = 1000 * kMs;
+  for (const int64_t work : {kMs / 5, 60 * kMs}) {
+    const bool small = work < kMs;
+    const int64_t span = (small ? 3 : 40) * seconds;
+    std::printf("calls of %g ms\n", static_cast<double>(work) / kMs);
+    const auto suits = small ? &Shares::one : &Shares::own;
+    const Machine quiet{work, 0, 0};
+    // PyTorch's operators leave their threads spinning: ours come to their turn after a time slice.
+    const Machine spinning{work, 0, small ? 3 * kMs : 200 * kMs};
+    const Machine crowded{work, small ? 6 * kMs : 100 * kMs, small ? kMs / 2 : 10 * kMs, kMs / 5};
+    {
+      cellgate::Crowding c;
+      Time t;
+      expect("quiet", shares(c, t, quiet, span), &Shares::borrowed, 1);
+      expect("then crowded", shares(c, t, crowded, span), suits, 0.75);
+      expect("then quiet", shares(c, t, quiet, span), &Shares::borrowed, 0.8);
+      expect("for good", shares(c, t, quiet, span), &Shares::borrowed, 1);
+      expect("crowded again", shares(c, t, crowded, span), suits, 0.75);
+      expect("then quiet beside spinning threads", shares(c, t, spinning, span), &Shares::borrowed, 0.7);
+    }
+    {
+      cellgate::Crowding c;
+      Time t;
+      const Machine equally_bad{work, 3 * work, 3 * work, work};
+      expect("all bad", shares(c, t, equally_bad, span), suits, 0.75);
+    }
+    if (!small) continue;
+    {
+      cellgate::Crowding c;
+      Time t;
+      Machine sliced = crowded;
+      sliced.one_in = 8;
+      expect("one run in eight loses a slice", shares(c, t, sliced, span), &Shares::one, 0.8);
+    }
+    {
+      cellgate::Crowding c;
+      Time t;
+      Machine odd = spinning;
+      odd.every = 100 * kMs;
+      odd.hiccups = 1;
+      expect("spinning threads, a hiccup at times", shares(c, t, odd, span), &Shares::borrowed, 1);
+      expect("and on a quiet machine", shares(c, t, quiet, span), &Shares::borrowed, 1);
+    }
   }
   {
     cellgate::Crowding c;
     Time t;
-    Machine odd = spinning;
-    odd.every = 100 * kMs;
-    odd.hiccups = 1;
-    expect("spinning threads, a hiccup at times", own_share(c, t, odd, span), 0, 0);
-    odd.hiccups = 4;
-    expect("spinning threads, bursts of hiccups", own_share(c, t, odd, span), 0, 0.12);
-  }
-  {
-    cellgate::Crowding c;
-    Time t;
-    expect("both bad", own_share(c, t, equally_bad, span), 0.8, 1);
+    const Machine crowded_small{kMs / 5, 6 * kMs, kMs / 2, kMs / 5}, crowded_large{60 * kMs, 100 * kMs, 5 * kMs, kMs};
+    shares(c, t, crowded_small, 3 * seconds);
+    expect("large calls after small ones", shares(c, t, crowded_large, 40 * seconds), &Shares::own, 0.6);
   }
   return failed ? 1 : 0;
 }

@@ -1,24 +1,65 @@
-"""Whose threads run a call: the rules of ``native/crowding.h`` on made-up machines."""
+"""Whose hands run a call: the rules of ``native/crowding.h`` on made-up machines, and that the results are the same."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+from cellgate.backends import cpu
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPILER = shutil.which(os.environ.get("CXX", "c++")) or shutil.which("g++") or shutil.which("clang++")
 
 
 @pytest.mark.skipif(COMPILER is None, reason="compiles a C++ program, and there is no compiler here")
-def test_kind_of_threads_suits_the_machine(tmp_path: Path) -> None:
-    """Borrowed on a quiet one, whatever the odd hiccup; our own on a crowded one; borrowed again after the crowd."""
+def test_hands_suit_the_machine(tmp_path: Path) -> None:
+    """Borrowed on a quiet one, whatever the odd hiccup; our own or the caller alone on a crowded one; then back."""
     assert COMPILER is not None
     program = tmp_path / "check_crowding"
     source = ROOT / "tests/native/check_crowding.cpp"
     subprocess.run([COMPILER, "-std=c++17", f"-I{ROOT / 'native'}", str(source), "-o", str(program)], check=True)
     done = subprocess.run([program], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout
+
+
+TRAIN = """
+import hashlib
+import torch, cellgate
+
+torch.set_num_threads(THREADS)
+digest = hashlib.sha256()
+shapes = [(20, 32, 24, 40, 1, 1, 0), (9, 6, 20, 100, 2, 2, 0), (6, 3, 300, 320, 1, 1, 0), (12, 20, 20, 64, 1, 2, 24)]
+for steps, batch, size, hidden, layers, directions, proj in shapes:
+    torch.manual_seed(0)
+    lstm = cellgate.LSTM(size, hidden, layers, bidirectional=directions == 2, proj_size=proj)
+    x = torch.randn(steps, batch, size, requires_grad=True)
+    for lengths in (None, torch.arange(batch) % steps + 1):
+        with torch.no_grad():
+            inferred = lstm(x, lengths=lengths)[0]
+        output = lstm(x, lengths=lengths)[0]
+        found = torch.autograd.grad(output.square().sum(), [x, *lstm.parameters()])
+        for t in (inferred, output.detach(), *found):
+            digest.update(t.numpy().tobytes())
+print(digest.hexdigest())
+"""
+
+
+@pytest.mark.skipif(cpu.unavailable() is not None, reason="tests the native core, which is not built here")
+@pytest.mark.parametrize("threads", [2, 3])
+def test_the_same_bits_whoever_runs_it(threads: int) -> None:
+    """A crowd changes who does the work of a team, never a result: teams of threads and one thread for all agree."""
+    results = set()
+    for kind in ("borrowed", "own", "one"):
+        environment = os.environ | {"CELLGATE_THREADS": kind}
+        program = TRAIN.replace("THREADS", str(threads))
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, env=environment, timeout=100
+        )
+        assert done.returncode == 0, done.stderr
+        results.add(done.stdout)
+    assert len(results) == 1

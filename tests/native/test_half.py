@@ -6,13 +6,14 @@ import pytest
 import torch
 
 import cellgate
-from cellgate.backends import Problem, choose, cpu
+from cellgate.backends import Problem, choose, cpu, cpu_half
 
 pytestmark = pytest.mark.skipif(cpu.unavailable() is not None, reason="tests the native core, which is not built here")
 HALVES = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bfloat16", "float16"])
 
 # T, B, I, H, layers, directions, projection
 SHAPES = [(9, 3, 4, 17, 1, 1, 0), (30, 8, 20, 100, 2, 2, 0), (12, 5, 6, 40, 2, 1, 13), (1, 1, 64, 64, 1, 1, 0)]
+SHAPES += [(6, 7, 5, 33, 2, 2, 0), (3, 2, 1, 1, 1, 1, 0), (4, 40, 17, 48, 3, 1, 0)]
 
 
 def _pair(shape: tuple[int, ...], dtype: torch.dtype):
@@ -103,7 +104,7 @@ def test_every_option(way: str, dtype: torch.dtype) -> None:
 
 
 def test_auto_takes_the_faster_backend_and_says_so() -> None:
-    """Large dense problems go to PyTorch where it has instructions for them, what it is slow at comes to the engine."""
+    """Large dense problems train on PyTorch where it has instructions, what it is slow at comes to the engine."""
 
     def problem(hidden: int, **options: object) -> Problem:
         return Problem(10, 32, 16, (hidden,), (0,), 1, True, torch.bfloat16, "cpu", **options)
@@ -112,7 +113,9 @@ def test_auto_takes_the_faster_backend_and_says_so() -> None:
     assert choose(problem(64, needs_grad=True)).name == "cpu"
     assert choose(problem(512, lengths=True)).name == "cpu"
     assert choose(problem(512), "cpu").name == "cpu"
-    large = choose(problem(512))
+    if cpu.native().has_half():
+        assert choose(problem(512)).name == "cpu", "instructions for bfloat16"
+    large = choose(problem(512, needs_grad=True))
     if torch.ops.mkldnn._is_mkldnn_bf16_supported():
         assert large.name == "aten"
         assert "float32" in large.reasons["cpu"]
@@ -120,3 +123,63 @@ def test_auto_takes_the_faster_backend_and_says_so() -> None:
         assert choose(problem(64, needs_grad=True)).name == "aten", "one thread has nothing to gain"
     else:
         assert large.name == "cpu"
+
+
+needs_instructions = pytest.mark.skipif(
+    cpu.unavailable() is not None or not cpu.native().has_half(), reason="this CPU does not multiply bfloat16"
+)
+
+
+def _spied(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Return a list that gets an entry for every call of the kernels for bfloat16: whether it was to be recorded."""
+    ran, run = [], cpu_half.run
+
+    def spy(native, stack, problem, inputs, threads):
+        ran.append(problem.needs_grad)
+        return run(native, stack, problem, inputs, threads)
+
+    monkeypatch.setattr(cpu_half, "run", spy)
+    return ran
+
+
+@needs_instructions
+@pytest.mark.parametrize("grad", [False, True], ids=["inference", "training"])
+def test_dense_batches_use_the_instructions(grad: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By default, with batch_first and a given state too; what they are not made for goes another way."""
+    ran = _spied(monkeypatch)
+    lstm = cellgate.LSTM(12, 24, 2, batch_first=True, dtype=torch.bfloat16)
+    x, state = torch.randn(4, 6, 12).bfloat16(), torch.randn(2, 4, 24).bfloat16()
+    with torch.set_grad_enabled(grad):
+        for hx in (None, (state, state)):
+            lstm(x, hx)
+        assert ran == [grad] * 2
+        lstm(x, lengths=[6, 2, 3, 1])
+        cellgate.LSTM(12, 24, proj_size=7, dtype=torch.bfloat16)(x)
+    assert len(ran) == 2
+
+
+@needs_instructions
+def test_no_bit_depends_on_threads_or_neighbours() -> None:
+    """Each row is summed by itself: any number of threads, alone or in a batch, gives the same."""
+    torch.manual_seed(0)
+    lstm = cellgate.LSTM(24, 70, 2, bidirectional=True, dtype=torch.bfloat16)
+    x, results = torch.randn(40, 30, 24).bfloat16(), []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        with torch.no_grad():
+            results.append(lstm(x)[0])
+    with torch.no_grad():
+        results.append(torch.cat([lstm(part)[0] for part in x.split([1, 7, 22], dim=1)], dim=1))
+    assert all(torch.equal(r, results[0]) for r in results[1:])
+
+
+@needs_instructions
+def test_hostile_values_as_in_nn_lstm() -> None:
+    """Infinities saturate, a NaN stays in its row, huge values overflow nothing."""
+    ours, theirs, *_ = _pair((5, 6, 8, 20, 1, 1, 0), torch.bfloat16)
+    x = torch.randn(5, 6, 8).bfloat16()
+    x[1, 0, 3], x[2, 1, 0], x[0, 2], x[3, 3, 1] = float("inf"), float("nan"), 1e30, -float("inf")
+    with torch.no_grad():
+        got, want = ours(x)[0], theirs(x)[0]
+    assert torch.equal(got.isnan(), want.isnan())
+    assert torch.allclose(got.float(), want.float(), rtol=0, atol=0.03, equal_nan=True)

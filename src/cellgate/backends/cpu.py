@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cellgate.equations import PLAIN
 
-from . import cpu_autograd, cpu_variant, half
+from . import cpu_autograd, cpu_half, cpu_variant, half
 from .cpu_autograd import plain_rows
 from .problem import Inputs, Problem, Result, State
 from .ragged import padded_inputs, repacked_result
@@ -127,7 +127,9 @@ def reason_against(problem: Problem) -> str | None:
 
 def concedes(problem: Problem, threads: int) -> str | None:
     """Return why "auto" should rather take another backend, though the engine can run this problem, or None."""
-    return half.slower_than_aten(problem, threads) if problem.dtype in half.HALVES else None
+    if problem.dtype not in half.HALVES:
+        return None
+    return half.slower_than_aten(problem, threads, cpu_half.reason_against(native(), problem) is None)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -136,17 +138,19 @@ def _stack(scalar: int, directions: int, bias: bool, layers: tuple[tuple[int, in
 
 
 def stack_of(problem: Problem) -> Any:
-    """Return the native description of a problem's layers."""
+    """Return the native description of a problem's layers, in float32 for narrower dtypes."""
     layers, size = [], problem.input_size
     for hidden, proj in zip(problem.hidden_sizes, problem.proj_sizes, strict=True):
         layers.append((size, hidden, proj))
         size = (proj or hidden) * problem.directions
-    return _stack(SCALARS[problem.dtype], problem.directions, problem.bias, tuple(layers))
+    return _stack(SCALARS.get(problem.dtype, 0), problem.directions, problem.bias, tuple(layers))
 
 
 def run(problem: Problem, inputs: Inputs) -> Result:
     """Execute the stack in one native call."""
     if problem.dtype in half.HALVES:
+        if inputs.kept is None and cpu_half.reason_against(native(), problem) is None:
+            return cpu_half.run(native(), stack_of(problem), problem, inputs, torch.get_num_threads())
         return half.narrowed(run(*half.widened(problem, inputs)), problem.dtype)
     if problem.cell != PLAIN or problem.noise or problem.connection is not None:
         return cpu_variant.run(native(), problem, inputs, torch.get_num_threads())

@@ -23,8 +23,10 @@ __all__ = ["BUSY", "QUICK_PLAN", "THOROUGH", "run"]
 
 THOROUGH = Plan()
 QUICK_PLAN = Plan(block=0.015, rounds=5, seconds=0.25, patience=2.0, least=3)
-# Time slices of other processes are as long as a small call, so few rounds would measure luck.
-BUSY = Plan(block=0.04, rounds=7, seconds=0.4, patience=2.5, least=3)
+# Time slices of other processes are as long as a small call, so few rounds would measure luck. And where three
+# processes of one thread share two CPUs, one of them has a CPU of its own and two have half a one: for a whole turn
+# a contender is as fast as on a quiet machine, or half as fast, or anything between.
+BUSY = Plan(block=0.03, rounds=15, seconds=0.4, patience=3.0, least=3)
 """How long a cell takes: of a thorough run, of a quick one, and on a busy machine."""
 
 PATIENCE = 240.0  # seconds without an answer after which a worker is taken to hang

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cellgate.backends import Problem, cpu, requested_backend
+from cellgate.backends import Problem, cpu, half_plain, requested_backend
 from cellgate.backends.cpu_plain import PlainStack, train
 
 __all__ = ["run_quick_training"]
@@ -25,6 +25,7 @@ _tracing = torch._C._get_tracing_state
 _strided = torch.strided
 _PLAIN = (Tensor, torch.nn.Parameter)
 _MEMORY = ("fast", "lean", "minimal")
+_WIDE = (torch.float32, torch.float64)
 
 _stacks: dict[tuple[Any, ...], PlainStack] = {}
 
@@ -86,7 +87,12 @@ def run_quick_training(module: Any, x: Any, hx: Any) -> Any:
     steps, batch, width = rows.shape
     if not recorded or width != sizes[0] or steps == 0 or batch == 0 or (width > 1 and rows.stride(2) != 1):
         return None
-    output, h_n, c_n = train(stack, rows, weights)
+    found = (
+        train(stack, rows, weights) if dtype in _WIDE else half_plain.train(stack, rows, weights, requested_backend())
+    )
+    if found is None:
+        return None
+    output, h_n, c_n = found
     return output.transpose(0, 1) if batch_first else output, (h_n, c_n)
 
 
@@ -94,7 +100,7 @@ def _stack(sizes: tuple[Any, ...], dtype: torch.dtype, memory: Any) -> PlainStac
     input_size, hidden, proj, layers, bias, bidirectional = sizes
     if not isinstance(hidden, int) or not isinstance(proj, int):
         return None  # a size per layer
-    if cpu.unavailable() or dtype not in cpu.SCALARS or memory not in _MEMORY:
+    if cpu.unavailable() or memory not in _MEMORY or (dtype not in _WIDE and dtype != torch.bfloat16):
         return None
     if len(_stacks) > 1000:
         _stacks.clear()

@@ -1,0 +1,69 @@
+// bfloat16 for Python: a stack run on instructions for it, and conversions. See half.h.
+#include "bindings.h"
+#include "half.h"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace cellgate::python {
+namespace {
+
+void forward(const StackShape& shape, int64_t steps, int64_t batch, uintptr_t x, int64_t x_step, int64_t x_row,
+             uintptr_t y, nb::handle weights, nb::handle h0, nb::handle c0, nb::handle h_n, nb::handle c_n, int threads,
+             uintptr_t saved) {
+  const size_t layers = shape.layers.size();
+  size_t count = 0;
+  for (size_t l = 0; l < layers; ++l)
+    count += static_cast<size_t>(shape.weights_of(static_cast<int>(l)) * shape.directions);
+  Addresses w(weights, count, "weights"), h(h0, layers, "h0"), c(c0, layers, "c0"), hn(h_n, layers, "h_n"),
+      cn(c_n, layers, "c_n");
+  StackForward call;
+  call.steps = steps;
+  call.batch = batch;
+  call.x = pointer<const void>(x);
+  call.x_step = x_step;
+  call.x_row = x_row;
+  call.y = pointer<void>(y);
+  call.y_row = shape.directions * shape.layers.back().hidden_size;
+  call.y_step = batch * call.y_row;
+  call.weights = w.data;
+  call.h0 = h.data;
+  call.c0 = c.data;
+  call.h_n = hn.out();
+  call.c_n = cn.out();
+  call.threads = threads;
+  call.saved = pointer<void>(saved);
+  bool done;
+  {
+    nb::gil_scoped_release released;
+    done = half_forward(shape, call);
+  }
+  if (!done) throw std::bad_alloc();
+}
+
+void convert(bool widen, nb::handle from, nb::handle to, nb::handle sizes, int threads) {
+  const size_t count = static_cast<size_t>(PyTuple_Check(sizes.ptr()) ? PyTuple_Size(sizes.ptr()) : 0);
+  Addresses f(from, count, "from"), t(to, count, "to");
+  std::vector<HalfCopy> copies(count);
+  for (size_t k = 0; k < count; ++k) {
+    copies[k] = {f.data[k], t.out()[k], PyLong_AsLongLong(PyTuple_GetItem(sizes.ptr(), static_cast<Py_ssize_t>(k)))};
+    if (copies[k].n == -1 && PyErr_Occurred()) throw nb::python_error();
+  }
+  nb::gil_scoped_release released;
+  half_convert(widen, copies.data(), static_cast<int64_t>(count), threads);
+}
+
+}  // namespace
+
+void bind_half(nb::module_& m) {
+  m.def(
+      "has_half", [] { return half_kernels() != nullptr; },
+      "Whether stacks in bfloat16 run on instructions made for it.");
+  m.def("half_forward", &forward, "stack"_a, "steps"_a, "batch"_a, "x"_a, "x_step"_a, "x_row"_a, "y"_a, "weights"_a,
+        "h0"_a.none(), "c0"_a.none(), "h_n"_a, "c_n"_a, "threads"_a, "saved"_a = 0,
+        "Run a float32 Stack on bfloat16 arrays; y is contiguous, saved the float32 block of a training forward.");
+  m.def("half_convert", &convert, "widen"_a, "from"_a, "to"_a, "sizes"_a, "threads"_a,
+        "Convert arrays from bfloat16 to float32 (widen) or back, rounded to the nearest.");
+}
+
+}  // namespace cellgate::python

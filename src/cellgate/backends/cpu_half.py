@@ -1,0 +1,181 @@
+"""bfloat16 on the native engine where the CPU multiplies it: see ``native/half.h``.
+
+Forward reads and writes bfloat16 and keeps gates and cell states in float32; h is rounded at every step, as nn.LSTM
+rounds it, c never. Backward runs in float32: what it reads is widened and the gradients are rounded once, by the native
+core, not by PyTorch's operators, whose threads go on spinning beside ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from cellgate.equations import PLAIN
+
+from . import cpu_autograd
+from .cpu_autograd import addresses, empty_states, layer_addresses, plain_rows, recorded_backward, strides
+from .problem import Inputs, Problem, Result, State
+
+__all__ = ["reason_against", "run"]
+
+
+def reason_against(native: Any, problem: Problem) -> str | None:
+    """Return why these kernels cannot run a problem that the engine can run in float32, or None."""
+    if problem.dtype != torch.bfloat16:
+        return "not bfloat16"
+    if not native.has_half():
+        return "no instructions for bfloat16"
+    if problem.cell != PLAIN or problem.noise or problem.connection is not None:
+        return "not the plain cell"
+    if problem.packed or problem.lengths or problem.reset or problem.gates or problem.dropout > 0:
+        return "not a dense batch without gates and dropout"
+    if any(problem.proj_sizes):
+        return "projected"
+    if problem.steps == 0 or problem.batch == 0 or problem.input_size == 0:
+        return "empty"
+    return None if problem.memory == "fast" or not problem.needs_grad else "another memory mode"
+
+
+@dataclass(slots=True)
+class _Call:
+    native: Any
+    stack: Any  # of the same shape in float32
+    problem: Problem
+    inputs: Inputs
+    threads: int
+
+
+def run(native: Any, stack: Any, problem: Problem, inputs: Inputs, threads: int) -> Result:
+    """Run a stack in bfloat16; ``stack`` is its shape in float32. Recorded by autograd if the problem says so."""
+    call = _Call(native, stack, problem, inputs, threads)
+    weights = [w for layer in inputs.weights for cell in layer for w in cell if w is not None]
+    tensors = (*_parts(inputs.h0), *_parts(inputs.c0), *weights)
+    if problem.needs_grad:
+        output, *rest = _Half.apply(call, inputs.x, *tensors)
+        states = len(rest) // 2
+        h_n, c_n = rest[:states], rest[states:]
+    else:
+        tensors = tuple([t if t.is_contiguous() else t.contiguous() for t in tensors])
+        output, h_n, c_n = _forward(call, plain_rows(inputs.x), None, tensors)
+    if problem.uniform:
+        return Result(output, h_n[0], c_n[0])
+    return Result(output, tuple(h_n), tuple(c_n))
+
+
+def _states(problem: Problem, inputs: Inputs) -> int:
+    """Return how many tensors each of h0 and c0 is."""
+    return 0 if inputs.h0 is None else 1 if problem.uniform else problem.layers
+
+
+def _forward(
+    call: _Call, x: Tensor, saved: Tensor | None, tensors: tuple[Tensor, ...]
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    problem, sizes = call.problem, call.problem.output_sizes
+    n = _states(problem, call.inputs)
+    y = x.new_empty(problem.steps, problem.batch, problem.directions * sizes[-1])
+    h_n, c_n = empty_states(problem, sizes, x), empty_states(problem, sizes, x)
+    call.native.half_forward(
+        call.stack,
+        problem.steps,
+        problem.batch,
+        x.data_ptr(),
+        *strides(x),
+        y.data_ptr(),
+        addresses(tensors[2 * n :]),
+        layer_addresses(tensors[:n], problem, sizes),
+        layer_addresses(tensors[n : 2 * n], problem, sizes),
+        layer_addresses(h_n, problem, sizes),
+        layer_addresses(c_n, problem, sizes),
+        call.threads,
+        0 if saved is None else saved.data_ptr(),
+    )
+    return y, h_n, c_n
+
+
+def _convert(call: _Call, pairs: list[tuple[Tensor, Tensor]]) -> None:
+    """Copy each first tensor to the second, of the same strides and without gaps, from bfloat16 to float32 or back."""
+    if pairs:
+        sources, targets = zip(*pairs, strict=True)
+        sizes = tuple([t.numel() for t in sources])
+        wide = sources[0].dtype == torch.bfloat16
+        call.native.half_convert(wide, addresses(sources), addresses(targets), sizes, call.threads)
+
+
+def _dense(t: Tensor) -> Tensor:
+    """Return the tensor without gaps in memory, in the order of its dimensions or with the first two exchanged."""
+    t = t.resolve_neg()
+    return t if t.is_contiguous() or (t.dim() == 3 and t.transpose(0, 1).is_contiguous()) else t.contiguous()
+
+
+class _Half(Function):
+    """All layers and directions of a stack."""
+
+    @staticmethod
+    def forward(ctx: Any, call: _Call, x: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        problem = call.problem
+        ctx.set_materialize_grads(False)
+        x = plain_rows(x)
+        tensors = tuple([t if t.is_contiguous() else t.contiguous() for t in tensors])
+        size = call.stack.saved_size(problem.steps, problem.batch, 0, 1, 1, False)
+        saved = cpu_autograd.new_block((size,), torch.empty(0), 1 << 20)  # in float32
+        y, h_n, c_n = _forward(call, x, saved, tensors)
+        ctx.call = call
+        ctx.save_for_backward(x, y, saved, *tensors)
+        return (y, *h_n, *c_n)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor | None, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        call: _Call = ctx.call
+        problem, sizes = call.problem, call.problem.output_sizes
+        x, y, saved, *tensors = ctx.saved_tensors
+        needs = ctx.needs_input_grad[1:]
+        if torch.is_grad_enabled():
+            return None, *recorded_backward(problem, call.inputs, x, tensors, needs, (dy, *grads))
+        n = _states(problem, call.inputs)
+        states = len(grads) // 2
+        given = [t if t is None else _dense(t) for t in (dy, *grads)]
+        given[1:] = [t if t is None else t.contiguous() for t in given[1:]]
+        narrow = [_dense(x), _dense(y), *tensors, *(t for t in given if t is not None)]
+        wide = [torch.empty_like(t, dtype=torch.float32) for t in narrow]
+        _convert(call, list(zip(narrow, wide, strict=True)))
+        x32, y32, *rest = wide
+        left = iter(rest[len(tensors) :])
+        dy32, *grads32 = [None if t is None else next(left) for t in given]
+        found = [torch.empty_like(t) if need else None for t, need in zip((x32, *rest), needs, strict=False)]
+        dx, *others = found
+        call.stack.backward(
+            problem.steps,
+            problem.batch,
+            x32.data_ptr(),
+            *strides(x32),
+            y32.data_ptr(),
+            *strides(y32),
+            addresses(rest[2 * n : len(tensors)]),
+            layer_addresses(rest[:n], problem, sizes),
+            layer_addresses(rest[n : 2 * n], problem, sizes),
+            call.threads,
+            *(0, 0, 0, 0, None),
+            saved.data_ptr(),
+            *(1, 1),
+            *((0, 0, 0) if dy32 is None else (dy32.data_ptr(), *strides(dy32))),
+            layer_addresses(grads32[:states], problem, sizes),
+            layer_addresses(grads32[states:], problem, sizes),
+            None,
+            *((0, 0, 0) if dx is None else (dx.data_ptr(), *strides(dx))),
+            addresses(others[2 * n :]),
+            layer_addresses(others[:n], problem, sizes),
+            layer_addresses(others[n : 2 * n], problem, sizes),
+        )
+        rounded = [None if t is None else torch.empty_like(t, dtype=torch.bfloat16) for t in found]
+        _convert(call, [(a, b) for a, b in zip(found, rounded, strict=True) if a is not None and b is not None])
+        return None, *rounded
+
+
+def _parts(state: State | None) -> tuple[Tensor, ...]:
+    if state is None:
+        return ()
+    return (state,) if isinstance(state, Tensor) else state
