@@ -15,6 +15,7 @@ from benchmarks.accuracy import ACCURACY_JSON
 from benchmarks.accuracy.table import stored_section
 from benchmarks.chart import chart
 from benchmarks.goals import verdicts
+from benchmarks.variants import table as variants_table
 from cellgate.bench import load, losses
 from cellgate.bench.summary import geometric_mean, kind_of, slowdowns
 from cellgate.bench.table import duration, three_digits
@@ -247,8 +248,9 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def write_reports(document: dict[str, Any], text_to: Path = BENCHMARKS_MD, chart_to: Path = CHART_SVG) -> None:
     """Write both files."""
-    # The accuracy rows have a run of their own; their section is kept when the grid is written anew.
-    parts = [markdown(document), stored_section(ACCURACY_JSON)]
+    # The accuracy rows and the variants' tasks have runs of their own; their sections are kept when the grid is written
+    # anew.
+    parts = [markdown(document), stored_section(ACCURACY_JSON), variants_table.stored_section()]
     text_to.write_text("\n".join(part for part in parts if part).rstrip() + "\n", encoding="utf-8")
     chart_to.write_text(chart(document), encoding="utf-8")
 
