@@ -35,7 +35,8 @@ WIDTH, BATCH, CHUNK, RATE = 64, 32, 64, 4e-3
 SLICES, POINTS = 40, 5
 """Turns that a net takes, each of as much time; points of its curve."""
 
-# What goes to cellgate.LSTM; "readout" is ordinary dropout of what the readout sees, "time" a part of the time.
+# What goes to cellgate.LSTM; "readout" is ordinary dropout of what the readout sees, "locked_readout" the same with one
+# mask for all steps of a chunk; "time" is a part of the time.
 NETS: dict[str, dict[str, Any]] = {
     "plain": {},
     "plain, half the time": {"time": 0.5},
@@ -68,13 +69,16 @@ class Model(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(symbols, WIDTH)
         self.dropout = nn.Dropout(options.get("readout", 0.0))
-        rest = {name: value for name, value in options.items() if name not in ("readout", "time")}
+        self.locked = options.get("locked_readout", 0.0)
+        rest = {name: value for name, value in options.items() if name not in ("readout", "locked_readout", "time")}
         self.lstm = cellgate.LSTM(WIDTH, hidden, layers, **rest)
         self.head = nn.Linear(hidden, symbols)
 
     def forward(self, symbols: Tensor, state: Any) -> tuple[Tensor, Any]:
         """Return the scores of the next symbols, (T * B, symbols), and the state."""
         output, state = self.lstm(self.embedding(symbols), state)
+        if self.locked and self.training:
+            output = output * nn.functional.dropout(torch.ones_like(output[0]), self.locked)
         return self.head(self.dropout(output).flatten(0, 1)), state
 
 
