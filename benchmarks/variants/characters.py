@@ -41,24 +41,19 @@ NETS: dict[str, dict[str, Any]] = {
     "plain": {},
     "plain, half the time": {"time": 0.5},
     "plain, a quarter of the time": {"time": 0.25},
-    "dropout": {"readout": 0.3},
-    "locked dropout": {"readout": 0.3, "locked_dropout": (0.0, 0.3, 0.2)},
-    "zoneout": {"readout": 0.3, "zoneout": (0.1, 0.05)},
-    "weight-drop": {"readout": 0.3, "weight_drop": 0.3},
+    "dropout": {"readout": 0.5},
+    "locked dropout": {"locked_dropout": (0.0, 0.0, 0.25), "locked_readout": 0.3},
+    "zoneout": {"zoneout": (0.3, 0.05), "locked_readout": 0.3},
+    "weight-drop": {"weight_drop": 0.4, "locked_readout": 0.3},
 }
 CANDIDATES: dict[str, dict[str, Any]] = {
     "plain": {},
-    "readout 0.3": {"readout": 0.3},
     "readout 0.5": {"readout": 0.5},
-    "locked h 0.25": {"locked_dropout": (0.0, 0.0, 0.25)},
-    "locked h 0.25, readout 0.3": {"locked_dropout": (0.0, 0.0, 0.25), "readout": 0.3},
-    "locked input 0.1, h 0.25, readout 0.3": {"locked_dropout": (0.1, 0.0, 0.25), "readout": 0.3},
+    "locked h 0.25, readout 0.3": {"locked_dropout": (0.0, 0.0, 0.25), "locked_readout": 0.3},
+    "locked input 0.1, h 0.4, readout 0.5": {"locked_dropout": (0.1, 0.0, 0.4), "locked_readout": 0.5},
     "zoneout c 0.1, h 0.05": {"zoneout": (0.1, 0.05)},
-    "zoneout c 0.3, h 0.05": {"zoneout": (0.3, 0.05)},
-    "zoneout c 0.3, h 0.05, readout 0.3": {"zoneout": (0.3, 0.05), "readout": 0.3},
-    "weight-drop 0.4": {"weight_drop": 0.4},
-    "weight-drop 0.4, readout 0.3": {"weight_drop": 0.4, "readout": 0.3},
-    "recurrent 0.3": {"recurrent_dropout": 0.3},
+    "zoneout c 0.3, h 0.05, readout 0.3": {"zoneout": (0.3, 0.05), "locked_readout": 0.3},
+    "weight-drop 0.4, readout 0.3": {"weight_drop": 0.4, "locked_readout": 0.3},
 }
 
 

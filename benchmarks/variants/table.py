@@ -79,8 +79,8 @@ through all gates, where the paper has online steps and a truncated gradient.
             f"{sum(run['perfect'] for run in runs)} of {len(runs)}",
             f"{fmean(run['until first error'] for run in runs):,.0f}",
             f"{median(run['until first error'] for run in runs):,.0f}",
-            f"{fmean(run['errors at the long lag'] for run in runs):.3%}",
-            f"{fmean(run['errors elsewhere'] for run in runs):.3%}",
+            f"{fmean(run['errors at the long lag'] for run in runs):.4%}",
+            f"{fmean(run['errors elsewhere'] for run in runs):.4%}",
             f"{fmean(run['seconds'] for run in runs):.0f}",
         ]
         for net, runs in _by_net(document).items()
