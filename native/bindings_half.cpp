@@ -8,15 +8,19 @@ using namespace nb::literals;
 namespace cellgate::python {
 namespace {
 
+size_t weight_count(const StackShape& shape) {
+  size_t count = 0;
+  for (int l = 0; l < static_cast<int>(shape.layers.size()); ++l)
+    count += static_cast<size_t>(shape.weights_of(l) * shape.directions);
+  return count;
+}
+
 void forward(const StackShape& shape, int64_t steps, int64_t batch, uintptr_t x, int64_t x_step, int64_t x_row,
              uintptr_t y, nb::handle weights, nb::handle h0, nb::handle c0, nb::handle h_n, nb::handle c_n, int threads,
              uintptr_t saved) {
   const size_t layers = shape.layers.size();
-  size_t count = 0;
-  for (size_t l = 0; l < layers; ++l)
-    count += static_cast<size_t>(shape.weights_of(static_cast<int>(l)) * shape.directions);
-  Addresses w(weights, count, "weights"), h(h0, layers, "h0"), c(c0, layers, "c0"), hn(h_n, layers, "h_n"),
-      cn(c_n, layers, "c_n");
+  Addresses w(weights, weight_count(shape), "weights"), h(h0, layers, "h0"), c(c0, layers, "c0"),
+      hn(h_n, layers, "h_n"), cn(c_n, layers, "c_n");
   StackForward call;
   call.steps = steps;
   call.batch = batch;
@@ -37,6 +41,47 @@ void forward(const StackShape& shape, int64_t steps, int64_t batch, uintptr_t x,
   {
     nb::gil_scoped_release released;
     done = half_forward(shape, call);
+  }
+  if (!done) throw std::bad_alloc();
+}
+
+void backward(const StackShape& shape, int64_t steps, int64_t batch, uintptr_t x, int64_t x_step, int64_t x_row,
+              uintptr_t y, nb::handle weights, nb::handle h0, nb::handle c0, int threads, uintptr_t saved, uintptr_t dy,
+              int64_t dy_step, int64_t dy_row, nb::handle dh_n, nb::handle dc_n, uintptr_t dx, int64_t dx_step,
+              int64_t dx_row, nb::handle dweights, nb::handle dh0, nb::handle dc0) {
+  const size_t layers = shape.layers.size(), count = weight_count(shape);
+  Addresses w(weights, count, "weights"), h(h0, layers, "h0"), c(c0, layers, "c0"), dh(dh_n, layers, "dh_n"),
+      dc(dc_n, layers, "dc_n"), dw(dweights, count, "dweights"), gh(dh0, layers, "dh0"), gc(dc0, layers, "dc0");
+  StackBackward call;
+  StackForward& was = call.forward;
+  was.steps = steps;
+  was.batch = batch;
+  was.x = pointer<const void>(x);
+  was.x_step = x_step;
+  was.x_row = x_row;
+  was.y = pointer<void>(y);
+  was.y_row = shape.directions * shape.layers.back().hidden_size;
+  was.y_step = batch * was.y_row;
+  was.weights = w.data;
+  was.h0 = h.data;
+  was.c0 = c.data;
+  was.threads = threads;
+  was.saved = pointer<void>(saved);
+  call.dy = pointer<const void>(dy);
+  call.dy_step = dy_step;
+  call.dy_row = dy_row;
+  call.dh_n = dh.data;
+  call.dc_n = dc.data;
+  call.dx = pointer<void>(dx);
+  call.dx_step = dx_step;
+  call.dx_row = dx_row;
+  call.dweights = dw.out();
+  call.dh0 = gh.out();
+  call.dc0 = gc.out();
+  bool done;
+  {
+    nb::gil_scoped_release released;
+    done = half_backward(shape, call);
   }
   if (!done) throw std::bad_alloc();
 }
@@ -62,6 +107,10 @@ void bind_half(nb::module_& m) {
   m.def("half_forward", &forward, "stack"_a, "steps"_a, "batch"_a, "x"_a, "x_step"_a, "x_row"_a, "y"_a, "weights"_a,
         "h0"_a.none(), "c0"_a.none(), "h_n"_a, "c_n"_a, "threads"_a, "saved"_a = 0,
         "Run a float32 Stack on bfloat16 arrays; y is contiguous, saved the float32 block of a training forward.");
+  m.def("half_backward", &backward, "stack"_a, "steps"_a, "batch"_a, "x"_a, "x_step"_a, "x_row"_a, "y"_a, "weights"_a,
+        "h0"_a.none(), "c0"_a.none(), "threads"_a, "saved"_a, "dy"_a, "dy_step"_a, "dy_row"_a, "dh_n"_a.none(),
+        "dc_n"_a.none(), "dx"_a, "dx_step"_a, "dx_row"_a, "dweights"_a, "dh0"_a.none(), "dc0"_a.none(),
+        "Gradients of a call of half_forward, in bfloat16; but dx in float32.");
   m.def("half_convert", &convert, "widen"_a, "from"_a, "to"_a, "sizes"_a, "threads"_a,
         "Convert arrays from bfloat16 to float32 (widen) or back, rounded to the nearest.");
 }

@@ -8,6 +8,7 @@
 
 #include "lstm.h"
 #include "stack.h"
+#include "stack_backward.h"
 
 namespace cellgate {
 
@@ -23,8 +24,8 @@ struct HalfDirection {
   Half* h_n = nullptr;    // out (B, H)
   Half* c_n = nullptr;    // out (B, H)
   Sequence<Half> output;  // out (T, B, H)
-  // What training keeps, in float32, out or null, as in lstm.h; and the output once more, widened.
-  Sequence<float> gate[4], cell, wide;
+  // What training keeps, in float32, out or null, as in lstm.h.
+  Sequence<float> gate[4], cell;
   bool backward_in_time = false;
 };
 
@@ -42,9 +43,43 @@ struct HalfCall {
   int threads = 1;
 };
 
-// What native/isa/avx512_bf16.cpp exports.
+// Backward, as in lstm_backward.h. Gradients of the gates are rounded to bfloat16 before they are multiplied; sums are float32.
+struct HalfGradDirection {
+  const Half* w_ih = nullptr;  // (4H, I)
+  const Half* w_hh = nullptr;  // (4H, H)
+  const Half* h0 = nullptr;    // (B, H), or null: zeros
+  const Half* c0 = nullptr;
+  Sequence<const Half> output;          // (T, B, H)
+  Sequence<const float> gate[4], cell;  // (T, B, H)
+  Sequence<const Half> dy;              // (T, B, H), or null; of the last layer
+  Sequence<const float> dy_wide;        // the same of the others: dx of the layer above
+  const Half* dh_n = nullptr;           // (B, H), or null
+  const Half* dc_n = nullptr;
+  // Out, each may be null: not wanted.
+  Half *dw_ih = nullptr, *dw_hh = nullptr, *db_ih = nullptr, *db_hh = nullptr, *dh0 = nullptr, *dc0 = nullptr;
+  bool backward_in_time = false;
+  bool wants_weights() const { return dw_ih || dw_hh || db_ih || db_hh; }
+};
+
+struct HalfGradLayer {
+  int64_t input_size = 0, hidden_size = 0;
+  Sequence<const Half> input;  // (T, B, I)
+  Sequence<float> dx;          // out (T, B, I), or null
+  int directions = 1;
+  HalfGradDirection direction[2];
+};
+
+struct HalfGradCall {
+  int64_t steps = 0, batch = 0;
+  int layers = 0;
+  const HalfGradLayer* layer = nullptr;
+  int threads = 1;
+};
+
+// What native/isa/avx512_bf16.cpp exports. False: memory is out.
 struct HalfKernels {
-  bool (*forward)(const HalfCall& call);  // false: memory is out
+  bool (*forward)(const HalfCall& call);
+  bool (*backward)(const HalfGradCall& call);
   void (*widen)(const Half* from, float* to, int64_t n);
   void (*narrow)(const float* from, Half* to, int64_t n);  // to the nearest, ties to even
 };
@@ -53,8 +88,13 @@ struct HalfKernels {
 const HalfKernels* half_kernels();
 
 // Runs a stack of float32 shape on bfloat16 arrays. Uses of `call`: steps, batch, x, y, weights, h0, c0, h_n, c_n,
-// threads, and saved, the float32 block of Keep::fast, or null. False: memory is out.
+// threads, and saved, the float32 block of Keep::fast, or null; outputs of inner layers stand in it in bfloat16. False:
+// memory is out.
 bool half_forward(const StackShape& shape, const StackForward& call);
+
+// Gradients of such a call. Uses of `call`: as there, with y contiguous, and dy, dh_n, dc_n, dweights, dh0, dc0 in bfloat16, but
+// dx in float32, (T, B, I) by strides.
+bool half_backward(const StackShape& shape, const StackBackward& call);
 
 // Converts arrays, on several threads where there is much to do.
 struct HalfCopy {

@@ -61,9 +61,8 @@ struct HalfTile {
   Half* const* h_out;
   float* const* gate[4];  // gate[0] null: nothing is kept
   float* const* cell;
-  float* const* wide;  // null: not wanted
-  int64_t I, H, u;     // u: first unit
-  __mmask16 lanes;     // units that exist
+  int64_t I, H, u;  // u: first unit
+  __mmask16 lanes;  // units that exist
 };
 
 template <int R>
@@ -106,9 +105,6 @@ void run_half_tile(const HalfTile& job, int64_t j) {
       _mm512_mask_storeu_ps(job.gate[3][j + r] + job.u, job.lanes, o.v);
       _mm512_mask_storeu_ps(job.cell[j + r] + job.u, job.lanes, c.v);
     }
-    if (job.wide)
-      _mm512_mask_storeu_ps(job.wide[j + r] + job.u, job.lanes,
-                            _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16)));
   }
 }
 
@@ -120,7 +116,7 @@ struct HalfWeights {
 
 struct HalfMember {
   const Half **x, **h;
-  float **c, **gate[4], **cell, **wide;
+  float **c, **gate[4], **cell;
   Half** h_out;
 };
 
@@ -169,7 +165,6 @@ struct HalfPlan {
       own.c = bump.take<float*>(rows);
       for (float**& gate : own.gate) gate = bump.take<float*>(rows);
       own.cell = bump.take<float*>(rows);
-      own.wide = bump.take<float*>(rows);
       own.h_out = bump.take<Half*>(rows);
       if (bump.base) member[m] = own;
     }
@@ -229,12 +224,11 @@ class HalfForward {
         const Vec<float> c = given ? widened(way.c0 + (first_ + j) * H + u, Vec<float>::first(n)) : Vec<float>::zero();
         c.store(cell_of(j) + u);
       }
-    HalfTile tile{own_.x, own_.h, nullptr, nullptr, nullptr, own_.c, own_.h_out, {}, nullptr, nullptr, I, H, 0, 0};
+    HalfTile tile{own_.x, own_.h, nullptr, nullptr, nullptr, own_.c, own_.h_out, {}, nullptr, I, H, 0, 0};
     if (way.gate[0]) {
       for (int g = 0; g < 4; ++g) tile.gate[g] = own_.gate[g];
       tile.cell = own_.cell;
     }
-    if (way.wide) tile.wide = own_.wide;
     for (int64_t s = 0; s < T; ++s) {
       aim(layer, way, s);
       for (int64_t block = 0; block < HalfPlan::blocks_of(layer); ++block) {
@@ -266,7 +260,6 @@ class HalfForward {
       own_.h[j] = s > 0 ? way.output.at(before, b) : way.h0 ? way.h0 + b * H : plan_.zeros;
       own_.c[j] = cell_of(j);
       own_.h_out[j] = way.output.at(t, b);
-      if (way.wide) own_.wide[j] = way.wide.at(t, b);
       if (!way.gate[0]) continue;
       for (int g = 0; g < 4; ++g) own_.gate[g][j] = way.gate[g].at(t, b);
       own_.cell[j] = way.cell.at(t, b);

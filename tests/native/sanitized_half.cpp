@@ -12,6 +12,7 @@
 
 #include "dispatch.h"
 #include "half.h"
+#include "stack_backward.h"
 
 namespace {
 
@@ -134,14 +135,67 @@ void check(const Sizes& s, int threads, bool keep) {
     at = lay_out_saved({s.T, s.B, s.T * s.B, s.D, Keep::fast, 1, false}, shape.layers[l], l + 1 == s.L, at, saved);
     compare("gates", block.get() + saved.gates, block_wide.get() + saved.gates, 4 * out);
     compare("cell", block.get() + saved.cell, block_wide.get() + saved.cell, out);
-    if (saved.output >= 0) compare("inner output", block.get() + saved.output, block_wide.get() + saved.output, out);
     saved = SavedLayer();
+  }
+  // Backward.
+  const Both dy(out, 1.0f);
+  StackBackward grad, grad_exact;
+  grad.forward = call, grad_exact.forward = exact;
+  grad.dy = dy.half.get(), grad_exact.dy = dy.wide.get();
+  grad.dy_step = grad_exact.dy_step = call.y_step;
+  grad.dy_row = grad_exact.dy_row = call.y_row;
+  std::vector<int64_t> sizes;
+  for (size_t k = 0; k < h_at; ++k) sizes.push_back(0);
+  size_t at_weight = 0;
+  for (int l = 0; l < s.L; ++l)
+    for (int d = 0; d < s.D; ++d) {
+      sizes[at_weight++] = 4 * s.H * shape.layers[l].input_size;
+      sizes[at_weight++] = 4 * s.H * s.H;
+      if (s.bias) sizes[at_weight++] = 4 * s.H, sizes[at_weight++] = 4 * s.H;
+    }
+  for (int l = 0; l < 2 * s.L; ++l) sizes.push_back(state);
+  std::vector<std::unique_ptr<Half[]>> results;
+  std::vector<std::unique_ptr<float[]>> results_exact;
+  void *to[64], *to_exact[64];
+  for (size_t k = 0; k < sizes.size(); ++k) {
+    results.emplace_back(new Half[sizes[k]]);
+    results_exact.emplace_back(new float[sizes[k]]);
+    to[k] = results.back().get();
+    to_exact[k] = results_exact.back().get();
+  }
+  std::unique_ptr<float[]> dx(new float[s.T * s.B * s.I]), dx_exact(new float[s.T * s.B * s.I]);
+  grad.dx = dx.get(), grad_exact.dx = dx_exact.get();
+  grad.dx_step = grad_exact.dx_step = call.x_step;
+  grad.dx_row = grad_exact.dx_row = call.x_row;
+  grad.dweights = to, grad_exact.dweights = to_exact;
+  if (s.states) {
+    // The initial states are arrays as good as any for gradients of the final ones.
+    grad.dh_n = half + h_at, grad_exact.dh_n = wide + h_at;
+    grad.dc_n = half + h_at + s.L, grad_exact.dc_n = wide + h_at + s.L;
+    grad.dh0 = to + h_at, grad_exact.dh0 = to_exact + h_at;
+    grad.dc0 = to + h_at + s.L, grad_exact.dc0 = to_exact + h_at + s.L;
+  }
+  if (!half_backward(shape, grad) || !backward(shape, grad_exact)) std::abort();
+  auto compare_scaled = [&](const char* what, const float* got, const float* want, int64_t n) {
+    float largest = 1;
+    for (int64_t k = 0; k < n; ++k) largest = std::fmax(largest, std::fabs(want[k]));
+    std::vector<float> a(static_cast<size_t>(n)), b(static_cast<size_t>(n));
+    for (int64_t k = 0; k < n; ++k) a[k] = got[k] / largest, b[k] = want[k] / largest;
+    compare(what, a.data(), b.data(), n);
+  };
+  compare_scaled("dx", dx.get(), dx_exact.get(), s.T * s.B * s.I);
+  for (size_t k = 0; k < (s.states ? sizes.size() : h_at); ++k) {
+    std::vector<float> back(static_cast<size_t>(sizes[k]));
+    HalfCopy one{to[k], back.data(), sizes[k]};
+    half_convert(true, &one, 1, 1);
+    compare_scaled(k < h_at ? "gradient of a weight" : "gradient of a state", back.data(), results_exact[k].get(),
+                   sizes[k]);
   }
 }
 
 // To the nearest, ties to even; what bfloat16 cannot hold becomes infinite; NaN stays.
 void check_rounding() {
-  const float from[] = {1.0f, 1.00390625f, 1.01171875f, -1.00390626f, 3.4e38f, INFINITY, NAN, 0.0f, -0.0f};
+  const float from[] = {1.0f, 1.00390625f, 1.01171875f, -1.0040f, 3.4e38f, INFINITY, NAN, 0.0f, -0.0f};
   const Half to[] = {0x3f80, 0x3f80, 0x3f82, 0xbf81, 0x7f80, 0x7f80, 0, 0x0000, 0x8000};
   constexpr int64_t n = sizeof to / sizeof *to;
   Half got[n];
@@ -165,7 +219,7 @@ int main() {
   check_rounding();
   const Sizes all[] = {
       {5, 7, 4, 17, 1, 1, true, true},   {1, 1, 1, 1, 1, 1, true, false},     {9, 13, 33, 40, 2, 2, true, true},
-      {3, 30, 7, 65, 3, 1, false, true}, {20, 24, 16, 64, 1, 2, true, false},
+      {3, 30, 7, 65, 3, 1, false, true}, {20, 24, 16, 64, 1, 2, true, false}, {30, 70, 5, 20, 1, 1, true, false},
   };
   for (const Sizes& s : all)
     for (int threads = 1; threads <= 3; ++threads)

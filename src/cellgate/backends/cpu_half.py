@@ -1,8 +1,8 @@
 """bfloat16 on the native engine where the CPU multiplies it: see ``native/half.h``.
 
 Forward reads and writes bfloat16 and keeps gates and cell states in float32; h is rounded at every step, as nn.LSTM
-rounds it, c never. Backward runs in float32: what it reads is widened and the gradients are rounded once, by the native
-core, not by PyTorch's operators, whose threads go on spinning beside ours.
+rounds it, c never. Backward rounds the gradients of the gates at every step before it multiplies them, as oneDNN does;
+its sums are in float32.
 """
 
 from __future__ import annotations
@@ -17,7 +17,15 @@ from torch.autograd import Function
 from cellgate.equations import PLAIN
 
 from . import cpu_autograd
-from .cpu_autograd import addresses, empty_states, layer_addresses, plain_rows, recorded_backward, strides
+from .cpu_autograd import (
+    addresses,
+    empty_states,
+    layer_addresses,
+    plain_gradient,
+    plain_rows,
+    recorded_backward,
+    strides,
+)
 from .problem import Inputs, Problem, Result, State
 
 __all__ = ["reason_against", "run"]
@@ -96,15 +104,6 @@ def _forward(
     return y, h_n, c_n
 
 
-def _convert(call: _Call, pairs: list[tuple[Tensor, Tensor]]) -> None:
-    """Copy each first tensor to the second, of the same strides and without gaps, from bfloat16 to float32 or back."""
-    if pairs:
-        sources, targets = zip(*pairs, strict=True)
-        sizes = tuple([t.numel() for t in sources])
-        wide = sources[0].dtype == torch.bfloat16
-        call.native.half_convert(wide, addresses(sources), addresses(targets), sizes, call.threads)
-
-
 def _dense(t: Tensor) -> Tensor:
     """Return the tensor without gaps in memory, in the order of its dimensions or with the first two exchanged."""
     t = t.resolve_neg()
@@ -137,42 +136,38 @@ class _Half(Function):
             return None, *recorded_backward(problem, call.inputs, x, tensors, needs, (dy, *grads))
         n = _states(problem, call.inputs)
         states = len(grads) // 2
-        given = [t if t is None else _dense(t) for t in (dy, *grads)]
-        given[1:] = [t if t is None else t.contiguous() for t in given[1:]]
-        narrow = [_dense(x), _dense(y), *tensors, *(t for t in given if t is not None)]
-        wide = [torch.empty_like(t, dtype=torch.float32) for t in narrow]
-        _convert(call, list(zip(narrow, wide, strict=True)))
-        x32, y32, *rest = wide
-        left = iter(rest[len(tensors) :])
-        dy32, *grads32 = [None if t is None else next(left) for t in given]
-        found = [torch.empty_like(t) if need else None for t, need in zip((x32, *rest), needs, strict=False)]
-        dx, *others = found
-        call.stack.backward(
+        x, y, dy = plain_rows(x), y.contiguous(), None if dy is None else plain_gradient(dy)
+        dh_n, dc_n = (
+            [None if g is None else g.contiguous() for g in part] for part in (grads[:states], grads[states:])
+        )
+        # In float32, because two directions add to it.
+        dx = torch.empty_like(_dense(x), dtype=torch.float32) if needs[0] else None
+        found = [torch.empty_like(t) if need else None for t, need in zip(tensors, needs[1:], strict=True)]
+        call.native.half_backward(
+            call.stack,
             problem.steps,
             problem.batch,
-            x32.data_ptr(),
-            *strides(x32),
-            y32.data_ptr(),
-            *strides(y32),
-            addresses(rest[2 * n : len(tensors)]),
-            layer_addresses(rest[:n], problem, sizes),
-            layer_addresses(rest[n : 2 * n], problem, sizes),
+            x.data_ptr(),
+            *strides(x),
+            y.data_ptr(),
+            addresses(tensors[2 * n :]),
+            layer_addresses(tensors[:n], problem, sizes),
+            layer_addresses(tensors[n : 2 * n], problem, sizes),
             call.threads,
-            *(0, 0, 0, 0, None),
             saved.data_ptr(),
-            *(1, 1),
-            *((0, 0, 0) if dy32 is None else (dy32.data_ptr(), *strides(dy32))),
-            layer_addresses(grads32[:states], problem, sizes),
-            layer_addresses(grads32[states:], problem, sizes),
-            None,
+            *((0, 0, 0) if dy is None else (dy.data_ptr(), *strides(dy))),
+            layer_addresses(dh_n, problem, sizes),
+            layer_addresses(dc_n, problem, sizes),
             *((0, 0, 0) if dx is None else (dx.data_ptr(), *strides(dx))),
-            addresses(others[2 * n :]),
-            layer_addresses(others[:n], problem, sizes),
-            layer_addresses(others[n : 2 * n], problem, sizes),
+            addresses(found[2 * n :]),
+            layer_addresses(found[:n], problem, sizes),
+            layer_addresses(found[n : 2 * n], problem, sizes),
         )
-        rounded = [None if t is None else torch.empty_like(t, dtype=torch.bfloat16) for t in found]
-        _convert(call, [(a, b) for a, b in zip(found, rounded, strict=True) if a is not None and b is not None])
-        return None, *rounded
+        if dx is None:
+            return None, None, *found
+        rounded = torch.empty_like(dx, dtype=torch.bfloat16)
+        call.native.half_convert(False, (dx.data_ptr(),), (rounded.data_ptr(),), (dx.numel(),), call.threads)
+        return None, rounded, *found
 
 
 def _parts(state: State | None) -> tuple[Tensor, ...]:

@@ -33,7 +33,7 @@ class PlainStack:
         problem: Of no particular T and B, uniform.
     """
 
-    __slots__ = ("choices", "dtype", "keep", "native", "problem", "shapes", "sizes", "states", "width")
+    __slots__ = ("dtype", "keep", "native", "problem", "problems", "shapes", "sizes", "states", "width")
 
     def __init__(self, problem: Problem) -> None:
         """Ask the native core for the stack."""
@@ -44,7 +44,7 @@ class PlainStack:
         self.width = problem.directions * out
         self.states = (problem.layers * problem.directions, out, hidden)
         self.sizes: dict[tuple[int, int], int] = {}
-        self.choices: dict[tuple[Any, ...], tuple[Problem, str]] = {}  # of ``half_plain``
+        self.problems: dict[tuple[int, int], Problem] = {}  # by T and B, for ``half_plain``
         self.shapes: list[tuple[int, ...]] = []
         for layer in range(problem.layers):
             for _ in range(problem.directions):

@@ -87,9 +87,7 @@ def run_quick_training(module: Any, x: Any, hx: Any) -> Any:
     steps, batch, width = rows.shape
     if not recorded or width != sizes[0] or steps == 0 or batch == 0 or (width > 1 and rows.stride(2) != 1):
         return None
-    found = (
-        train(stack, rows, weights) if dtype in _WIDE else half_plain.train(stack, rows, weights, requested_backend())
-    )
+    found = train(stack, rows, weights) if dtype in _WIDE else half_plain.train(stack, rows, weights)
     if found is None:
         return None
     output, h_n, c_n = found
