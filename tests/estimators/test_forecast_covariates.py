@@ -129,3 +129,11 @@ def test_missing_covariates_are_flagged_not_invented():
     forecaster = Forecaster(HORIZON, target="y", time="ds", future=["promo"], **OPTIONS).fit(frame)
     assert forecaster.coding_.future_columns[0].flagged
     assert error(forecaster, truth) < 1.5
+
+
+def test_a_report_that_cannot_be_made_is_said_before_the_training(tmp_path):
+    frame, _ = make(ahead=HORIZON - 1)
+    forecaster = Forecaster(HORIZON, target="y", time="ds", future=["promo"], **OPTIONS)
+    with pytest.raises(DataError, match="expected 'promo' for the 8 steps after its end"):
+        forecaster.fit(frame, report=tmp_path / "report.html", watch=lambda _: pytest.fail("it was trained"))
+    assert not list(tmp_path.iterdir())

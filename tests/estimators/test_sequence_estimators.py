@@ -326,3 +326,18 @@ def test_importing_cellgate_does_not_import_scikit_learn(tmp_path):
     code = "import sys, cellgate; cellgate.SequenceClassifier(); print('sklearn' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sequences_without_a_step_have_the_answer_of_an_empty_state(kind):
+    sequences, classes, numbers = ragged()
+    model = small(kind, max_epochs=1).fit(sequences, labels_of(kind, classes, numbers))
+    empty = np.zeros((0, 2))
+    alone, beside = model.predict([empty, empty]), model.predict([empty, sequences[0]])
+    assert alone[0] == alone[1] == beside[0]
+    with torch.no_grad():
+        bias = model.model_.readout.bias.double().numpy()
+    expected = model.classes_[bias.argmax()] if kind is SequenceClassifier else None
+    assert expected is None or alone[0] == expected
+    with pytest.raises(DataError, match="expected sequences with a step or more, got none"):
+        small(kind).fit([empty] * 20, labels_of(kind, classes, numbers)[:20])

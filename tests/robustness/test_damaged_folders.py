@@ -14,6 +14,7 @@ from cellgate.estimators import (
     ModelFolderError,
     SequenceClassifier,
     SequenceRegressor,
+    SequenceTagger,
     load,
 )
 from cellgate.estimators.folder import FORMAT, sum_of
@@ -28,6 +29,7 @@ KINDS = {
     "Forecaster": lambda: Forecaster(3, max_epochs=1, hidden_size=8).fit(np.arange(60) % 7 + 1.0),
     "SequenceClassifier": lambda: SequenceClassifier(max_epochs=1, hidden_size=8).fit(*waves()),
     "SequenceRegressor": lambda: SequenceRegressor(max_epochs=1, hidden_size=8).fit(waves()[0], np.arange(20.0)),
+    "SequenceTagger": lambda: SequenceTagger(max_epochs=1, hidden_size=8).fit([["a", "b"]] * 20, [["X", "Y"]] * 20),
     "LanguageModel": lambda: LanguageModel(max_epochs=1, hidden_size=8, steps=16, batch_size=2).fit(
         "to be or not " * 40
     ),

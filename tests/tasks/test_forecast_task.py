@@ -16,6 +16,17 @@ from cellgate.tasks.intervals import level_bounds, widening
 from cellgate.tasks.seasons import long_season
 
 
+def still(scales, lags):
+    """Units of series that carry nothing of what they are off now: an answer of zero is the naive forecast itself."""
+    return Units(scales, lags, np.zeros(len(scales)))
+
+
+def still_units(panel, task, ends=None):
+    """Those fitted on a panel, but for what is carried."""
+    found = fit_units(panel, task, ends)
+    return still(found.scales, found.lags)
+
+
 def make_task(**changes):
     values = {"horizon": 5, "season": 4, "quantiles": (0.1, 0.5, 0.9), "log": False, "context": 40}
     return ForecastTask(**{**values, **changes})
@@ -43,7 +54,7 @@ def make_model(task, data, zero=False):
 @pytest.mark.parametrize("log", [False, True])
 def test_a_network_that_answers_zero_is_the_seasonal_naive_forecast(season, log):
     panel, task = make_panel(missing=[(58, 0), (59, 1), (20, 2)]), make_task(season=season, log=log, horizon=11)
-    data = prepare(panel, task, fit_units(panel, task))
+    data = prepare(panel, task, still_units(panel, task))
     answers = forecast(make_model(task, data, zero=True), data, task)
     for k, values in enumerate(panel.values):
         for q in range(3):
@@ -67,7 +78,7 @@ def test_nothing_looks_ahead():
 
 def test_the_targets_are_what_came_minus_the_baseline():
     panel, task = make_panel(missing=[(33, 1)]), make_task()
-    data = prepare(panel, task, fit_units(panel, task))
+    data = prepare(panel, task, still_units(panel, task))
     objective = ForecastObjective(data, task, np.full(3, 40), np.full(3, 60))
     origins = torch.tensor([[2, 3, 30, 38, 39]] * 3)
     targets, counted = objective.targets(torch.arange(3), origins, 0, objective.train_end)
@@ -86,7 +97,7 @@ def test_the_targets_are_what_came_minus_the_baseline():
 def test_the_loss_of_an_untrained_network_is_the_scaled_error_of_the_baseline():
     """With the median alone and answers of zero, twice the loss is the mean scaled absolute error itself."""
     panel, task = make_panel(series=1), make_task(quantiles=(0.5,))
-    data = prepare(panel, task, fit_units(panel, task))
+    data = prepare(panel, task, still_units(panel, task))
     objective = ForecastObjective(data, task, np.array([40]), np.array([60]))
     model = make_model(task, data, zero=True)
     values, scale = panel.values[0], data.scales[0]
@@ -147,7 +158,7 @@ def test_widening_makes_an_interval_cover_its_share_of_what_validation_saw():
     rng = np.random.default_rng(4)
     panel = read_panel(rng.normal(size=(400, 60)).cumsum(0))
     task = make_task(season=1, horizon=6, quantiles=(0.05, 0.5, 0.95))
-    data = prepare(panel, task, Units(np.ones(60), np.ones(60, dtype=np.int64)))
+    data = prepare(panel, task, still(np.ones(60), np.ones(60, dtype=np.int64)))
     objective = ForecastObjective(data, task, np.full(60, 100), np.full(60, 400))
     model = make_model(task, data, zero=True)
     added = widening([model], [objective], 90)
@@ -163,7 +174,7 @@ def test_widening_makes_an_interval_cover_its_share_of_what_validation_saw():
 
 def test_widening_narrows_what_is_too_wide():
     panel, task = make_panel(series=8, rows=200), make_task(season=1, quantiles=(0.05, 0.5, 0.95))
-    data = prepare(panel, task, Units(np.full(8, 1e3), np.ones(8, dtype=np.int64)))  # every error is tiny in this unit
+    data = prepare(panel, task, still(np.full(8, 1e3), np.ones(8, dtype=np.int64)))  # every error is tiny in this unit
     objective = ForecastObjective(data, task, np.full(8, 100), np.full(8, 200))
     model = make_model(task, data, zero=True)
     model.readout.bias.data[:15] = torch.tensor([-1.0, 0.0, 1.0]).repeat(5)
@@ -198,7 +209,7 @@ def test_a_longer_season_is_used_where_the_history_shows_it():
 def test_a_zero_answer_repeats_each_series_own_season():
     panel = replace(read_panel(np.stack([weekly(), np.tile(np.sin(np.arange(24) / 4), 60)], axis=1)), season=24)
     task = make_task(season=24, long_season=168, horizon=200, context=300)
-    data = prepare(panel, task, Units(np.ones(2), np.array([168, 24])))
+    data = prepare(panel, task, still(np.ones(2), np.array([168, 24])))
     made = forecast(make_model(task, data, zero=True), data, task)
     for k, lag in enumerate((168, 24)):
         np.testing.assert_allclose(made[k, :, 1], seasonal_naive(panel.values[k], lag, 200), rtol=1e-12, atol=1e-12)
@@ -209,7 +220,7 @@ def test_simple_forecasts_are_what_they_are_called():
     task = make_task(season=3, long_season=6, horizon=8, context=40)
     values = np.random.default_rng(3).normal(size=50)
     panel = replace(read_panel(values), season=3)
-    data = prepare(panel, task, Units(np.ones(1), np.array([3])))
+    data = prepare(panel, task, still(np.ones(1), np.array([3])))
     origin = 45
     _, simple = known_ahead(data, task, torch.tensor([0]), torch.tensor([[origin]]))
     naive = seasonal_naive(values[: origin + 1], 3, 8)
@@ -238,7 +249,7 @@ def test_simple_forecasts_use_nothing_later_than_the_origin():
     for later in (0.0, 100.0):
         values[31:] += later
         panel = replace(read_panel(values), season=3)
-        data = prepare(panel, task, Units(np.ones(1), np.array([3])))
+        data = prepare(panel, task, still(np.ones(1), np.array([3])))
         seen.append(known_ahead(data, task, torch.tensor([0]), torch.tensor([[10, 30]]))[1])
     torch.testing.assert_close(*seen, atol=1e-4, rtol=0)
 
@@ -254,7 +265,7 @@ def test_many_origins_at_once_are_each_as_if_asked_alone():
         np.testing.assert_allclose(together[k], alone[0], rtol=1e-5, atol=1e-5)
         cut = panel.select([int(series[k])]).until([int(origins[k]) + 1])
         units = fit_units(panel, task)
-        own = Units(units.scales[series[k : k + 1]], units.lags[series[k : k + 1]])
+        own = units.one(int(series[k]))
         fresh = forecast(model, prepare(cut, task, own), task)
         np.testing.assert_allclose(together[k], fresh[0], rtol=1e-5, atol=1e-5)
 

@@ -2,79 +2,20 @@
 
 from __future__ import annotations
 
-from cellgate.cli import sequence_options as sequences
-from cellgate.cli import training_options as options
-from cellgate.cli.sequence_run import Score, run
+from cellgate.cli.sequence_run import Score
+from cellgate.cli.train_labelled import labelled_command
 from cellgate.estimators import SequenceClassifier
 
-
-def command(
-    data: sequences.Data,
-    out: options.Out,
-    task: options.Task = "classify",
-    holdout: sequences.Holdout = 0.2,
-    test: sequences.Test = None,
-    id: sequences.Id = None,
-    time: sequences.Time = None,
-    target: sequences.Target = None,
-    features: sequences.Features = None,
-    wide: sequences.Wide = False,
-    steps: sequences.Steps = None,
-    hidden_size: options.HiddenSize = None,
-    layers: options.Layers = 1,
-    one_way: sequences.OneWay = False,
-    dropout: options.Dropout = 0.4,
-    learning_rate: options.LearningRate = 5e-3,
-    batch_size: options.BatchSize = 32,
-    max_epochs: options.MaxEpochs = None,
-    max_time: options.MaxTime = None,
-    patience: options.Patience = None,
-    validation: sequences.Validation = 0.1,
-    seed: options.Seed = 0,
-    resume: options.Resume = False,
-    checkpoint_every: options.CheckpointEvery = 10.0,
-    tensorboard: options.TensorBoard = False,
-    report: options.Report = False,
-    force: options.Force = False,
-    as_json: options.AsJson = False,
-) -> int | None:
+command = labelled_command(
+    "classify",
+    SequenceClassifier,
+    Score("accuracy", True),
+    0.4,
     """Train a classifier on labelled sequences, measure it beside the majority class, and write it to a folder.
 
     A long table has a row a step: a column that tells sequences apart, perhaps one of times, the features, and the
     label, repeated on every row of its sequence. With --wide every row is a whole sequence.
 
     [bold]cellgate train gestures.csv --task classify --out model[/bold]
-    """
-    estimator = SequenceClassifier(
-        id=id,
-        time=time,
-        target=target,
-        features=sequences.split_names(features),
-        wide=wide,
-        steps=steps,
-        hidden_size=hidden_size,
-        num_layers=layers,
-        bidirectional=not one_way,
-        dropout=dropout,
-        learning_rate=learning_rate,
-        batch_size=batch_size,
-        max_epochs=max_epochs,
-        max_seconds=max_time,
-        patience=patience,
-        validation=validation,
-        seed=seed,
-    )
-    return run(
-        estimator,
-        data,
-        out,
-        Score("accuracy", True),
-        test=test,
-        holdout=holdout,
-        resume=resume,
-        checkpoint_every=checkpoint_every,
-        tensorboard=tensorboard,
-        report=report,
-        force=force,
-        as_json=as_json,
-    )
+    """,
+)

@@ -264,6 +264,8 @@ def _from_arrays(
         if not isinstance(data, list | tuple):
             raise
         return _from_list(data)  # NumPy makes no array of sequences of different lengths
+    if isinstance(data, list | tuple) and array.ndim == 3 and array.shape[1] == 0:
+        return _from_list(data)  # sequences that are all empty: one length by chance, not an array without steps
     if array.dtype.kind == "c":
         raise DataError("X: Complex data not supported; expected real numbers: stack real and imaginary parts")
     if array.dtype.kind == "O":

@@ -20,7 +20,7 @@ from cellgate.data import DataError, Panel
 from cellgate.data.panel import show_time
 from cellgate.estimators.forecast import Forecast
 from cellgate.tasks.forecast import in_data_units, known_ahead, reading_start
-from cellgate.tasks.forecast_data import Units, fit_units, lookback, prepare, prepare_tail, transform
+from cellgate.tasks.forecast_data import fit_units, lookback, prepare, prepare_tail, transform
 
 if TYPE_CHECKING:
     from cellgate.estimators.forecaster import Forecaster
@@ -94,12 +94,7 @@ class _Series:
 
     def __init__(self, forecaster: Forecaster, panel: Panel) -> None:
         self.forecaster, self.task, self.model = forecaster, forecaster.task_, forecaster.model_
-        name = panel.ids[0]
-        fresh = fit_units(panel, self.task)
-        self.units = Units(
-            np.array([forecaster.scales_.get(name, fresh.scales[0])]),
-            np.array([forecaster.lags_.get(name, fresh.lags[0])], dtype=np.int64),
-        )
+        self.units = forecaster._units(panel.ids, fit_units(panel, self.task))
         self.step = len(panel.values[0])  # how many steps have been read
         self.keep = lookback(self.task)
         observed = np.isfinite(panel.values[0])

@@ -75,13 +75,19 @@ class FittedForecaster:
 
 
 class PanelObjective(ForecastObjective):
-    """The objective of a panel, with how its covariates were coded."""
+    """The objective of a panel, with its units and how its covariates were coded."""
 
     def __init__(
-        self, data: Prepared, task: ForecastTask, ends: np.ndarray, until: np.ndarray, coding: CovariateCoding
+        self,
+        data: Prepared,
+        task: ForecastTask,
+        ends: np.ndarray,
+        until: np.ndarray,
+        units: Units,
+        coding: CovariateCoding,
     ):
         super().__init__(data, task, ends, until)
-        self.coding = coding
+        self.units, self.coding = units, coding
 
 
 def fit_forecaster(
@@ -140,7 +146,7 @@ def fit_forecaster(
             record.seconds, record.models = record.seconds + last.seconds, len(parts)
             if last.stopped_by == "Ctrl-C":
                 record.stopped_by = "Ctrl-C"
-    units = Units(chosen.data.scales, chosen.data.lags.numpy())
+    units = chosen.units
     return FittedForecaster(panel, task, model, record, units, chosen.coding, factors, added)
 
 
@@ -196,7 +202,7 @@ def _objective(
 ) -> PanelObjective:
     units = fit_units(panel, task, train_end)
     coding = earlier.coding if earlier else CovariateCoding.fit(panel, train_end)
-    return PanelObjective(prepare(panel, task, units, coding), task, train_end, validation_end, coding)
+    return PanelObjective(prepare(panel, task, units, coding), task, train_end, validation_end, units, coding)
 
 
 def _build(

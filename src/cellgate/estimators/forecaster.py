@@ -25,6 +25,7 @@ from cellgate.estimators.forecast_stream import ForecastStream
 from cellgate.estimators.forecast_training import Earlier, fit_forecaster
 from cellgate.estimators.forecaster_folder import restore_forecaster, save_forecaster
 from cellgate.tasks.baselines import seasonal_naive
+from cellgate.tasks.covariates import CovariateCoding
 from cellgate.tasks.forecast import forecast_at, known_ahead, reading_start
 from cellgate.tasks.forecast_data import Prepared, Units, feature_names, fit_units, prepare
 from cellgate.tasks.metrics import seasonal_scale
@@ -71,6 +72,7 @@ class Forecaster:
         record_: how the training went.
         scales_: id -> scale of each series trained on.
         lags_: id -> the season that each series' naive forecast repeats, of the two.
+        carries_: id -> the share of what the naive forecast is off now that is carried on.
         trained_: id -> stamp of the last step that each series was trained on.
         coding_: how covariates become numbers.
         shrinkage_: (horizon,) what its median answers are multiplied by; below 1 where validation shows them too bold.
@@ -194,10 +196,17 @@ class Forecaster:
                 `report_`.
 
         Raises:
-            InputError: for an argument or for data that cannot be used.
+            InputError: for an argument or for data that cannot be used; with a report, also for drivers that are not
+                known for the steps to come.
             TrainingError: if the loss stops being a number.
         """
-        self._fit(self.read(data), watch, checkpoint, checkpoint_every, None)
+        panel = self.read(data)
+        if report:
+            # What the report cannot show is said now, not when the training is over.
+            self._check()
+            lengths = np.array([len(values) for values in panel.values])
+            CovariateCoding.fit(panel, lengths).require_future(panel, self.horizon)
+        self._fit(panel, watch, checkpoint, checkpoint_every, None)
         if report:
             keep_report(self, self.explain(), report)
         return self
@@ -241,6 +250,7 @@ class Forecaster:
         self.shrinkage_, self.widening_ = fitted.shrinkage, fitted.widening
         self.scales_ = dict(zip(fitted.panel.ids, fitted.units.scales.tolist(), strict=True))
         self.lags_ = dict(zip(fitted.panel.ids, fitted.units.lags.tolist(), strict=True))
+        self.carries_ = dict(zip(fitted.panel.ids, fitted.units.carries.tolist(), strict=True))
         self.trained_ = {name: fitted.panel.times(k)[-1] for k, name in enumerate(fitted.panel.ids)}
         self.metrics_: dict[str, Any] = {}
 
@@ -372,9 +382,14 @@ class Forecaster:
     def _prepare(self, panel: Panel, ends: np.ndarray | None = None) -> Prepared:
         """The panel as the network sees it; a series of the training keeps its units, a new one gets its own."""
         fresh = fit_units(panel, self.task_, ends)
-        scales = [self.scales_.get(name, scale) for name, scale in zip(panel.ids, fresh.scales, strict=True)]
-        lags = [self.lags_.get(name, lag) for name, lag in zip(panel.ids, fresh.lags, strict=True)]
-        return prepare(panel, self.task_, Units(np.array(scales), np.array(lags, dtype=np.int64)), self.coding_)
+        return prepare(panel, self.task_, self._units(panel.ids, fresh), self.coding_)
+
+    def _units(self, ids: Sequence[str], fresh: Units) -> Units:
+        """Those of the training, and fresh ones for series that it did not have."""
+        scales = [self.scales_.get(name, found) for name, found in zip(ids, fresh.scales, strict=True)]
+        lags = [self.lags_.get(name, found) for name, found in zip(ids, fresh.lags, strict=True)]
+        carries = [self.carries_.get(name, found) for name, found in zip(ids, fresh.carries, strict=True)]
+        return Units(np.array(scales), np.array(lags, dtype=np.int64), np.array(carries))
 
     def evaluate(self, tail: Panel, history: Panel | None = None) -> dict[str, Any]:
         """Score the forecast from the current history against the steps that followed it, beside the baseline.

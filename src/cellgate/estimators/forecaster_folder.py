@@ -51,6 +51,7 @@ def save_forecaster(forecaster: Forecaster, path: str | Path) -> None:
                 "steps_ahead": panel.known_ahead(k),
                 "scale": forecaster.scales_.get(name),
                 "lag": forecaster.lags_.get(name),
+                "carry": forecaster.carries_.get(name),
                 "trained_until": _plain(forecaster.trained_[name]) if name in forecaster.trained_ else None,
             }
             for k, (name, start, values) in enumerate(zip(panel.ids, panel.starts, panel.values, strict=True))
@@ -88,6 +89,8 @@ def restore_forecaster(
         forecaster.panel_ = _panel(preprocess, files["history.safetensors"])
         forecaster.scales_ = {entry["id"]: entry["scale"] for entry in series if entry["scale"] is not None}
         forecaster.lags_ = {entry["id"]: entry["lag"] for entry in series if entry["lag"] is not None}
+        # A folder of an earlier version has none: its answers correct the naive forecast itself.
+        forecaster.carries_ = {entry["id"]: entry.get("carry") or 0.0 for entry in series if entry["lag"] is not None}
         forecaster.trained_ = {
             entry["id"]: _stamp(entry["trained_until"]) for entry in series if entry["trained_until"] is not None
         }

@@ -6,10 +6,11 @@ answers is the difference from the seasonal naive forecast, in units of the mean
 
     z       = log y where the swing grows with the level, else y
     base    = z one season before t+h (the last season known at t); of two seasons, the one that did better
-    answer  = (z[t+h] - base) / scale,    scale = mean |z[t] - z[t-season]| of the training part
+    start   = base, and of long series a share of what it is off now, fading (tasks/carry.py)
+    answer  = (z[t+h] - start) / scale,   scale = mean |z[t] - z[t-season]| of the training part
 
-so a network that has learnt nothing answers 0 and equals the baseline it is compared with, and its
-absolute error is, for z = y, the MASE itself. One network serves all series of a panel.
+so a network that has learnt nothing answers 0 and equals the baseline it is compared with, or that with
+its drift set right, and its absolute error is, for z = y, the MASE itself. One network serves all series of a panel.
 
 The shape of the task (an answer at every step read, quantile loss) follows Wen et al. (2017), "A
 Multi-Horizon Quantile Recurrent Forecaster", section 3.3; the units follow Hyndman and Koehler (2006).
@@ -23,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cellgate.tasks.carry import fade
 from cellgate.tasks.forecast_data import Prepared, simple_lags
 from cellgate.tasks.forecast_network import ForecastNetwork
 from cellgate.tasks.forecast_task import ForecastTask
@@ -83,7 +85,7 @@ def known_ahead(data: Prepared, task: ForecastTask, series: Tensor, origins: Ten
     steps = origins[..., None, None] + relative
     columns = data.near.shape[1]
     index = (offset[..., None] + steps.clamp(min=0)) * columns + torch.arange(1, columns)
-    naive = data.near[:, 0][offset + base]
+    naive = data.near[:, 0][offset + base] + carried(data, series, origins, horizon).float()
     simple = torch.where((steps >= 0) & (back >= 0)[..., None], data.near.view(-1)[index] - naive[..., None], 0.0)
     return torch.cat([there, changed, far], dim=-1), simple
 
@@ -98,6 +100,12 @@ def base_index(origins: Tensor, lags: Tensor, horizon: int) -> Tensor:
     """
     lags = lags[..., None]
     return origins[..., None] + 1 - lags + torch.arange(horizon) % lags
+
+
+def carried(data: Prepared, series: Tensor, origins: Tensor, horizon: int) -> Tensor:
+    """(B, K, horizon) float64, what is added to the naive forecast at some steps of some series: see tasks.carry."""
+    off = data.off[data.offsets[series][:, None] + origins]
+    return off[..., None] * fade(horizon, data.lags[series])[:, None]
 
 
 def pinball(answers: Tensor, targets: Tensor, quantiles: Tensor) -> Tensor:
@@ -200,7 +208,8 @@ class ForecastObjective:
         index = offset + torch.minimum(step, data.lengths[series][:, None, None] - 1)
         base = offset + base_index(origins, lags, self.task.horizon).clamp(min=0)
         near = data.near[:, 0]
-        return near[index] - near[base], inside & data.observed[index] & (origins >= lags - 1)[..., None]
+        start = near[base] + carried(data, series, origins, self.task.horizon).float()
+        return near[index] - start, inside & data.observed[index] & (origins >= lags - 1)[..., None]
 
 
 def reading_start(origins: np.ndarray, context: int) -> np.ndarray:
@@ -292,7 +301,7 @@ def in_data_units(
         # A negative widening may not push one quantile past another.
         ordered = (ordered + torch.from_numpy(widening)).sort(-1).values
     base = base_index(origins, data.lags[series][:, None], task.horizon).clamp(min=0)
-    base = data.z[data.offsets[series][:, None, None] + base]
+    base = data.z[data.offsets[series][:, None, None] + base] + carried(data, series, origins, task.horizon)
     scale = torch.from_numpy(data.scales[series.numpy()])[:, None, None, None]
     z = (base[..., None] + ordered) * scale
     return (z.exp() if task.log else z).numpy()

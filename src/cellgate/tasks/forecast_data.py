@@ -17,6 +17,7 @@ from cellgate.data.calendar import calendar_cycles, calendar_features, calendar_
 from cellgate.data.frequency import COUNT, Frequency
 from cellgate.data.panel import show_time
 from cellgate.tasks.baselines import fill_by_season
+from cellgate.tasks.carry import carry, deviation, mean_of_last
 from cellgate.tasks.covariates import CovariateCoding
 from cellgate.tasks.forecast_task import ForecastTask
 from cellgate.tasks.seasons import naive_error
@@ -34,10 +35,16 @@ class Units:
     Attributes:
         scales: (S,) float64, the mean seasonal change, by which values are divided.
         lags: (S,) int64, the season that the naive forecast repeats: the shorter or the longer, whichever did better.
+        carries: (S,) float64, the share of its present deviation that is carried on: see tasks.carry.
     """
 
     scales: np.ndarray
     lags: np.ndarray
+    carries: np.ndarray
+
+    def one(self, k: int) -> Units:
+        """Those of one series."""
+        return Units(self.scales[k : k + 1], self.lags[k : k + 1], self.carries[k : k + 1])
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,7 @@ class Prepared:
     Attributes:
         z: (N,) float64 the transformed values divided by their series' scale, gaps filled.
         near: (N, 1 + C) float32 z and the simple forecasts, less the first value of the series.
+        off: (N,) float64 the deviation of each step that is carried into the steps after it.
         observed: (N,) bool, False where a value was missing.
         features: (N, F) float32 the input of the network.
         planned: (N + S * horizon, D) float32 what is known beforehand of every step and of a horizon after the last.
@@ -59,6 +67,7 @@ class Prepared:
 
     z: Tensor
     near: Tensor
+    off: Tensor
     observed: Tensor
     features: Tensor
     planned: Tensor
@@ -105,12 +114,13 @@ def wants_log(panel: Panel) -> bool:
 
 def fit_units(panel: Panel, task: ForecastTask, ends: np.ndarray | None = None) -> Units:
     """The units of each series, by its first `ends` steps (all by default)."""
-    scales, lags = [], []
+    scales, lags, carries = [], [], []
     for k in range(len(panel)):
         z = transform(panel, k, task)[: None if ends is None else int(ends[k])]
         scales.append(_scale(z, task.season))
         lags.append(min(task.seasons, key=lambda lag: naive_error(z, lag, task.horizon)))
-    return Units(np.array(scales), np.array(lags, dtype=np.int64))
+        carries.append(carry(z, lags[-1], task.season, task.horizon) if task.simple else 0.0)
+    return Units(np.array(scales), np.array(lags, dtype=np.int64), np.array(carries))
 
 
 def transform(panel: Panel, k: int, task: ForecastTask) -> np.ndarray:
@@ -142,7 +152,7 @@ def prepare(panel: Panel, task: ForecastTask, units: Units, coding: CovariateCod
     parts = []
     for k, values in enumerate(panel.values):
         z = transform(panel, k, task) / units.scales[k]
-        parts.append(_described(panel, k, z, np.isfinite(values), task, int(units.lags[k]), coding))
+        parts.append(_described(panel, k, z, np.isfinite(values), task, units.one(k), coding))
     return _together(parts, task, units)
 
 
@@ -159,7 +169,7 @@ def prepare_tail(
         units: those of the series.
         coding: of the covariates.
     """
-    return _together([_described(panel, 0, z, known, task, int(units.lags[0]), coding)], task, units)
+    return _together([_described(panel, 0, z, known, task, units.one(0), coding)], task, units)
 
 
 def _described(
@@ -168,15 +178,17 @@ def _described(
     z: np.ndarray,
     known: np.ndarray,
     task: ForecastTask,
-    lag: int,
+    units: Units,
     coding: CovariateCoding | None,
 ) -> dict[str, np.ndarray]:
     """The parts of a Prepared that one series brings."""
+    lag = int(units.lags[0])
     planned, extra = describe_steps(panel, k, task, lag, coding)
     near = np.concatenate([z[:, None], simple_values(z, task)], axis=1)
     return {
         "z": z,
         "near": (near - (z[0] if len(z) else 0.0)).astype(np.float32),
+        "off": units.carries[0] * deviation(z, lag, task.season),
         "observed": known,
         "features": np.concatenate(
             [value_features(z, known, task), planned[: len(z)], extra], axis=1, dtype=np.float32
@@ -217,9 +229,9 @@ def value_features(z: np.ndarray, known: np.ndarray, task: ForecastTask) -> np.n
     """(T, F): the change over each season, the last change, the height over the seasons' means, what is known."""
     steps = np.arange(len(z))
     columns = [np.where(steps >= lag, z - z[np.maximum(steps - lag, 0)], 0.0) for lag in task.seasons]
-    columns += [np.diff(z, prepend=z[:1]), z - _mean_of_last(z, task.season)]
+    columns += [np.diff(z, prepend=z[:1]), z - mean_of_last(z, task.season)]
     if len(task.seasons) > 1:
-        columns.append(z - _mean_of_last(z, task.seasons[1]))
+        columns.append(z - mean_of_last(z, task.seasons[1]))
     clipped = np.clip(np.stack(columns, axis=1) * known[:, None], -_CLIP, _CLIP)
     return np.concatenate([clipped, known[:, None]], axis=1)
 
@@ -234,7 +246,7 @@ def simple_values(z: np.ndarray, task: ForecastTask) -> np.ndarray:
         columns.append(_seasonal_mean(z, lag, _SEASONS_AVERAGED))
     if len(task.seasons) > 1:
         columns.append(_seasonal_mean(z, task.season, _DAYS_AVERAGED))
-    columns.append(_mean_of_last(z, task.season))
+    columns.append(mean_of_last(z, task.season))
     return np.stack(columns, axis=1)
 
 
@@ -271,16 +283,6 @@ def _seasonal_mean(z: np.ndarray, lag: int, count: int) -> np.ndarray:
         total[back:] += z[:-back]
         number[back:] += 1
     return total / number
-
-
-def _mean_of_last(z: np.ndarray, count: int) -> np.ndarray:
-    """(T,) the mean of this step and the count - 1 before it, as far as there are any."""
-    if not len(z):
-        return z
-    steps = np.arange(len(z))
-    total = np.cumsum(np.concatenate([[0.0], z - z[0]]))
-    begin = np.maximum(steps + 1 - count, 0)
-    return z[0] + (total[steps + 1] - total[begin]) / (steps + 1 - begin)
 
 
 # ---------------------------------------------------------------- a step, by what else is known of it

@@ -19,13 +19,13 @@ class ResidentSequences:
     """All sequences end to end on one device; a batch of them is one gather.
 
     Attributes:
-        values: (N, F), the steps of all sequences.
+        values: (N, F), the steps of all sequences; one of zeros where there are none, for `steps` to point at.
         offsets: (S,) where each begins.
         lengths: (S,) steps of each.
     """
 
     def __init__(self, values: Tensor, lengths: np.ndarray) -> None:
-        self.values = values
+        self.values = values if len(values) else values.new_zeros(1, *values.shape[1:])
         self.lengths = torch.from_numpy(np.ascontiguousarray(lengths, dtype=np.int64))
         self.offsets = torch.cumsum(self.lengths, 0) - self.lengths
         self._even = len(lengths) > 0 and bool((lengths == lengths[0]).all()) and int(lengths[0]) > 0

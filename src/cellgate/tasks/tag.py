@@ -33,7 +33,7 @@ class TaggedSequences(ResidentSequences):
 
     def __init__(self, numbers: Tensor, tokens: Tensor | None, lengths: np.ndarray) -> None:
         super().__init__(numbers, lengths)
-        self.tokens = tokens
+        self.tokens = tokens if tokens is None or len(tokens) else tokens.new_zeros(1)
 
     def inputs(self, model: SequenceNetwork, rows: Tensor, rare: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """(B, T, I) what the LSTM reads, (B, T) the index of each step, (B,) lengths; tokens marked `rare` unknown."""
