@@ -41,6 +41,8 @@ class LanguageModel(Parameters):
         num_layers: layers of the LSTM.
         embedding_size: numbers that stand for a token; 64 for characters, 256 for words.
         dropout: between layers and before the readout.
+        weight_drop: the share of the recurrent weights that each step of the training does without (Merity et al. 2018,
+            "Regularizing and optimizing LSTM language models").
         learning_rate: the highest of the schedule.
         batch_size: streams of text that are read side by side.
         steps: tokens of a stream that are differentiated through at once.
@@ -74,7 +76,8 @@ class LanguageModel(Parameters):
         hidden_size: int | None = None,
         num_layers: int = 1,
         embedding_size: int | None = None,
-        dropout: float = 0.1,
+        dropout: float = 0.4,
+        weight_drop: float = 0.3,
         learning_rate: float = 4e-3,
         batch_size: int = 32,
         steps: int = 64,
@@ -90,6 +93,7 @@ class LanguageModel(Parameters):
         self.num_layers = num_layers
         self.embedding_size = embedding_size
         self.dropout = dropout
+        self.weight_drop = weight_drop
         self.learning_rate = learning_rate
         self.batch_size = batch_size
         self.steps = steps
@@ -212,6 +216,7 @@ class LanguageModel(Parameters):
                 vocabulary=len(self.vocabulary_),
                 embedding_size=embedding,
                 embedding_dropout=0.0 if self.units == "characters" else self.dropout,
+                weight_drop=self.weight_drop,
             )
 
     def _settings(self, objective: GenerateObjective, tokens: int) -> TrainingSettings:
@@ -237,7 +242,8 @@ class LanguageModel(Parameters):
             if value is not None:
                 expect(name, value, "a whole number of 1 or more, or None", is_count)
         expect("units", self.units, "'characters' or 'words'", lambda v: v in ("characters", "words"))
-        expect("dropout", self.dropout, "a share from 0 to below 1", lambda v: 0 <= v < 1)
+        for name in ("dropout", "weight_drop"):
+            expect(name, getattr(self, name), "a share from 0 to below 1", lambda v: 0 <= v < 1)
         expect("validation", self.validation, "a share from 0 to below 1", lambda v: 0 <= v < 1)
         expect("learning_rate", self.learning_rate, "a number above 0", lambda v: v > 0)
         if self.max_seconds is not None:

@@ -37,6 +37,7 @@ class SequenceNetwork(SequenceModel):
         vocabulary: how many different tokens, 0 for none.
         embedding_size: numbers that stand for a token.
         embedding_dropout: of the embedding, in training.
+        weight_drop: the share of the recurrent weights dropped for a batch, in training (Merity et al. 2018).
         memory: the longest delay, in steps, that the initial gates should bridge; 0 leaves PyTorch's initial weights.
     """
 
@@ -52,6 +53,7 @@ class SequenceNetwork(SequenceModel):
         vocabulary: int = 0,
         embedding_size: int = 0,
         embedding_dropout: float = 0.0,
+        weight_drop: float = 0.0,
         memory: int = 0,
     ) -> None:
         between = dropout if num_layers > 1 else 0.0
@@ -64,6 +66,7 @@ class SequenceNetwork(SequenceModel):
             dropout=between,
             bidirectional=bidirectional,
             device="cpu",
+            weight_drop=weight_drop,
         )
         plain = self.readout
         self.readout = _DroppedLinear(plain.in_features, plain.out_features)
@@ -80,6 +83,7 @@ class SequenceNetwork(SequenceModel):
             "vocabulary": vocabulary,
             "embedding_size": embedding_size,
             "embedding_dropout": embedding_dropout,
+            "weight_drop": weight_drop,
         }
         if memory:
             _remember(self, memory)
