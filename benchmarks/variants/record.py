@@ -11,11 +11,13 @@ import torch
 from benchmarks import RESULTS
 from cellgate.bench.machine import describe
 
-__all__ = ["ADDING_JSON", "CHARACTERS_JSON", "REBER_JSON", "save"]
+__all__ = ["ADDING_JSON", "CHARACTERS_JSON", "CHARACTERS_MORE_JSON", "REBER_JSON", "save"]
 
 ADDING_JSON = RESULTS / "variants_adding.json"
 REBER_JSON = RESULTS / "variants_reber.json"
 CHARACTERS_JSON = RESULTS / "variants_characters.json"
+CHARACTERS_MORE_JSON = RESULTS / "variants_characters_more.json"
+"""The same on more text, which is read less often."""
 
 
 def save(path: str | Path, settings: dict[str, Any], runs: list[dict[str, Any]]) -> None:
