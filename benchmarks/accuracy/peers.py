@@ -18,9 +18,8 @@ import venv
 from pathlib import Path
 from typing import Any
 
-from benchmarks import RESULTS
+from benchmarks.accuracy.table import PEERS_JSON
 
-PEERS_JSON = RESULTS / "peers.json"
 PACKAGES = ("neuralforecast==3.3.0", "darts[torch]==0.48.1")
 TORCH = "torch==2.13.0"  # the same as ours
 _SCRIPT = Path(__file__).with_name("peer_worker.py")

@@ -6,6 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks import RESULTS
+
+PEERS_JSON = RESULTS / "peers.json"
 BEGIN, END = "<!-- accuracy: begin -->", "<!-- accuracy: end -->"
 _HEAD = """## Accuracy
 
@@ -14,8 +17,22 @@ Designs were chosen on validation parts of the training data; only the held-out 
 while designs were compared, which makes that row weak evidence. Seconds count from the file on disk to the scores."""
 
 
-def section(document: dict[str, Any]) -> str:
-    """The section as Markdown, with its markers."""
+_PEERS_HEAD = """### Beside other tools
+
+Written by `python -m benchmarks.accuracy.peers --venv DIR` from benchmarks/results/peers.json: each tool's LSTM with its
+own defaults, but for the horizon, an input of five horizons, its standard scaler, a seed, and an end to the training after
+so many seconds; each in a process of its own, in an environment of its own. Seconds are those of fitting and forecasting;
+cellgate's are those of its row above, rolling origins and profile included."""
+_SHOWN = {"airline": ("MASE",), "m4-hourly": ("OWA", "sMAPE", "MASE")}
+
+
+def section(document: dict[str, Any], peers: dict[str, Any] | None = None) -> str:
+    """The section as Markdown, with its markers.
+
+    Args:
+        document: accuracy.json.
+        peers: peers.json; left out by default.
+    """
     lines = [
         "| data | target | cellgate | baseline | seconds (allowed) | cores | met |",
         "| --- | --- | --- | --- | ---: | ---: | --- |",
@@ -31,7 +48,33 @@ def section(document: dict[str, Any]) -> str:
             "yes" if row["met"] else "**no**",
         ]
         lines.append("| " + " | ".join(cells) + " |")
-    return "\n\n".join([BEGIN, _HEAD, "\n".join(lines), *_remarks(document), END])
+    beside = _beside(document, peers) if peers else []
+    return "\n\n".join([BEGIN, _HEAD, "\n".join(lines), *_remarks(document), *beside, END])
+
+
+def _beside(document: dict[str, Any], peers: dict[str, Any]) -> list[str]:
+    """The table of other tools, for the rows that both files have."""
+    lines = ["| data | tool | scores | seconds (allowed) |", "| --- | --- | --- | ---: |"]
+    for name, found in peers.items():
+        row = document["rows"].get(name)
+        if row is None:
+            continue
+        scores = {score: row["result"][score] for score in _SHOWN[name]}
+        lines.append(f"| {row['data']} | cellgate | {_scores(scores)} | {row['seconds']:.0f} |")
+        for peer, one in found.items():
+            if "error" in one:
+                lines.append(f"| | {peer} | failed: {one['error']} | |")
+                continue
+            scores = _scores({score: one[score] for score in _SHOWN[name]})
+            lines.append(
+                f"| | {peer} {one['versions'][peer]} | {scores} | {one['seconds']:.0f} ({one['seconds_allowed']:.0f}) |"
+            )
+    return [_PEERS_HEAD, "\n".join(lines)] if len(lines) > 2 else []
+
+
+def stored_peers() -> dict[str, Any] | None:
+    """What peers.json holds; None where there is none."""
+    return json.loads(PEERS_JSON.read_text(encoding="utf-8")) if PEERS_JSON.exists() else None
 
 
 def _scores(scores: dict[str, float]) -> str:
@@ -49,9 +92,10 @@ def put_section(path: Path, document: dict[str, Any]) -> None:
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     before, found, rest = text.partition(BEGIN)
     after = rest.partition(END)[2] if found else ""
-    path.write_text(f"{before.rstrip()}\n\n{section(document)}\n{after.lstrip(chr(10))}", encoding="utf-8")
+    made = section(document, stored_peers())
+    path.write_text(f"{before.rstrip()}\n\n{made}\n{after.lstrip(chr(10))}", encoding="utf-8")
 
 
 def stored_section(results: Path) -> str:
     """The section from a stored accuracy.json; "" where there is none."""
-    return section(json.loads(results.read_text(encoding="utf-8"))) if results.exists() else ""
+    return section(json.loads(results.read_text(encoding="utf-8")), stored_peers()) if results.exists() else ""

@@ -42,6 +42,17 @@ def test_the_section_replaces_its_older_self_and_leaves_the_rest(tmp_path):
     assert text.rstrip().endswith("## After")
 
 
+def test_other_tools_stand_below_the_rows_that_they_ran():
+    ran = {"MASE": 0.75, "seconds": 9.6, "seconds_allowed": 10, "versions": {"tool": "1.2"}}
+    peers = {"airline": {"tool": ran, "other": {"error": "no such file"}}, "m4-hourly": {"tool": ran}}
+    text = section({"rows": {"airline": make()}}, peers)
+    assert "| some data | cellgate | MASE 0.500 |" in text
+    assert "| | tool 1.2 | MASE 0.750 | 10 (10) |" in text
+    assert "| | other | failed: no such file | |" in text
+    assert "Hourly" not in text
+    assert "other tools" not in section({"rows": {"one": make()}}, peers)
+
+
 @pytest.mark.parametrize("name", ROWS)
 def test_every_row_is_there_under_its_name(name):
     row = find_row(name)
