@@ -19,10 +19,10 @@ while designs were compared, which makes that row weak evidence. Seconds count f
 
 _PEERS_HEAD = """### Beside other tools
 
-Written by `python -m benchmarks.accuracy.peers --venv DIR` from benchmarks/results/peers.json: each tool's LSTM with its
-own defaults, but for the horizon, an input of five horizons, its standard scaler, a seed, and an end to the training after
-so many seconds; each in a process of its own, in an environment of its own. Seconds are those of fitting and forecasting;
-cellgate's are those of its row above, rolling origins and profile included."""
+Written by `python -m benchmarks.accuracy.peers --venv DIR` from benchmarks/results/peers.json: each tool's LSTM with
+its own defaults, but for the horizon, an input of five horizons, its standard scaler, a seed, and an end to the
+training after so many seconds; each in a process of its own, in an environment of its own. Seconds are those of fitting
+and forecasting; cellgate's are those of its row above, rolling origins and profile included."""
 _SHOWN = {"airline": ("MASE",), "m4-hourly": ("OWA", "sMAPE", "MASE")}
 
 
