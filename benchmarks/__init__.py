@@ -5,6 +5,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 RESULTS = REPOSITORY / "benchmarks" / "results"
 GRID_JSON = RESULTS / "grid.json"
+VARIANTS_JSON = RESULTS / "variants_speed.json"
 PARTIAL_JSON = RESULTS / "grid.partial.json"
 BENCHMARKS_MD = REPOSITORY / "BENCHMARKS.md"
+VARIANTS_MD = REPOSITORY / "docs" / "variants.md"
 CHART_SVG = REPOSITORY / "benchmarks" / "chart.svg"

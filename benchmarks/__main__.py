@@ -1,6 +1,7 @@
-"""Run the whole grid into benchmarks/results/grid.json, then write BENCHMARKS.md and the chart from it.
+"""Run the whole grid into benchmarks/results/grid.json, then the variants (variants/speed.py) into variants_speed.json,
+then write BENCHMARKS.md and the chart from both.
 
-    python -m benchmarks                  everything, about twelve minutes on two cores
+    python -m benchmarks                  everything, about twenty minutes on two cores
     python -m benchmarks --budget 65      a slice: begins no new cell after 65 seconds; run again, it goes on
 
 A slice leaves with exit code 4 while cells are missing, so that a shell can repeat it, for instance between other work
@@ -13,11 +14,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 
 import torch
 
 from benchmarks import GRID_JSON, PARTIAL_JSON
 from benchmarks.report import write_reports
+from benchmarks.variants import speed
 from cellgate.bench import GRID, cells_of, load, new_document, save
 from cellgate.bench.machine import describe
 from cellgate.bench.memory import MODES
@@ -34,8 +37,9 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.fresh:
         PARTIAL_JSON.unlink(missing_ok=True)
+        speed.PARTIAL_JSON.unlink(missing_ok=True)
 
-    most = torch.get_num_threads()
+    start, most = time.monotonic(), torch.get_num_threads()
     cells = cells_of(GRID, [most, 1] if most > 1 else [1], ("quiet", "busy"))
     document = load(PARTIAL_JSON) if PARTIAL_JSON.exists() else new_document(describe())
     total = len(cells) + len(MODES)
@@ -52,6 +56,11 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{missing} of {total} left; the same command goes on")
         return MORE
     save(document, GRID_JSON)
+    left = None if arguments.budget is None else arguments.budget - (time.monotonic() - start)
+    missing = speed.run_all(left)
+    if missing:
+        print(f"{missing} variants left; the same command goes on")
+        return MORE
     PARTIAL_JSON.unlink(missing_ok=True)
     write_reports(document)
     return 1 if any("red" in record for record in document["cells"]) else 0

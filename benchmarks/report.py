@@ -10,11 +10,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import BENCHMARKS_MD, CHART_SVG, GRID_JSON
+from benchmarks import BENCHMARKS_MD, CHART_SVG, GRID_JSON, VARIANTS_JSON, VARIANTS_MD
 from benchmarks.accuracy import ACCURACY_JSON
 from benchmarks.accuracy.table import stored_section
 from benchmarks.chart import chart
 from benchmarks.goals import verdicts
+from benchmarks.variants import speed_table
 from benchmarks.variants import table as variants_table
 from cellgate.bench import load, losses
 from cellgate.bench.summary import geometric_mean, kind_of, slowdowns
@@ -31,8 +32,8 @@ PEERS = {
 WORK = {"inference": "Inference", "training": "Training (forward and backward)", "stream": "One streamed step"}
 
 
-def markdown(document: dict[str, Any]) -> str:
-    """Return the text of BENCHMARKS.md."""
+def markdown(document: dict[str, Any], variants: dict[str, Any] | None = None) -> str:
+    """Return the text of BENCHMARKS.md, of the grid's run and that of the variants."""
     threads = max(entry["threads"] for entry in document["limits"])
     parts = [
         "# Benchmarks",
@@ -43,7 +44,7 @@ def markdown(document: dict[str, Any]) -> str:
         "## Where we lose",
         _losses(document),
         "## Goals",
-        _goals(document, threads),
+        _goals(document, threads, variants),
     ]
     counts = sorted({record["threads"] for record in document["cells"]}, reverse=True)
     for load_ in ("quiet", "busy"):
@@ -59,6 +60,7 @@ def markdown(document: dict[str, Any]) -> str:
     parts += ["## A busy machine", _LUCK, _slowdowns(document, counts)]
     parts += ["## Memory of training", _memory(document)]
     parts += ["## The machine's limits", _limits(document)]
+    parts += [speed_table.section(variants)] if variants else []
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -100,11 +102,9 @@ def _losses(document: dict[str, Any]) -> str:
     return text
 
 
-def _goals(document: dict[str, Any], threads: int) -> str:
-    rows = [
-        [v.goal, v.target, v.shown, {True: "yes", False: "**no**", None: "-"}[v.met], v.worst]
-        for v in verdicts(document)
-    ]
+def _goals(document: dict[str, Any], threads: int, variants: dict[str, Any] | None) -> str:
+    judged = verdicts(document) + (speed_table.verdicts(variants) if variants else [])
+    rows = [[v.goal, v.target, v.shown, {True: "yes", False: "**no**", None: "-"}[v.met], v.worst] for v in judged]
     note = f"On the quiet machine with {_threads(threads)} unless a goal says otherwise."
     return note + "\n\n" + _table(["goal", "to reach", "reached", "met", "weakest"], rows)
 
@@ -248,9 +248,12 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def write_reports(document: dict[str, Any], text_to: Path = BENCHMARKS_MD, chart_to: Path = CHART_SVG) -> None:
     """Write both files."""
-    # The accuracy rows and the variants' tasks have runs of their own; their sections are kept when the grid is written
-    # anew.
-    parts = [markdown(document), stored_section(ACCURACY_JSON), variants_table.stored_section()]
+    # The variants' speed and tasks and the accuracy rows have runs of their own; their sections are kept when the grid
+    # is written anew.
+    variants = speed_table.stored(VARIANTS_JSON)
+    if variants and text_to == BENCHMARKS_MD:
+        speed_table.put_costs(variants, VARIANTS_MD)
+    parts = [markdown(document, variants), stored_section(ACCURACY_JSON), variants_table.stored_section()]
     text_to.write_text("\n".join(part for part in parts if part).rstrip() + "\n", encoding="utf-8")
     chart_to.write_text(chart(document), encoding="utf-8")
 

@@ -28,7 +28,7 @@ class Numbers {
   Py_ssize_t at_ = 0;
 };
 
-constexpr size_t kSizes = 8, kForm = 9, kForwardStrides = 10, kForwardAddresses = 30, kBackwardStrides = 4,
+constexpr size_t kSizes = 10, kForm = 9, kForwardStrides = 10, kForwardAddresses = 30, kBackwardStrides = 4,
                  kBackwardAddresses = 17;
 
 template <class S>
@@ -38,7 +38,10 @@ VariantForward<S> forward_call(nb::handle sizes, nb::handle form, double clip, n
   c.steps = n.next(), c.batch = n.next(), c.input_size = n.next(), c.hidden_size = n.next();
   c.projection_size = n.next(), c.recurrent_size = n.next();
   c.backward_in_time = n.next() != 0;
+  c.weights_change = n.next() != 0;
   c.threads = static_cast<int>(n.next());
+  c.memory_every = n.next();
+  if (c.memory_every < 1) throw std::invalid_argument("memory_every: expected 1 or more");
   Numbers f(form, kForm, "form");
   auto small = [&f] { return static_cast<int>(f.next()); };
   c.form.input = small(), c.form.forget = small(), c.form.output = small(), c.form.candidate = small();
@@ -62,7 +65,8 @@ VariantForward<S> forward_call(nb::handle sizes, nb::handle form, double clip, n
   c.candidate = sequence(in()), c.zone_c = sequence(in()), c.zone_h = sequence(in());
   c.h_n = out(), c.c_n = out();
   c.output = sequence(out());
-  c.memory = out(), c.rec = out(), c.gates = out(), c.normal_ih = out(), c.normal_hh = out(), c.scales = out();
+  c.packed = in();
+  c.memory = out(), c.gates = out(), c.normal_ih = out(), c.normal_hh = out(), c.scales = out();
   return c;
 }
 
@@ -123,6 +127,30 @@ void run_backward(bool is_double, nb::handle sizes, nb::handle form, double clip
   if (!done) throw std::bad_alloc();
 }
 
+// Scalars of a direction's packed weights, of which sizes and addresses are those of a forward call.
+template <class S>
+VariantForward<S> weights_of(nb::handle sizes, nb::handle addresses) {
+  Numbers n(sizes, 4, "sizes");
+  Addresses a(addresses, 3, "addresses");
+  VariantForward<S> c;
+  c.input_size = n.next(), c.hidden_size = n.next(), c.projection_size = n.next(), c.recurrent_size = n.next();
+  c.w_ih = static_cast<const S*>(a.data[0]), c.w_rec = static_cast<const S*>(a.data[1]);
+  c.w_hr = static_cast<const S*>(a.data[2]);
+  return c;
+}
+
+int64_t packed_size(bool is_double, nb::handle sizes, nb::handle addresses) {
+  return is_double ? kernels().variant_packed_size_f64(weights_of<double>(sizes, addresses))
+                   : kernels().variant_packed_size_f32(weights_of<float>(sizes, addresses));
+}
+
+void pack(bool is_double, nb::handle sizes, nb::handle addresses, uintptr_t to) {
+  if (is_double)
+    kernels().variant_pack_f64(weights_of<double>(sizes, addresses), reinterpret_cast<double*>(to));
+  else
+    kernels().variant_pack_f32(weights_of<float>(sizes, addresses), reinterpret_cast<float*>(to));
+}
+
 }  // namespace
 
 void bind_variants(nb::module_& m) {
@@ -130,6 +158,10 @@ void bind_variants(nb::module_& m) {
         "One direction of one layer of any cell; tuples hold the fields of native/variant.h in its order.");
   m.def("variant_backward", &run_backward, "is_double"_a, "sizes"_a, "form"_a, "clip"_a, "strides"_a, "addresses"_a,
         "gradient_strides"_a, "gradients"_a, "Gradients of a call of variant_forward.");
+  m.def("variant_packed_size", &packed_size, "is_double"_a, "sizes"_a, "addresses"_a,
+        "Scalars of packed weights; sizes are I, H, P, R, addresses w_ih, w_rec, w_hr or 0.");
+  m.def("variant_pack", &pack, "is_double"_a, "sizes"_a, "addresses"_a, "to"_a,
+        "Pack weights into so many scalars at an address, for `packed` of variant_forward.");
 }
 
 }  // namespace cellgate::python

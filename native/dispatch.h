@@ -42,6 +42,11 @@ struct Kernels {
   bool (*variant_forward_f64)(const VariantForward<double>& call);
   bool (*variant_backward_f32)(const VariantBackward<float>& call);
   bool (*variant_backward_f64)(const VariantBackward<double>& call);
+  // Scalars of its packed weights, and the packing: of the sizes and weights of a call, nothing else is looked at.
+  int64_t (*variant_packed_size_f32)(const VariantForward<float>& call);
+  int64_t (*variant_packed_size_f64)(const VariantForward<double>& call);
+  void (*variant_pack_f32)(const VariantForward<float>& call, float* packed);
+  void (*variant_pack_f64)(const VariantForward<double>& call, double* packed);
   PeakKernels peak;
 };
 

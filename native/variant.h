@@ -31,6 +31,7 @@ struct VariantForward {
   int64_t recurrent_size = 0;  // R
   CellForm form;
   bool backward_in_time = false;
+  bool weights_change = false;  // between calls, as in training: packed copies are not kept
   int threads = 1;
   const int64_t* lengths = nullptr;  // (B) or null
   const uint8_t* reset = nullptr;    // (T, B) or null
@@ -53,17 +54,22 @@ struct VariantForward {
   S* h_n = nullptr;             // out (B, P)
   S* c_n = nullptr;             // out (B, M*H)
   Sequence<S> output;           // out (T, B, P), zero past a length
-  // What backward needs, contiguous; past a length nothing is written.
-  S* memory = nullptr;                           // out (T, B, M*H), the state c of every step; never null
-  S* rec = nullptr;                              // out (T, B, R), r after every step; null where r is h
-  S* gates = nullptr;                            // out (T, B, planes, H) or null
+  const S* packed = nullptr;    // the weights packed by variant_pack, or null
+  // What backward needs, contiguous; past a length nothing is written. Null: not kept.
+  S* memory = nullptr;  // out (T, B, M*H), the state c of every step, or, with memory_every = K > 1, at t / K of the
+  int64_t memory_every = 1;  // steps with t % K = K - 1 (0 for the backward direction); 1 with full gate recurrence
+  S* gates = nullptr;        // out (T, B, planes, H) or null; backward without it computes gates again
   S *normal_ih = nullptr, *normal_hh = nullptr;  // out (T, B, 4H), normalised products before their gain, or null
   S* scales = nullptr;                           // out (T, B, 2), what each was multiplied with, or null
+  // Whether r is not simply h.
+  bool aside() const { return locked || form.gate_recurrence; }
+  // Whether the state of every step is to be had in `memory`.
+  bool every_memory() const { return memory && memory_every == 1; }
 };
 
 template <class S>
 struct VariantBackward {
-  VariantForward<S> was;      // as it was called; gates are not null
+  VariantForward<S> was;      // as it was called; memory is not null
   Sequence<const S> dy;       // (T, B, P) or null
   const S* dh_n = nullptr;    // (B, P) or null
   const S* dc_n = nullptr;    // (B, M*H) or null

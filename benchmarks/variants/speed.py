@@ -1,10 +1,12 @@
 """Time a training step of every variant beside cellgate's own plain LSTM and the loop that a user would write.
 
-    python -m benchmarks.variants.speed [--threads 1] [--seconds 1.0] [--out benchmarks/results/variants_speed.json]
+    python -m benchmarks.variants.speed [--budget 65] [--only slstm,peephole] [--shapes 0,1] [--print]
 
-A variant is timed only after its output and every gradient agree with the loop's. The three take turns in one process
-(``cellgate.bench.timing``). Goals: at most 1.5 times the plain LSTM (1.8 with layer norm and for the sLSTM), at least 4
-times faster than the loop (H <= 128), 1.5 times (H 512).
+`python -m benchmarks` runs it after its own grid. A variant is timed only after its output and every gradient agree
+with the loop's. The three take turns in one process (``cellgate.bench.timing``). The figures go to
+benchmarks/results/variants_speed.json and from there to BENCHMARKS.md, with the goals of ``speed_table.py``. With
+--budget no new cell is begun after so many seconds, the exit code is 4, and the same command goes on; with --print, or
+for a part of the cells, nothing is written.
 """
 
 from __future__ import annotations
@@ -12,6 +14,9 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +25,10 @@ import torch
 from torch import Tensor
 
 import cellgate
+from benchmarks import GRID_JSON, RESULTS, VARIANTS_JSON
+from benchmarks.report import write_reports
 from benchmarks.variants import loops
+from cellgate.bench import load
 from cellgate.bench.machine import describe
 from cellgate.bench.timing import Plan, interleave
 from cellgate.equations import CellMasks
@@ -45,8 +53,20 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "rms norm": {"norm": "rms"},
     "slstm": {"cell": "slstm"},
 }
-SHAPES = ((100, 1, 32, 64), (100, 32, 16, 64), (100, 32, 64, 128), (100, 64, 512, 512))
+SHAPES = (
+    (100, 1, 32, 64),
+    (100, 32, 16, 64),
+    (100, 32, 64, 128),
+    (100, 64, 128, 128),
+    (100, 1, 512, 512),
+    (100, 64, 512, 512),
+)
 """T, B, I, H."""
+CHECKED_STEPS = 25
+"""Steps that outputs and gradients are compared over, in double precision."""
+PARTIAL_JSON = RESULTS / "variants_speed.partial.json"
+MORE = 4
+PLAN = Plan(block=0.02, rounds=5, seconds=0.3, patience=2.0, least=3)
 
 
 @dataclass
@@ -87,8 +107,9 @@ def check(ours: Step, loop: Step) -> None:
     found = []
     for step in (ours, loop):
         torch.manual_seed(1)
-        x = step.x.detach().double().requires_grad_()
-        wide = Step(step.name, copy.deepcopy(step.module).double(), x, step.grad.double(), step.loop)
+        x = step.x.detach()[:CHECKED_STEPS].double().requires_grad_()
+        grad = step.grad[:CHECKED_STEPS].double()
+        wide = Step(step.name, copy.deepcopy(step.module).double(), x, grad, step.loop)
         output = wide.call().detach()
         assert x.grad is not None
         grads = {name: p.grad for name, p in wide.module.named_parameters() if p.grad is not None}
@@ -120,31 +141,78 @@ def measure(shape: tuple[int, int, int, int], options: dict[str, Any], plan: Pla
     return row
 
 
-def main() -> None:
+def run(
+    document: dict[str, Any],
+    shapes: list[tuple[int, int, int, int]],
+    variants: list[str],
+    budget: float | None = None,
+    tell: Callable[[dict[str, Any]], None] = lambda row: None,
+) -> int:
+    """Measure what the document does not hold yet; return how many cells are still missing."""
+    start, known = time.monotonic(), {(row["name"], tuple(row["T, B, I, H"])) for row in document["rows"]}
+    todo = [(shape, name) for shape in shapes for name in variants if (name, shape) not in known]
+    while todo and (budget is None or time.monotonic() - start < budget):
+        shape, name = todo.pop(0)
+        row = {"name": name, "T, B, I, H": list(shape), **measure(shape, VARIANTS[name], PLAN)}
+        document["rows"].append(row)
+        tell(row)
+    return len(todo)
+
+
+def run_all(budget: float | None = None) -> int:
+    """Run the whole grid, or a slice of it; write the figures when all are there. Return how many are missing."""
+    document = (
+        json.loads(PARTIAL_JSON.read_text(encoding="utf-8"))
+        if PARTIAL_JSON.exists()
+        else {**describe(), "threads": torch.get_num_threads(), "rows": []}
+    )
+    total = len(SHAPES) * len(VARIANTS)
+
+    def tell(row: dict[str, Any]) -> None:
+        show(row, f"[{len(document['rows'])}/{total}] ")
+        save(document, PARTIAL_JSON)
+
+    missing = run(document, list(SHAPES), list(VARIANTS), budget, tell)
+    if not missing:
+        save(document, VARIANTS_JSON)
+        PARTIAL_JSON.unlink(missing_ok=True)
+    return missing
+
+
+def show(row: dict[str, Any], head: str = "") -> None:
+    """Print a cell."""
+    of_plain, of_loop = f"{row['of plain']:.2f} of plain", f"{row['faster than loop']:.1f} times the loop"
+    print(f"{head}{row['name']:22} {row['T, B, I, H']!s:20} {of_plain:>14}, {of_loop}", flush=True)
+
+
+def save(document: dict[str, Any], path: Path) -> None:
+    """Write the document, one cell a line."""
+    head = json.dumps({key: value for key, value in document.items() if key != "rows"}, indent=1)[:-2]
+    body = ",\n".join("  " + json.dumps(row) for row in document["rows"])
+    path.write_text(f'{head},\n "rows": [\n{body}\n ]\n}}\n', encoding="utf-8")
+
+
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=1.0, help="about how long each cell is measured")
+    parser.add_argument("--budget", type=float, help="begin no new cell after this many seconds")
     parser.add_argument("--only", default="", help="names of variants, with commas")
     parser.add_argument("--shapes", default="", help="indices of the shapes, such as 0,1")
-    parser.add_argument("--out", default="", help="write the figures to this JSON file")
+    parser.add_argument("--threads", type=int, help="PyTorch's, for a look; the stored figures are of all")
+    parser.add_argument("--print", action="store_true", help="write nothing")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    plan = Plan(seconds=arguments.seconds, patience=arguments.seconds, least=2)
-    shapes = [SHAPES[int(k)] for k in arguments.shapes.split(",")] if arguments.shapes else list(SHAPES)
-    rows = []
-    print(f"{'variant':22} {'T, B, I, H':20} {'of plain':>9} {'than loop':>10}")
-    for shape in shapes:
-        for name, options in VARIANTS.items():
-            if arguments.only and name not in arguments.only.split(","):
-                continue
-            row = measure(shape, options, plan)
-            rows.append({"name": name, "T, B, I, H": shape, **row})
-            print(f"{name:22} {shape!s:20} {row['of plain']:9.2f} {row['faster than loop']:10.2f}", flush=True)
-    if arguments.out:
-        head = json.dumps({**describe(), "threads": arguments.threads}, indent=1)[:-2]
-        body = ",\n".join("  " + json.dumps(row) for row in rows)
-        Path(arguments.out).write_text(f'{head},\n "rows": [\n{body}\n ]\n}}\n')
+    if arguments.only or arguments.shapes or arguments.threads or arguments.print:
+        if arguments.threads:
+            torch.set_num_threads(arguments.threads)
+        shapes = [SHAPES[int(k)] for k in arguments.shapes.split(",")] if arguments.shapes else list(SHAPES)
+        run({"rows": []}, shapes, arguments.only.split(",") if arguments.only else list(VARIANTS), None, show)
+        return 0
+    missing = run_all(arguments.budget)
+    if missing:
+        print(f"{missing} left; the same command goes on")
+        return MORE
+    write_reports(load(GRID_JSON))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -37,6 +37,10 @@ const Kernels& table() {
       variant_forward<double>,
       variant_backward<float>,
       variant_backward<double>,
+      variant_packed_size<float>,
+      variant_packed_size<double>,
+      variant_pack<float>,
+      variant_pack<double>,
       {Vec<float>::lanes, Vec<double>::lanes, kChains, fma_chain<float>, fma_chain<double>, read_in_order},
   };
   return kernels;

@@ -254,6 +254,14 @@ void gated_forward(const CellForm& form, const VariantRow<S>& row, int64_t H) {
   });
 }
 
+template <class S>
+void variant_cell_forward(const CellForm& form, const VariantRow<S>& row, int64_t H) {
+  if (form.slstm)
+    slstm_forward(row, H);
+  else
+    gated_forward(form, row, H);
+}
+
 // ---- backward ---------------------------------------------------------------------------------------------------------
 
 template <class S>

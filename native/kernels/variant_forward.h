@@ -5,61 +5,98 @@
 #include "kernels/variant_plan.h"
 
 CELLGATE_BEGIN
+// A layer's weights as forward reads them, one after the other.
+template <class S>
+struct VariantPanels {
+  int64_t ih, rec, hr;  // where each begins
+  int64_t size;
+  explicit VariantPanels(const VariantForward<S>& c) {
+    const int64_t G = 4 * c.hidden_size, line = 64 / static_cast<int64_t>(sizeof(S));
+    ih = 0;
+    rec = ih + round_up(packed_size<S>(c.input_size, G), line);
+    hr = rec + round_up(packed_size<S>(c.recurrent_size, G), line);
+    size = hr + (c.w_hr ? packed_size<S>(c.hidden_size, c.projection_size) : 0);
+  }
+  // Packs the part of one of `members`.
+  void pack(const VariantForward<S>& c, S* to, int member, int members) const {
+    auto one = [&](const S* w, int64_t depth, int64_t columns, S* at) {
+      const int64_t panels = panel_count<S>(columns);
+      pack_panels_transposed(w, depth, depth, columns, at, member * panels / members, (member + 1) * panels / members);
+    };
+    const int64_t G = 4 * c.hidden_size;
+    one(c.w_ih, c.input_size, G, to + ih);
+    one(c.w_rec, c.recurrent_size, G, to + rec);
+    if (c.w_hr) one(c.w_hr, c.hidden_size, c.projection_size, to + hr);
+  }
+};
+
 template <class S>
 struct VariantForwardJob {
   const VariantForward<S>& call;
   VariantRows<S> rows;
+  bool shared, projected;
   int64_t G, stride, chunk;  // chunk: steps whose input products are made at once
-  bool projected;
+  VariantPanels<S> panels;
   Epoch* arrived;
-  S *packed_ih, *packed_rec, *packed_hr, *bias, *first_rec;
-  struct Own {
+  S* fresh;               // where weights are packed in this call, or null: `packed` is ready
+  const S* packed;        // VariantPanels
+  S *bias, *state, *rec;  // (4H); (B, M*H) where not every state is kept; (B, R) where r is not h: of the step before
+  S *sums, *products;     // of all rows, where the product is shared
+  struct alignas(64) Own {
     const S** from;  // (chunk * rows)
     S** to;          // (chunk * rows)
     const S** h;     // (rows) r before the step
     S** product;     // (rows)
-    S** raw;         // (rows)
-    S** out;         // (rows)
+    S** raw;         // (own rows)
+    S** out;         // (own rows)
     S *sums, *products, *hidden, *gates, *fresh;
+    uint32_t round;
   }* own;
 
-  VariantForwardJob(const VariantForward<S>& c, int members) : call(c) {
-    rows = {&c, members, nullptr, nullptr};
+  // ready: the packed weights, or null; where: memory to pack them in, or null: scratch.
+  VariantForwardJob(const VariantForward<S>& c, VariantTeam team, const S* ready, S* where)
+      : call(c), shared(team.shared), panels(c), fresh(where), packed(ready) {
+    rows = {&c, team.members, nullptr, nullptr};
     G = 4 * c.hidden_size;
     stride = spaced<S>(G);
     projected = c.w_hr != nullptr;
-    const int64_t most = ceil_div(c.batch, members);
+    const int64_t most = shared ? c.batch : ceil_div(c.batch, team.members);
     chunk = larger<int64_t>(1, 65536 / (stride * most));
     chunk = smaller(c.steps, larger(chunk, ceil_div(4 * Vec<S>::tile_rows, most)));
   }
 
   void place(Shelf& shelf) {
-    const int64_t I = call.input_size, H = call.hidden_size, P = call.projection_size, R = call.recurrent_size;
-    const int members = rows.members;
+    const int64_t H = call.hidden_size, B = call.batch, members = rows.members;
+    const bool norm = call.form.norm != 0;
     arrived = shelf.take<Epoch>(members);
-    rows.order = shelf.take<int64_t>(call.batch);
+    rows.order = shelf.take<int64_t>(B);
     S* zeros = shelf.take<S>(rows.longest_state());
     rows.zeros = zeros;
-    packed_ih = shelf.take<S>(packed_size<S>(I, G));
-    packed_rec = shelf.take<S>(packed_size<S>(R, G));
-    packed_hr = shelf.take<S>(projected ? packed_size<S>(H, P) : 0);
+    if (!packed) {
+      S* scratch_panels = shelf.take<S>(fresh ? 0 : panels.size);
+      if (!fresh && shelf.base) fresh = scratch_panels;
+    }
     bias = shelf.take<S>(G);
-    first_rec = shelf.take<S>(call.rec ? call.batch * R : 0);
+    state = shelf.take<S>(call.every_memory() ? 0 : B * rows.memory_size());
+    rec = shelf.take<S>(call.aside() ? B * call.recurrent_size : 0);
+    sums = shelf.take<S>(shared ? chunk * B * stride : 0);
+    products = shelf.take<S>(shared && norm ? B * stride : 0);
     own = shelf.take<Own>(members);
     for (int m = 0; m < members; ++m) {
-      const int64_t n = rows.count(m);
+      const int64_t mine = rows.count(m), n = shared ? B : mine;
       Own o;
       o.from = shelf.take<const S*>(chunk * n);
       o.to = shelf.take<S*>(chunk * n);
       o.h = shelf.take<const S*>(n);
       o.product = shelf.take<S*>(n);
-      o.raw = shelf.take<S*>(n);
-      o.out = shelf.take<S*>(n);
-      o.sums = shelf.take<S>(chunk * n * stride);
-      o.products = shelf.take<S>(call.form.norm ? n * stride : 0);
-      o.hidden = shelf.take<S>(projected || call.zone_h ? n * spaced<S>(H) : 0);
+      o.raw = shelf.take<S*>(mine);
+      o.out = shelf.take<S*>(mine);
+      o.sums = shared ? sums : shelf.take<S>(chunk * n * stride);
+      o.products = shared ? products : shelf.take<S>(norm ? n * stride : 0);
+      o.hidden = shelf.take<S>(projected || call.zone_h ? mine * spaced<S>(H) : 0);
       o.gates = shelf.take<S>(call.gates ? 0 : 5 * H);
       o.fresh = shelf.take<S>(H);
+      o.round = 0;
       if (shelf.base) own[m] = o;
     }
     if (!shelf.base) return;
@@ -68,82 +105,89 @@ struct VariantForwardJob {
     rows.sort();
   }
 
+  void meet(int me) { Meeting{arrived, rows.members}.meet(me, ++own[me].round); }
+  const S* panels_of(int64_t offset) const { return (packed ? packed : fresh) + offset; }
+  // My panels of so many columns, of a product that all members make together.
+  int64_t first_panel(int64_t columns, int me) const { return me * panel_count<S>(columns) / rows.members; }
+
   void run(int me) {
-    const int64_t I = call.input_size, H = call.hidden_size, P = call.projection_size, R = call.recurrent_size;
-    auto share = [&](int64_t count, int member) { return member * count / rows.members; };
-    auto pack = [&](const S* w, int64_t depth, int64_t columns, S* to) {
-      const int64_t panels = panel_count<S>(columns);
-      pack_panels_transposed(w, depth, depth, columns, to, share(panels, me), share(panels, me + 1));
-    };
-    pack(call.w_ih, I, G, packed_ih);
-    pack(call.w_rec, R, G, packed_rec);
-    if (projected) pack(call.w_hr, H, P, packed_hr);
+    const int64_t P = call.projection_size;
+    if (!packed) panels.pack(call, fresh, me, rows.members);
     if (me == 0) {
       for (int64_t j = 0; j < G; ++j) bias[j] = (call.b_ih ? call.b_ih[j] : S(0)) + (call.b_hh ? call.b_hh[j] : S(0));
     }
-    if (call.rec) {
-      for (int64_t k = 0; k < rows.count(me); ++k) {
-        const int64_t b = rows.row(me, k), size = call.form.memories() * H;
-        rows.write_rec(call.h0 ? call.h0 + b * P : rows.zeros, call.c0 ? call.c0 + b * size : rows.zeros, b,
-                       first_rec + b * R);
-      }
+    for (int64_t k = 0; k < rows.count(me); ++k) {
+      const int64_t b = rows.row(me, k);
+      if (!call.every_memory())
+        copy_scalars<S>(rows.initial_memory(b), state + b * rows.memory_size(), rows.memory_size());
+      if (call.aside())
+        rows.write_rec(call.h0 ? call.h0 + b * P : rows.zeros, rows.initial_memory(b), b,
+                       rec + b * call.recurrent_size);
     }
-    Meeting{arrived, rows.members}.meet(me, 1);
+    meet(me);
     for (int64_t s0 = 0; s0 < call.steps; s0 += chunk) run_chunk(me, s0, smaller(call.steps, s0 + chunk));
     finish(me);
   }
 
   void run_chunk(int me, int64_t s0, int64_t s1) {
     Own& o = own[me];
-    const int64_t I = call.input_size, B = call.batch;
     int64_t total = 0;
     for (int64_t s = s0; s < s1; ++s) {
-      const int64_t t = rows.step(s), n = rows.active(me, t);
+      const int64_t t = rows.step(s), n = shared ? rows.active(t) : rows.active(me, t);
       for (int64_t k = 0; k < n; ++k, ++total) {
-        o.from[total] = call.x.at(t, rows.row(me, k));
+        o.from[total] = call.x.at(t, shared ? rows.row_at(k) : rows.row(me, k));
         o.to[total] = o.sums + total * stride;
       }
     }
-    rows_product<S>(o.from, total, I, packed_ih, G, 0, panel_count<S>(G), o.to, false);
+    rows_product<S>(o.from, total, call.input_size, panels_of(panels.ih), G, shared ? first_panel(G, me) : 0,
+                    shared ? first_panel(G, me + 1) : panel_count<S>(G), o.to, false);
+    if (shared && call.form.norm) meet(me);  // else the sums are not looked at before the meeting of the step
     int64_t at = 0;
     for (int64_t s = s0; s < s1; ++s) {
-      const int64_t t = rows.step(s), n = rows.active(me, t);
-      if (call.form.norm) {
-        for (int64_t k = 0; k < n; ++k) {
-          const int64_t cell = t * B + rows.row(me, k);
-          const S by = normalise_row_into<S>(o.to[at + k], G, call.form.norm, call.gain_ih, call.shift_ih,
-                                             call.normal_ih ? call.normal_ih + cell * G : nullptr, o.to[at + k], false);
-          if (call.scales) call.scales[2 * cell] = by;
-        }
-      }
-      run_step(o, me, t, n, o.to + at);
-      at += n;
+      const int64_t t = rows.step(s);
+      run_step(o, me, t, o.to + at);
+      at += shared ? rows.active(t) : rows.active(me, t);
     }
   }
 
-  void run_step(Own& o, int me, int64_t t, int64_t n, S* const* sums) {
+  // r before the step, of row b.
+  const S* rec_before(int64_t t, int64_t b) const {
+    if (!call.aside()) return rows.h_before(t, b);
+    return rows.cut(t, b) ? rows.zeros : rec + b * call.recurrent_size;
+  }
+
+  void run_step(Own& o, int me, int64_t t, S* const* sums_of) {
     const int64_t H = call.hidden_size, P = call.projection_size, R = call.recurrent_size, B = call.batch;
-    const int64_t M = call.form.memories() * H, planes = call.form.gate_planes() * H;
-    const bool aside = projected || call.zone_h;  // h of the cells is not yet the output
+    const int64_t M = rows.memory_size(), planes = call.form.gate_planes() * H;
+    const int64_t n = rows.active(me, t), all = shared ? rows.active(t) : n;
+    const bool aside = projected || call.zone_h,
+               norm = call.form.norm != 0;  // aside: h of the cells is not yet the output
+    for (int64_t k = 0; k < all; ++k) {
+      o.h[k] = rec_before(t, shared ? rows.row_at(k) : rows.row(me, k));
+      if (norm) o.product[k] = o.products + k * stride;
+    }
+    rows_product<S>(o.h, all, R, panels_of(panels.rec), G, shared ? first_panel(G, me) : 0,
+                    shared ? first_panel(G, me + 1) : panel_count<S>(G), norm ? o.product : sums_of, !norm);
+    if (shared) meet(me);
     for (int64_t k = 0; k < n; ++k) {
-      const int64_t b = rows.row(me, k);
-      o.h[k] = rows.rec_before(t, b, first_rec);
+      const int64_t b = rows.row(me, k), cell = t * B + b, at = shared ? rows.place(me, k) : k;
       o.out[k] = call.output.at(t, b);
       o.raw[k] = aside ? o.hidden + k * spaced<S>(H) : o.out[k];
-      if (call.form.norm) o.product[k] = o.products + k * stride;
-    }
-    rows_product<S>(o.h, n, R, packed_rec, G, 0, panel_count<S>(G), call.form.norm ? o.product : sums, !call.form.norm);
-    for (int64_t k = 0; k < n; ++k) {
-      const int64_t b = rows.row(me, k), cell = t * B + b;
-      if (call.form.norm) {
-        const S by = normalise_row_into<S>(o.product[k], G, call.form.norm, call.gain_hh, call.shift_hh,
-                                           call.normal_hh ? call.normal_hh + cell * G : nullptr, sums[k], true);
-        if (call.scales) call.scales[2 * cell + 1] = by;
+      if (norm) {
+        const S by = normalise_row_into<S>(sums_of[at], G, call.form.norm, call.gain_ih, call.shift_ih,
+                                           call.normal_ih ? call.normal_ih + cell * G : nullptr, sums_of[at], false);
+        const S by_rec = normalise_row_into<S>(o.product[at], G, call.form.norm, call.gain_hh, call.shift_hh,
+                                               call.normal_hh ? call.normal_hh + cell * G : nullptr, sums_of[at], true);
+        if (call.scales) call.scales[2 * cell] = by, call.scales[2 * cell + 1] = by_rec;
       }
-      VariantRow<S> row{sums[k],
+      const bool dense = call.every_memory();
+      S* memory_out = dense ? call.memory + cell * M : state + b * M;
+      VariantRow<S> row{sums_of[at],
                         bias,
-                        rows.memory_before(t, b),
-                        call.memory + cell * M,
+                        dense            ? rows.memory_before(t, b)
+                        : rows.cut(t, b) ? rows.zeros
+                                         : state + b * M,
+                        memory_out,
                         call.gates ? call.gates + cell * planes : o.gates,
                         o.raw[k],
                         at_or_none(call.candidate, t, b),
@@ -152,16 +196,16 @@ struct VariantForwardJob {
                         call.gain_c,
                         call.shift_c,
                         o.fresh};
-      if (call.form.slstm)
-        slstm_forward(row, H);
-      else
-        gated_forward(call.form, row, H);
+      variant_cell_forward(call.form, row, H);
+      if (!dense)
+        if (S* kept = rows.kept_memory(t, b)) copy_scalars<S>(memory_out, kept, M);
     }
     if (projected) {
-      rows_product<S>(const_cast<const S* const*>(o.raw), n, H, packed_hr, P, 0, panel_count<S>(P), o.out, false);
+      rows_product<S>(const_cast<const S* const*>(o.raw), n, H, panels_of(panels.hr), P, 0, panel_count<S>(P), o.out,
+                      false);
     }
-    for (int64_t k = 0; k < n && (call.zone_h || call.rec); ++k) {
-      const int64_t b = rows.row(me, k), cell = t * B + b;
+    for (int64_t k = 0; k < n && (call.zone_h || call.aside()); ++k) {
+      const int64_t b = rows.row(me, k);
       if (call.zone_h) {
         const S *made = projected ? o.out[k] : o.raw[k], *old = rows.h_before(t, b), *zone = call.zone_h.at(t, b);
         over_units<S>(P, [&](int64_t u, int64_t m) {
@@ -169,18 +213,20 @@ struct VariantForwardJob {
           put<S>(fma(z, get<S>(old + u, m), (Vec<S>::set1(S(1)) - z) * get<S>(made + u, m)), o.out[k] + u, m);
         });
       }
-      if (call.rec) rows.write_rec(o.out[k], call.memory + cell * M, b, call.rec + cell * R);
+      if (call.aside())
+        rows.write_rec(o.out[k], call.every_memory() ? call.memory + (t * B + b) * M : state + b * M, b, rec + b * R);
     }
+    if (shared) meet(me);
   }
 
   void finish(int me) {
-    const int64_t P = call.projection_size, M = call.form.memories() * call.hidden_size;
+    const int64_t P = call.projection_size, M = rows.memory_size();
     for (int64_t k = 0; k < rows.count(me); ++k) {
       const int64_t b = rows.row(me, k), len = rows.length(b), last = call.backward_in_time ? 0 : len - 1;
       copy_scalars<S>(len > 0 ? call.output.at(last, b) : call.h0 ? call.h0 + b * P : nullptr, call.h_n + b * P, P);
-      copy_scalars<S>(len > 0   ? call.memory + (last * call.batch + b) * M
-                      : call.c0 ? call.c0 + b * M
-                                : nullptr,
+      copy_scalars<S>(!call.every_memory() ? state + b * M
+                      : len > 0            ? call.memory + (last * call.batch + b) * M
+                                           : rows.initial_memory(b),
                       call.c_n + b * M, M);
       for (int64_t t = len; t < call.steps; ++t) copy_scalars<S>(nullptr, call.output.at(t, b), P);
     }
@@ -189,13 +235,59 @@ struct VariantForwardJob {
   static void task(void* job, int member, int) { static_cast<VariantForwardJob*>(job)->run(member); }
 };
 
+// Scalars of a call's packed weights, and the packing, for callers that keep them.
+template <class S>
+int64_t variant_packed_size(const VariantForward<S>& call) {
+  return VariantPanels<S>(call).size;
+}
+template <class S>
+void variant_pack(const VariantForward<S>& call, S* packed) {
+  VariantPanels<S>(call).pack(call, packed, 0, 1);
+}
+
+// What a call's weights are found by among packed ones.
+template <class S>
+PackKey variant_key(const VariantForward<S>& c) {
+  Digest whole{0, 0};
+  uint64_t part = 0;
+  auto take = [&](const S* w, int64_t count) {
+    const Digest one = hash_bytes(w, count * static_cast<int64_t>(sizeof(S)), ++part);
+    absorb(whole, one.a);
+    absorb(whole, one.b);
+  };
+  take(c.w_ih, 4 * c.hidden_size * c.input_size);
+  take(c.w_rec, 4 * c.hidden_size * c.recurrent_size);
+  if (c.w_hr) take(c.w_hr, c.projection_size * c.hidden_size);
+  PackKey key{};
+  key.digest[0] = whole.a, key.digest[1] = whole.b;
+  key.shape[0] = c.input_size, key.shape[1] = c.hidden_size, key.shape[2] = c.projection_size;
+  key.shape[3] = 2 * c.recurrent_size + (c.w_hr ? 1 : 0);
+  key.packer = reinterpret_cast<const void*>(&variant_pack<S>);
+  key.kind = 1;
+  return key;
+}
+
 // False when memory is out.
 template <class S>
 bool variant_forward(const VariantForward<S>& call) {
-  const int64_t work = call.steps * call.batch * 4 * call.hidden_size * (call.input_size + call.recurrent_size);
-  Team team(variant_members(call.batch, work, call.threads));
-  auto run = [&call](int members, Team* with, bool& memory) {
-    VariantForwardJob<S> job(call, members);
+  VariantTeam plan = variant_team(call, 1);
+  Team team(plan.members);
+  plan.members = team.size();
+  plan.shared = plan.shared && plan.members > 1;
+  // Weights that stay as they are from call to call are packed once, and found again by their contents.
+  PackKey key{};
+  Pack* pack = nullptr;
+  bool found = false;
+  if (!call.packed && !call.weights_change) {
+    key = variant_key(call);
+    pack = pack_find(key);
+    found = pack != nullptr;
+    if (!pack) pack = pack_make(static_cast<size_t>(variant_packed_size(call)) * sizeof(S));
+    if (!pack) return false;
+  }
+  S* data = pack ? static_cast<S*>(pack_data(pack)) : nullptr;
+  auto run = [&](VariantTeam who, Team* with, bool& memory) {
+    VariantForwardJob<S> job(call, who, found ? data : call.packed, found ? nullptr : data);
     Shelf sizes(nullptr);
     job.place(sizes);
     void* block = scratch(Use::kernel, sizes.used + 64);
@@ -208,8 +300,10 @@ bool variant_forward(const VariantForward<S>& call) {
     return true;
   };
   bool memory = true;
-  if (!run(team.size(), &team, memory)) run(1, nullptr, memory);
+  if (!run(plan, &team, memory)) run({}, nullptr, memory);
   scratch_done(Use::kernel);
+  if (pack && !found && memory) pack_insert(key, pack);
+  pack_release(pack);
   return memory;
 }
 CELLGATE_END

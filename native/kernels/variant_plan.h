@@ -2,10 +2,13 @@
 // scratch memory.
 //
 // The members of a team share batch rows, sorted by falling length and dealt one by one, so that each has its part of
-// long and short sequences and those under way at a step come first. No member waits for another inside the recurrence.
+// long and short sequences and those under way at a step come first. With enough rows no member waits for another inside
+// the recurrence. With few rows or large weights the members share the columns of the recurrent product instead, each
+// keeping its part of the weights in its own cache, and meet twice a step; cells remain with the owner of the row.
 #pragma once
 
 #include "kernels/gemm.h"
+#include "kernels/hash.h"
 #include "kernels/variant_cell.h"
 #include "memory.h"
 #include "threads.h"
@@ -33,10 +36,26 @@ int64_t spaced(int64_t scalars) {
   return stride;
 }
 
-// Threads that are worth their waking: by multiply-adds, and by rows for a tile.
-inline int variant_members(int64_t batch, int64_t work, int threads) {
-  const int64_t by_work = 1 + work / 12'000'000, by_rows = larger<int64_t>(1, batch / 4);
-  return static_cast<int>(smaller<int64_t>(threads, smaller(by_work, by_rows)));
+// How a call is shared out.
+struct VariantTeam {
+  int members = 1;
+  bool shared = false;  // the columns of the recurrent product are
+};
+
+// Threads that are worth their waking, by multiply-adds, and what they share: rows as long as each has enough of them for
+// a tile, columns where a row's reading of the weights counts for more than two meetings a step.
+template <class S>
+VariantTeam variant_team(const VariantForward<S>& call, int64_t passes) {
+  const int64_t columns = 4 * call.hidden_size, depth = call.recurrent_size, B = call.batch;
+  const int64_t work = passes * call.steps * B * columns * (call.input_size + depth);
+  const int most = static_cast<int>(smaller<int64_t>(call.threads, 1 + work / 12'000'000));
+  const int by_rows = static_cast<int>(smaller<int64_t>(most, larger<int64_t>(1, B / 4)));
+  const int64_t bytes = columns * depth * static_cast<int64_t>(sizeof(S));
+  // Without a second member for the rows anyway, less is worth a meeting.
+  const int64_t large = by_rows == most ? int64_t{3} << 19 : int64_t{3} << 17;
+  const int by_columns = static_cast<int>(smaller<int64_t>(most, panel_count<S>(depth)));
+  if (by_columns > 1 && bytes > large && B < 16 * by_columns) return {by_columns, true};
+  return {by_rows, false};
 }
 
 // The rows of a call.
@@ -69,6 +88,8 @@ struct VariantRows {
     return low;
   }
   int64_t active(int member, int64_t t) const { return (active(t) - member + members - 1) / members; }
+  // The row at a place among all.
+  int64_t row_at(int64_t place) const { return order[place]; }
 
   // The step in forward's order.
   int64_t step(int64_t s) const { return call->backward_in_time ? call->steps - 1 - s : s; }
@@ -80,27 +101,28 @@ struct VariantRows {
     const int64_t edge = call->backward_in_time ? t + 1 : t;
     return (!call->backward_in_time || edge < length(b)) && call->reset[edge * call->batch + b];
   }
-  // h, r and c with which step t of a row begins. first_rec: r of the initial state, (B, R).
+  // h, r and c with which step t of a row begins, the latter where every state is kept.
   const S* h_before(int64_t t, int64_t b) const {
     if (cut(t, b)) return zeros;
     if (first(t, b)) return call->h0 ? call->h0 + b * call->projection_size : zeros;
     return call->output.at(before(t), b);
   }
-  const S* rec_before(int64_t t, int64_t b, const S* first_rec) const {
-    if (!call->rec) return h_before(t, b);
-    if (cut(t, b)) return zeros;
-    if (first(t, b)) return first_rec + b * call->recurrent_size;
-    return call->rec + (before(t) * call->batch + b) * call->recurrent_size;
-  }
   const S* memory_before(int64_t t, int64_t b) const {
-    const int64_t size = call->form.memories() * call->hidden_size;
     if (cut(t, b)) return zeros;
-    if (first(t, b)) return call->c0 ? call->c0 + b * size : zeros;
-    return call->memory + (before(t) * call->batch + b) * size;
+    if (first(t, b)) return initial_memory(b);
+    return call->memory + (before(t) * call->batch + b) * memory_size();
+  }
+  const S* initial_memory(int64_t b) const { return call->c0 ? call->c0 + b * memory_size() : zeros; }
+  int64_t memory_size() const { return call->form.memories() * call->hidden_size; }
+  // Where the state after step t belongs, or null: it is not kept.
+  S* kept_memory(int64_t t, int64_t b) const {
+    const int64_t every = call->memory_every;
+    if (!call->memory || t % every != (call->backward_in_time ? 0 : every - 1)) return nullptr;
+    return call->memory + (t / every * call->batch + b) * memory_size();
   }
   // r of a row from its h and state.
   void write_rec(const S* h, const S* memory, int64_t b, S* rec) const {
-    const int64_t P = call->projection_size, gates = call->recurrent_size - P;
+    const int64_t P = call->projection_size, gates = call->form.gate_recurrence ? 3 * call->hidden_size : 0;
     const S* mask = call->locked ? call->locked + b * P : nullptr;
     over_units<S>(P, [&](int64_t u, int64_t n) {
       Vec<S> x = get<S>(h + u, n);

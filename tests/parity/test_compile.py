@@ -210,7 +210,8 @@ def test_the_operator_keeps_pytorchs_rules():
     weights = [p.detach().requires_grad_() for p in lstm.parameters()]
     x = torch.randn(2, 4, 4, requires_grad=True)
     state = [torch.randn(2, 4, 8, requires_grad=True) for _ in range(2)]
-    arguments = (x, state, weights, [], None, None, None, 2, 4, [8, 8], [0, 0], 1, True, 0.0, "fast", True)
+    sizes = (2, 4, [8, 8], [0, 0], 1, True, 0.0, "fast")
+    arguments = (x, state, weights, [], None, None, None, *sizes, "lstm", False, "", False, 0.0, "", "", True)
     torch.library.opcheck(torch.ops.cellgate.lstm.default, arguments)
 
 

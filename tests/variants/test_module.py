@@ -8,11 +8,13 @@ import pickle
 
 import pytest
 import torch
-from tests.variants.cases import SHAPES, VARIANTS, assert_close, make
+from tests.variants.cases import SHAPES, VARIANTS, make
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 import cellgate
+from cellgate.backends import cpu
+from cellgate.nn.stream import Stream
 
 REFUSED = [
     ({"cell": "gru"}, "cell: expected one of 'lstm', 'cifg'"),
@@ -278,9 +280,33 @@ def test_stream_and_chunks_go_on_where_they_stopped(variant: str) -> None:
     stream = module.stream(batch=4)
     torch.testing.assert_close(torch.stack([stream.push(x_t) for x_t in case.x]), whole)
     torch.testing.assert_close(stream.state, (h_n, c_n))
+    many = module.stream(batch=4)
+    torch.testing.assert_close(torch.cat([many.push_many(case.x[:2]), many.push_many(case.x[2:])]), whole)
     chunks = list(cellgate.tbptt(module, case.x, 4))
     torch.testing.assert_close(torch.cat([chunk.output for chunk in chunks]), whole)
     assert [(chunk.start, chunk.stop) for chunk in chunks] == [(0, 4), (4, 6)]
+
+
+@pytest.mark.skipif(cpu.unavailable() is not None, reason="the native core is not built")
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_stream_is_native_and_follows_the_weights(variant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = make(VARIANTS[variant], {"num_layers": 2, "proj_size": 3})
+    module, x = case.module.eval(), case.x[:, 0]
+    streams = [module.stream(), module.stream()]
+    through_the_module: list[str] = []
+    run = Stream._run_module
+    monkeypatch.setattr(Stream, "_run_module", lambda self, *a: through_the_module.append("") or run(self, *a))
+    for stream in streams:
+        stream.push(x[0])
+    assert bool(through_the_module) == (module.variant.connection == "highway")
+    with torch.no_grad():
+        module.weight_hh_l1.mul_(0.5)
+        want, _ = module(x[1:2], streams[0].state)
+    torch.testing.assert_close(streams[0].push(x[1]), want[0])
+    fork = streams[1].fork()
+    torch.testing.assert_close(fork.push_many(x[1:3])[0], want[0])
+    assert streams[1].push(x[1].numpy()).shape == (3,)
+    assert fork.push_many(x[:0]).shape == (0, 3)
 
 
 def test_stream_begins_with_the_learned_state() -> None:
@@ -340,15 +366,3 @@ def test_penalty() -> None:
     want = 2 * y.square().mean() + (y[:, 1:] - y[:, :-1]).square().mean()
     torch.testing.assert_close(first.penalty(y), want)
     torch.testing.assert_close(first.penalty(y[0, :1]), 2 * y[0, :1].square().mean())
-
-
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("variant", ["peephole", "zoneout of h"])
-def test_compiles(variant: str, training: bool) -> None:
-    case = make(VARIANTS[variant], {}, sizes=(3, 2, 3, 4))
-    module = case.module.train(training)
-    compiled = torch.compile(module, backend="eager", fullgraph=True)
-    if training:
-        assert compiled(case.x)[0].isfinite().all()
-        return
-    assert_close({"y": compiled(case.x)[0].detach()}, {"y": module(case.x)[0].detach()}, 1e-12)

@@ -4,9 +4,10 @@ A graph must not hold one node for every step: it would be right for one T only,
 a graph is captured the whole stack is one opaque operator, ``cellgate::lstm``, of which the capture needs shapes only.
 The backend is chosen when the graph runs, by the rules of ``dispatch`` and the ``use_backend`` of that moment.
 
-Where the graph will train on the CPU, the operator's last output is a block of bytes for backward: one line that says
-whether it was filled, then the block of ``native/saved.h``. Where another backend runs, and in exported programs, which
-are seldom trained, nothing is kept: backward runs the stack again with autograd and differentiates that.
+Where the graph will train the plain cell on the CPU, the operator's last output is a block of bytes for backward: one
+line that says whether it was filled, then the block of ``native/saved.h``. For other cells, where another backend runs,
+and in exported programs, which are seldom trained, nothing is kept: backward runs the stack again with autograd and
+differentiates that.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import NamedTuple, get_type_hints
 import torch
 from torch import Tensor
 
-from cellgate.equations import LSTMWeights
+from cellgate.equations import FORMS, PLAIN, Cell, CellMasks, LSTMWeights
 
 from . import cpu, cpu_autograd
 from .dispatch import choose, execute, requested_backend
@@ -34,7 +35,11 @@ _LINE = 64  # bytes before what a forward pass leaves for backward; the first sa
 
 
 class _Call(NamedTuple):
-    """The parameters of the operators: the one list of them, from which their schemas are made."""
+    """The parameters of the operators: the one list of them, from which their schemas are made.
+
+    Weights end with those of highway connections; masks are those of dropout between layers, then those inside the
+    recurrence. From ``cell`` to ``clip`` stands ``Problem.cell``, with "" and 0.0 for None.
+    """
 
     x: Tensor
     state: Sequence[Tensor]
@@ -51,6 +56,13 @@ class _Call(NamedTuple):
     bias: bool
     dropout: float
     memory: str
+    cell: str
+    peephole: bool
+    norm: str
+    hard: bool
+    clip: float
+    noise: str
+    connection: str
     record: bool
 
 
@@ -71,12 +83,15 @@ def run_captured(problem: Problem, inputs: Inputs) -> Result:
     """Run a problem as one operator; as ``execute``, but without gates and without looking at any value."""
     if problem.autocast:
         inputs = _autocast(inputs, torch.get_autocast_dtype(problem.device))
+    cell = problem.cell
     h0, c0 = _parts(inputs.h0), _parts(inputs.c0)
     output, *states, _ = _lstm(
         inputs.x,
         [*h0, *c0],
-        [w for layer in inputs.weights for cell in layer for w in cell if w is not None],
-        list(inputs.dropout_masks or ()),
+        [w for layer in inputs.weights for one in layer for w in one if w is not None]
+        + [w for pair in inputs.highway or () for w in pair],
+        list(inputs.dropout_masks or ())
+        + [m for layer in inputs.cell_masks or () for one in layer for m in one if m is not None],
         inputs.lengths,
         inputs.batch_sizes,
         inputs.reset,
@@ -88,6 +103,13 @@ def run_captured(problem: Problem, inputs: Inputs) -> Result:
         problem.bias,
         problem.dropout,
         problem.memory,
+        cell.name,
+        cell.peephole,
+        cell.norm or "",
+        cell.hard,
+        0.0 if cell.clip is None else float(cell.clip),
+        ",".join(problem.noise),
+        problem.connection or "",
         problem.needs_grad and not torch.compiler.is_exporting(),
     )
     half = len(states) // 2
@@ -117,8 +139,9 @@ def _(*arguments) -> list[Tensor]:
     output = x.new_empty(*x.shape[:-1], call.directions * outs[-1])
     uniform = len(set(hidden)) == 1 and len(set(proj)) == 1
     rows = [len(outs) * call.directions] if uniform else [call.directions] * len(outs)
+    memories = [FORMS[call.cell].memories * size for size in hidden]
     states = [
-        x.new_empty(r, call.batch, size) for sizes in (outs, hidden) for r, size in zip(rows, sizes, strict=False)
+        x.new_empty(r, call.batch, size) for sizes in (outs, memories) for r, size in zip(rows, sizes, strict=False)
     ]
     return [output, *states, x.new_empty(_bytes_kept(call), dtype=torch.uint8)]
 
@@ -146,9 +169,14 @@ def _lstm_backward(grads, needs, output, kept, *arguments) -> list[Tensor]:
         pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None and o.requires_grad]
         leaves = [t for t, need in zip(given, needs, strict=True) if need]
         found = torch.autograd.grad([o for o, _ in pairs], leaves, [g for _, g in pairs], allow_unused=True)
-    return [
-        torch.zeros_like(leaf) if grad is None else grad.contiguous() for leaf, grad in zip(leaves, found, strict=True)
-    ]
+    # An operator's results may not share memory, as the gradients of two bias vectors do.
+    own: list[Tensor] = []
+    taken = {grad.data_ptr() for grad in grads if grad is not None}
+    for leaf, grad in zip(leaves, found, strict=True):
+        made = torch.zeros_like(leaf) if grad is None else grad.contiguous()
+        own.append(made.clone() if made.data_ptr() in taken else made)
+        taken.add(made.data_ptr())
+    return own
 
 
 @_lstm_backward.register_fake
@@ -189,13 +217,27 @@ _lstm.register_autograd(_backward, setup_context=_setup_context)
 
 def _bytes_kept(call: _Call) -> int:
     """Return the length of the operator's last output."""
-    if not call.record or call.x.device.type != "cpu" or call.x.dtype not in cpu.SCALARS or cpu.unavailable():
+    if (
+        not _is_plain(call)
+        or not call.record
+        or call.x.device.type != "cpu"
+        or call.x.dtype not in cpu.SCALARS
+        or cpu.unavailable()
+    ):
         return 0
     rows = call.x.shape[0] if call.batch_sizes is not None else call.steps * call.batch
     scalars = cpu_autograd.saved_scalars(
         call.steps, call.batch, rows, call.hidden_sizes, call.proj_sizes, call.directions, call.dropout > 0, call.memory
     )
     return _LINE + scalars * call.x.element_size()
+
+
+def _is_plain(call: _Call) -> bool:
+    return _cell(call) == PLAIN and not call.noise and not call.connection
+
+
+def _cell(call: _Call) -> Cell:
+    return Cell(call.cell, call.peephole, call.norm or None, call.hard, call.clip or None)
 
 
 def _problem(call: _Call) -> tuple[Problem, Inputs]:
@@ -219,11 +261,33 @@ def _problem(call: _Call) -> tuple[Problem, Inputs]:
         reset=call.reset is not None,
         dropout=call.dropout,
         memory=call.memory,
+        cell=_cell(call),
+        noise=tuple(call.noise.split(",")) if call.noise else (),
+        connection=call.connection or None,
     )
     half = len(call.state) // 2
     h0, c0 = (_joined(part, problem) for part in (call.state[:half], call.state[half:]))
-    cells = nested_weights(call.weights, problem)
-    return problem, Inputs(x, h0, c0, cells, call.lengths, call.batch_sizes, call.reset, list(call.masks) or None)
+    between = problem.layers - 1 if problem.dropout > 0 else 0
+    inputs = Inputs(
+        x,
+        h0,
+        c0,
+        nested_weights(call.weights, problem),
+        call.lengths,
+        call.batch_sizes,
+        call.reset,
+        list(call.masks[:between]) or None,
+    )
+    if problem.noise:
+        drawn = iter(call.masks[between:])
+        inputs.cell_masks = [
+            [CellMasks(**{name: next(drawn) for name in problem.noise}) for _ in range(problem.directions)]
+            for _ in range(problem.layers)
+        ]
+    if problem.connection == "highway":
+        pairs = call.weights[len(call.weights) - 2 * (problem.layers - 1) :]
+        inputs.highway = list(zip(pairs[::2], pairs[1::2], strict=True))
+    return problem, inputs
 
 
 def _outputs(result: Result) -> list[Tensor]:
@@ -260,6 +324,13 @@ def _autocast(inputs: Inputs, dtype: torch.dtype) -> Inputs:
             for layer in inputs.weights
         ],
         dropout_masks=None if inputs.dropout_masks is None else [mask.to(dtype) for mask in inputs.dropout_masks],
+        cell_masks=None
+        if inputs.cell_masks is None
+        else [
+            [CellMasks._make(None if m is None else m.to(dtype) for m in masks) for masks in layer]
+            for layer in inputs.cell_masks
+        ],
+        highway=None if inputs.highway is None else [(w.to(dtype), b.to(dtype)) for w, b in inputs.highway],
     )
 
 

@@ -3,9 +3,9 @@
 The kernels (``native/variant.h``) know one direction of one padded layer. What stands around it, such as packed data, a
 stack, dropout between layers and connections, is made of PyTorch's operations here.
 
-With ``memory="fast"`` gates, cell states and, with normalisation, both normalised products are kept for backward. With
-"lean" and "minimal" nothing is: backward runs the layer forward once more, so the memory of one layer is in use at a
-time.
+With ``memory="fast"`` states c, gates and, with normalisation, both normalised products are kept for backward; with
+"lean" the states only, with "minimal" those of every 16th step (with full gate recurrence, where gates are part of it,
+all of them). What was not kept is computed again while backward goes through time, a chunk of steps after the other.
 """
 
 from __future__ import annotations
@@ -18,19 +18,36 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from cellgate.equations import CellMasks, Form, LSTMWeights, connect
+from cellgate.equations import Cell, CellMasks, Form, LSTMWeights, connect
 
 from . import cpu_autograd, reference
 from .problem import Gates, Inputs, Problem, Result, join_state, split_state
 from .ragged import padded_inputs, repacked_result
 
-__all__ = ["run"]
+__all__ = ["form_of", "recurrent", "run"]
 
 _INPUT = {"gate": 0, "one": 1}
 _FORGET = {"gate": 0, "one": 1, "coupled": 2}
 _CANDIDATE = {"tanh": 0, "identity": 1, "wide": 2}
 _SQUASH = {"tanh": 0, "identity": 1, "half": 2}
 _NORM = {None: 0, "layer": 1, "rms": 2}
+_EVERY = 16  # "minimal" keeps the state of every 16th step
+
+
+def form_of(cell: Cell) -> tuple[int, ...]:
+    """Return a cell's form as the kernels number it, in the order of ``CellForm`` in ``native/variant.h``."""
+    form: Form = cell.form
+    return (
+        _INPUT[form.input],
+        _FORGET[form.forget],
+        _INPUT[form.output],
+        _CANDIDATE[form.candidate],
+        _SQUASH[form.squash],
+        int(cell.hard),
+        _NORM[cell.norm],
+        int(cell.name == "slstm"),
+        int(form.memories == 4),
+    )
 
 
 def run(native: Any, problem: Problem, inputs: Inputs, threads: int) -> Result:
@@ -72,7 +89,8 @@ def run(native: Any, problem: Problem, inputs: Inputs, threads: int) -> Result:
                 weights,
             )
             state = (None, None) if h0 is None or c0 is None else (h0[layer][d], c0[layer][d])
-            sides.append(_Direction.apply(call, x, *state, *_recurrent(weights)))
+            tensors = (x, *state, *recurrent(weights))
+            sides.append(_Direction.apply(call, *tensors) if problem.needs_grad else _run(call, *tensors)[0])
         outputs = [side[0] for side in sides]
         x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
         h_n.append(torch.stack([side[1] for side in sides]))
@@ -84,7 +102,7 @@ def run(native: Any, problem: Problem, inputs: Inputs, threads: int) -> Result:
     return Result(x, join_state(h_n, problem), join_state(c_n, problem), tuple(gates) if problem.gates else None)
 
 
-def _recurrent(weights: LSTMWeights) -> tuple[Tensor | None, ...]:
+def recurrent(weights: LSTMWeights) -> tuple[Tensor | None, ...]:
     """Return the weights as the kernels take them: those of the gates of the step before beside those of h."""
     if weights.w_gg is None:
         return tuple(weights)
@@ -113,77 +131,67 @@ class _Call:
     backward: bool
     weights: LSTMWeights
 
-    @property
-    def form(self) -> tuple[int, ...]:
-        cell = self.problem.cell
-        form: Form = cell.form
-        return (
-            _INPUT[form.input],
-            _FORGET[form.forget],
-            _INPUT[form.output],
-            _CANDIDATE[form.candidate],
-            _SQUASH[form.squash],
-            int(cell.hard),
-            _NORM[cell.norm],
-            int(cell.name == "slstm"),
-            int(form.memories == 4),
-        )
-
 
 @dataclass(slots=True)
 class _Kept:
-    """Memory that the forward pass fills: c of every step, r, gates, normalised products and their scales."""
+    """Memory that the forward pass fills: c, gates, normalised products and their scales; None: not kept."""
 
-    memory: Tensor
-    rec: Tensor | None
+    memory: Tensor | None
     gates: Tensor | None
     normal_ih: Tensor | None
     normal_hh: Tensor | None
     scales: Tensor | None
 
     def tensors(self) -> tuple[Tensor | None, ...]:
-        return self.memory, self.rec, self.gates, self.normal_ih, self.normal_hh, self.scales
+        return self.memory, self.gates, self.normal_ih, self.normal_hh, self.scales
+
+
+def _run(call: _Call, x: Tensor, *tensors: Tensor | None) -> tuple[tuple[Tensor, ...], list[Tensor | None], _Kept]:
+    """Return output, h_n, c_n and, for a trace, gates and memory; then the tensors and what was kept for backward."""
+    x = _plain(x)
+    given = [None if t is None else t.contiguous() for t in tensors]
+    kept = _keep(call, x)
+    outs = _run_forward(call, x, given, kept)
+    if call.problem.gates:
+        assert kept.gates is not None
+        assert kept.memory is not None
+        outs += (kept.gates, kept.memory)
+    return outs, [x, *given], kept
 
 
 class _Direction(Function):
     """One direction of one layer: (x, h0, c0, weights) to output, h_n, c_n and, for a trace, gates and memory."""
 
     @staticmethod
-    def forward(ctx: Any, call: _Call, x: Tensor, h0: Tensor | None, c0: Tensor | None, *weights: Any) -> Any:
+    def forward(ctx: Any, call: _Call, *tensors: Any) -> Any:
         ctx.set_materialize_grads(False)
-        problem = call.problem
-        tensors = [None if t is None else t.contiguous() for t in (h0, c0, *weights)]
-        x = _plain(x)
-        kept = _keep(call, x, tensors, gates=problem.needs_grad or problem.gates)
-        output, h_n, c_n = _run_forward(call, x, tensors, kept)
+        outs, given, kept = _run(call, *tensors)
         ctx.call = call
-        ctx.needs = problem.needs_grad
-        fast = problem.memory == "fast" or problem.gates
-        ctx.save_for_backward(x, output, *tensors, *(kept.tensors() if fast else ()))
-        if not problem.gates:
-            return output, h_n, c_n
-        assert kept.gates is not None
-        return output, h_n, c_n, kept.gates, kept.memory
+        ctx.save_for_backward(outs[0], *given, *kept.tensors())
+        return outs
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, dh_n: Any, dc_n: Any, *trace: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         call: _Call = ctx.call
-        x, output, *tensors = ctx.saved_tensors
+        output, x, *tensors = ctx.saved_tensors
         if torch.is_grad_enabled():
             return (None, *_recorded_backward(ctx, call, x, tensors, (dy, dh_n, dc_n, *trace)))
         count = 2 + len(LSTMWeights._fields)
-        given, rest = tensors[:count], tensors[count:]
-        if rest:
-            kept = _Kept(*rest)
-        else:
-            kept = _keep(call, x, given, gates=True)
-            output, _, _ = _run_forward(call, x, given, kept)
-        return (None, *_run_backward(call, x, output, given, kept, ctx.needs_input_grad[1:], (dy, dh_n, dc_n, *trace)))
+        kept = _Kept(*tensors[count:])
+        grads = (dy, dh_n, dc_n, *trace)
+        return (None, *_run_backward(call, x, output, tensors[:count], kept, ctx.needs_input_grad[1:], grads))
 
 
-def _keep(call: _Call, x: Tensor, tensors: Sequence[Tensor | None], *, gates: bool) -> _Kept:
+def _every(problem: Problem) -> int:
+    """Return at which intervals states are kept."""
+    return _EVERY if problem.memory == "minimal" and not problem.gates and problem.cell.memories != 4 else 1
+
+
+def _keep(call: _Call, x: Tensor) -> _Kept:
     problem, hidden = call.problem, call.hidden
     steps, batch, cell = problem.steps, problem.batch, problem.cell
+    if not (problem.needs_grad or problem.gates):
+        return _Kept(None, None, None, None, None)
     # Past a length nothing is written; a trace must show zeros there.
     ragged = problem.gates and problem.lengths
 
@@ -192,13 +200,10 @@ def _keep(call: _Call, x: Tensor, tensors: Sequence[Tensor | None], *, gates: bo
         return block.zero_() if ragged else block
 
     planes = 5 if cell.name == "slstm" else 4
-    w_rec = tensors[3]
-    assert w_rec is not None
-    aside = call.masks.locked is not None or cell.memories == 4
-    normal = gates and cell.norm is not None
+    gates = problem.memory == "fast" or problem.gates
+    normal = gates and problem.needs_grad and cell.norm is not None
     return _Kept(
-        empty(steps, batch, cell.memories * hidden),
-        empty(steps, batch, w_rec.shape[1]) if aside else None,
+        empty(-(-steps // _every(problem)), batch, cell.memories * hidden),
         empty(steps, batch, planes * hidden) if gates else None,
         empty(steps, batch, 4 * hidden) if normal else None,
         empty(steps, batch, 4 * hidden) if normal else None,
@@ -223,7 +228,9 @@ def _arguments(
         output.shape[-1],
         w.w_hh.shape[1],
         int(call.backward),
+        int(problem.needs_grad),
         call.threads,
+        _every(problem),
     )
     lengths, reset = (None if t is None else t.contiguous() for t in (call.inputs.lengths, call.inputs.reset))
     masks = [None if m is None else _plain(m) for m in call.masks[1:]]
@@ -232,12 +239,12 @@ def _arguments(
     ordered = [
         *(lengths, reset, x, w.w_ih, w.w_hh, w.b_ih, w.b_hh, w.w_hr, w.peephole),
         *(w.gain_ih, w.shift_ih, w.gain_hh, w.shift_hh, w.gain_c, w.shift_c),
-        *(h0, c0, locked, *masks, h_n, c_n, output),
+        *(h0, c0, locked, *masks, h_n, c_n, output, None),
         *kept.tensors(),
     ]
     clip = problem.cell.clip or 0.0
     is_double = x.dtype == torch.float64
-    return (is_double, sizes, call.form, clip, tuple(strides), _addresses(ordered)), ordered
+    return (is_double, sizes, form_of(problem.cell), clip, tuple(strides), _addresses(ordered)), ordered
 
 
 def _run_forward(call: _Call, x: Tensor, tensors: Sequence[Tensor | None], kept: _Kept) -> tuple[Tensor, ...]:

@@ -185,15 +185,20 @@ class Result:
 def nested_weights(flat: Sequence[Tensor], problem: Problem) -> list[list[LSTMWeights]]:
     """Return a flat list of weights, in PyTorch's order, as ``weights[layer][direction]``."""
     given = iter(flat)
+    cell = problem.cell
+    there = {
+        "w_ih": True,
+        "w_hh": True,
+        "b_ih": problem.bias,
+        "b_hh": problem.bias,
+        "peephole": cell.peephole,
+        "w_gg": cell.memories == 4,
+        **dict.fromkeys(("gain_ih", "gain_hh", "gain_c"), cell.norm is not None),
+        **dict.fromkeys(("shift_ih", "shift_hh", "shift_c"), cell.norm == "layer"),
+    }
     return [
         [
-            LSTMWeights(
-                next(given),
-                next(given),
-                next(given) if problem.bias else None,
-                next(given) if problem.bias else None,
-                next(given) if proj else None,
-            )
+            LSTMWeights._make(next(given) if there.get(name, proj > 0) else None for name in LSTMWeights._fields)
             for _ in range(problem.directions)
         ]
         for proj in problem.proj_sizes

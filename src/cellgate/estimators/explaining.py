@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from cellgate.data.files import write_atomic
 from cellgate.errors import InputError
 from cellgate.nn import LSTM
+from cellgate.nn.variant import variant_of
 from cellgate.report.figures import save_figures
 from cellgate.report.model import Influence, LayerMaps, Network, NetworkLayer, Report, States
 from cellgate.report.report_page import figures_of, report_page
@@ -123,20 +124,12 @@ def network_of(model: nn.Module, reads: str, readout: str, output: str) -> Netwo
                 proj_size=proj,
                 directions=2 if lstm.bidirectional else 1,
                 parameters=sum(p.numel() for _, p in named),
-                cell=_differs(lstm),
+                cell=str(variant_of(lstm)),
             )
         )
         below = f"h of layer {k + 1}"
     learned = sum(layer.parameters for layer in layers)
     return Network(reads, tuple(layers), readout, output, total - learned, total)
-
-
-def _differs(lstm: LSTM) -> str:
-    """What the repr of the layer says beyond nn.LSTM's own arguments."""
-    plain = ("proj_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional", "memory")
-    parts = lstm.extra_repr().split(", ")
-    more = [part for part in parts if "=" in part and not part.startswith(plain)]
-    return ", ".join(more)
 
 
 # ---------------------------------------------------------------- gates

@@ -29,7 +29,7 @@ from cellgate.backends import (
     run_captured,
 )
 from cellgate.backends.aten import draws_dropout_itself
-from cellgate.equations import PLAIN, LSTMWeights
+from cellgate.equations import LSTMWeights
 from cellgate.errors import InputError
 
 from .checks import (
@@ -219,8 +219,7 @@ def prepare(
         noise=variant.noise(module.training),
         connection=variant.connection,
     )
-    # Shapes of the captured operator are those of the plain cell.
-    uncapturable = gates or transformed or cell != PLAIN or bool(problem.noise) or variant.connection is not None
+    uncapturable = gates or transformed
     if compiling:
         # Dynamo can neither look up what use_backend asks for nor use a cache; what runs is chosen when the graph runs.
         choice = Choice("reference" if uncapturable else CAPTURED, "auto", {})

@@ -73,7 +73,9 @@ class LSTM(nn.RNNBase):
         memory: What training on the CPU keeps of a layer for backward, beside its output, in floats for each of T*B*H:
             ``"fast"`` gates and cell states (5), ``"lean"`` cell states (1), ``"minimal"`` the cell state of every 16th
             step (1/16). What is not kept is computed again in backward, to the same numbers up to rounding; without
-            gradients all three are the same. ``lstm.memory`` may be changed at any time.
+            gradients all three are the same. Cells with a larger state keep 3 (sLSTM) or 4 (full gate recurrence, the
+            latter in "minimal" too) where others keep 1, and normalisation 8 more in "fast"; masks of noise are kept
+            in every mode. ``lstm.memory`` may be changed at any time.
 
     Raises:
         TypeError: A size is not an int, or ``bias`` or ``batch_first`` is not a bool.

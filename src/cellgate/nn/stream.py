@@ -15,11 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from cellgate.backends import Problem, cpu, requested_backend
+from cellgate.backends.cpu_variant_steps import VariantSteps
 from cellgate.errors import DtypeError, InputError, ShapeError
 
 from .call import hidden_sizes, memory_sizes, output_sizes, proj_sizes, run, weights_of
 from .checks import check_weights
 from .initial import initial_state
+from .variant import variant_of
 
 __all__ = ["Stream", "step"]
 
@@ -45,7 +47,8 @@ class Stream:
 
     Gradients are not recorded; for a differentiable step there is ``lstm.step``. The stream follows the module's
     weights: optimiser steps, ``load_state_dict`` and replaced parameters are seen by themselves. Writes through
-    ``.data``, of which PyTorch keeps no record, need :meth:`refresh` if the batch has more than two rows.
+    ``.data``, of which PyTorch keeps no record, need :meth:`refresh` if the batch has more than two rows or the cell is
+    not ``nn.LSTM``'s.
 
     Args:
         module: An LSTM, with the attributes of ``torch.nn.LSTM``, of one direction.
@@ -74,6 +77,7 @@ class Stream:
         self._versions: list[tuple[Any, ...]] = []
         self._packed: Any = None
         self._stack: Any = None
+        self._any_cell: VariantSteps | None = None  # of a cell other than nn.LSTM's
         self._step: Any = None
         self._turn = 0
         self._at: tuple[tuple[int, ...], ...] = ()
@@ -88,6 +92,7 @@ class Stream:
         tensors = [getattr(module, name) for names in module._all_weights for name in names]
         first = tensors[0]
         self._dtype, self._device = first.dtype, first.device
+        variant = variant_of(module)
         problem = Problem(
             1,
             self._rows,
@@ -98,24 +103,33 @@ class Stream:
             module.bias,
             first.dtype,
             first.device.type,
+            cell=variant.description,
+            connection=variant.connection,
         )
         self._weights, self._packed, self._stack, self._step = tensors, None, None, None
+        self._any_cell = None
         self._versions = [_version(w) for w in tensors]
-        if self._variant is not None:
-            return  # through the module, step by step
+        weights = weights_of(module)
         check_weights(
             module._all_weights,
-            weights_of(module),
+            weights,
             module.input_size,
             hidden_sizes(module),
             proj_sizes(module),
             module.bias,
+            cell=variant.description,
+            single_bias=variant.single_bias,
         )
         if requested_backend() not in ("auto", cpu.NAME) or cpu.reason_against(problem) is not None:
             return
         if first.dtype not in cpu.SCALARS:
             return  # half precision is widened on the way through the module
         if not all(w.is_contiguous() and w.dtype == first.dtype and w.is_cpu for w in tensors):
+            return
+        if self._variant is not None:
+            if variant.connection != "highway":
+                ways = [layer[0] for layer in weights]
+                self._any_cell = VariantSteps(cpu.native(), problem, ways, variant.zoneout)
             return
         self._stack = cpu.stack_of(problem)
         self._addresses = tuple(w.data_ptr() for w in tensors)
@@ -294,10 +308,17 @@ class Stream:
                 f"x: expected {self._dtype} on {self._device}, like the weights, got {x.dtype} on {x.device}: "
                 "convert it with x.to()"
             )
-        if self._stack is None:
+        if self._stack is None and self._any_cell is None:
             return self._run_module(x, steps, leading)
         if not x.is_contiguous():
             x = x.contiguous()
+        if self._any_cell is not None:
+            if steps == 0:
+                return x.new_empty((*x.shape[:-1], self._sizes[0][-1]))
+            at = self._at[2:] + self._at[:2] if self._turn else self._at
+            y = self._any_cell.run(x, steps, at, torch.get_num_threads())
+            self._swap()
+            return y.view(*x.shape[:-1], self._sizes[0][-1])
         out, rows, size = self._sizes[0][-1], self._rows, self._module.input_size
         y = torch.empty((*x.shape[:-1], out), dtype=self._dtype)
         self._stack.forward(
