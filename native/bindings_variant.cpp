@@ -151,6 +151,20 @@ void pack(bool is_double, nb::handle sizes, nb::handle addresses, uintptr_t to) 
     kernels().variant_pack_f32(weights_of<float>(sizes, addresses), reinterpret_cast<float*>(to));
 }
 
+// to[j] = value where the j-th of `count` numbers of 16 bits is below the limit, else 0.
+template <class S>
+void draw(const int16_t* bits, int64_t count, int limit, S value, S* to) {
+  for (int64_t j = 0; j < count; ++j) to[j] = bits[j] < limit ? value : S(0);
+}
+
+void fill_mask(bool is_double, uintptr_t bits, int64_t count, int limit, double value, uintptr_t to) {
+  const int16_t* from = reinterpret_cast<const int16_t*>(bits);
+  if (is_double)
+    draw(from, count, limit, value, reinterpret_cast<double*>(to));
+  else
+    draw(from, count, limit, static_cast<float>(value), reinterpret_cast<float*>(to));
+}
+
 }  // namespace
 
 void bind_variants(nb::module_& m) {
@@ -158,6 +172,8 @@ void bind_variants(nb::module_& m) {
         "One direction of one layer of any cell; tuples hold the fields of native/variant.h in its order.");
   m.def("variant_backward", &run_backward, "is_double"_a, "sizes"_a, "form"_a, "clip"_a, "strides"_a, "addresses"_a,
         "gradient_strides"_a, "gradients"_a, "Gradients of a call of variant_forward.");
+  m.def("fill_mask", &fill_mask, "is_double"_a, "bits"_a, "count"_a, "limit"_a, "value"_a, "to"_a,
+        "Write a value where a random number of 16 bits is below a limit, else zero.");
   m.def("variant_packed_size", &packed_size, "is_double"_a, "sizes"_a, "addresses"_a,
         "Scalars of packed weights; sizes are I, H, P, R, addresses w_ih, w_rec, w_hr or 0.");
   m.def("variant_pack", &pack, "is_double"_a, "sizes"_a, "addresses"_a, "to"_a,

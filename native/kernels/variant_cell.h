@@ -4,6 +4,7 @@
 #pragma once
 
 #include "kernels/activations.h"
+#include "kernels/variant_rows.h"
 #include "variant.h"
 
 CELLGATE_BEGIN
@@ -23,24 +24,6 @@ struct VariantRow {
   const S* shift;      // (H)
   S* fresh;            // (H) scratch of the row
 };
-
-template <class S, class Body>
-CELLGATE_INLINE void over_units(int64_t H, const Body& body) {
-  constexpr int64_t L = Vec<S>::lanes;
-  for (int64_t u = 0; u < H; u += L) body(u, smaller(L, H - u));
-}
-
-template <class S>
-CELLGATE_INLINE Vec<S> get(const S* p, int64_t n) {
-  return n == Vec<S>::lanes ? Vec<S>::load(p) : Vec<S>::load_n(p, n);
-}
-template <class S>
-CELLGATE_INLINE void put(Vec<S> v, S* p, int64_t n) {
-  if (n == Vec<S>::lanes)
-    v.store(p);
-  else
-    v.store_n(p, n);
-}
 
 // Sums before activation take part in no product with a gate that is not there.
 template <class V>
@@ -81,81 +64,6 @@ CELLGATE_INLINE V squash_slope(V shown, const CellForm& form) {
   if (form.squash == 1) return V::set1(S(1));
   V slope = tanh_slope(shown, form.hard);
   return form.squash == 2 ? slope * V::set1(S(0.5)) : slope;
-}
-
-// ---- rows: sums, and normalisation ------------------------------------------------------------------------------------
-
-// Mean of z[n] (zero for RMS norm), and 1 / sqrt(variance + epsilon).
-template <class S>
-struct RowScale {
-  S mean, scale;
-  RowScale(const S* z, int64_t n, int norm) : mean(0) {
-    using V = Vec<S>;
-    if (norm == 1) {
-      V total = V::zero();
-      over_units<S>(n, [&](int64_t u, int64_t m) { total = total + get<S>(z + u, m); });
-      mean = sum(total) / static_cast<S>(n);
-    }
-    V squares = V::zero();
-    over_units<S>(n, [&](int64_t u, int64_t m) {
-      V d = get<S>(z + u, m) - V::set1(mean);
-      if (m < V::lanes) {
-        // Lanes past the end hold minus the mean, and count for nothing.
-        alignas(64) S part[V::lanes];
-        d.store(part);
-        d = V::load_n(part, m);
-      }
-      squares = fma(d, d, squares);
-    });
-    const double variance = static_cast<double>(sum(squares) / static_cast<S>(n));
-    scale = static_cast<S>(1.0 / __builtin_sqrt(variance + 1e-5));
-  }
-  CELLGATE_INLINE Vec<S> of(Vec<S> z) const { return (z - Vec<S>::set1(mean)) * Vec<S>::set1(scale); }
-};
-
-// z[n] normalised, in place; returns its scale.
-template <class S>
-S normalise_row(S* z, int64_t n, int norm) {
-  const RowScale<S> by(z, n, norm);
-  over_units<S>(n, [&](int64_t u, int64_t m) { put<S>(by.of(get<S>(z + u, m)), z + u, m); });
-  return by.scale;
-}
-
-// to[n] = z normalised * gain + shift, added to `to` where `add`; z normalised also goes to `normal`. Null: none. `to` may
-// be z. Returns the scale.
-template <class S>
-S normalise_row_into(const S* z, int64_t n, int norm, const S* gain, const S* shift, S* normal, S* to, bool add) {
-  const RowScale<S> by(z, n, norm);
-  over_units<S>(n, [&](int64_t u, int64_t m) {
-    Vec<S> v = by.of(get<S>(z + u, m));
-    if (normal) put<S>(v, normal + u, m);
-    v = v * get<S>(gain + u, m);
-    if (shift) v = v + get<S>(shift + u, m);
-    put<S>(add ? v + get<S>(to + u, m) : v, to + u, m);
-  });
-  return by.scale;
-}
-
-// dz[n] from the gradient of the value, da, given the normalised z: dz = scale (d - mean(d) - z mean(d z)), d = da gain.
-// dgain += da z; dshift += da where wanted.
-template <class S>
-void normalise_row_back(const S* da, const S* normal, const S* gain, S scale, int64_t n, int norm, S* dz, S* dgain,
-                        S* dshift) {
-  using V = Vec<S>;
-  V first = V::zero(), second = V::zero();
-  over_units<S>(n, [&](int64_t u, int64_t m) {
-    V a = get<S>(da + u, m), z = get<S>(normal + u, m), d = a * get<S>(gain + u, m);
-    first = first + d;
-    second = fma(d, z, second);
-    put<S>(fma(a, z, get<S>(dgain + u, m)), dgain + u, m);
-    if (dshift) put<S>(get<S>(dshift + u, m) + a, dshift + u, m);
-  });
-  const V mean = norm == 1 ? V::set1(sum(first) / static_cast<S>(n)) : V::zero();
-  const V slope = V::set1(sum(second) / static_cast<S>(n)), by = V::set1(scale);
-  over_units<S>(n, [&](int64_t u, int64_t m) {
-    V d = get<S>(da + u, m) * get<S>(gain + u, m);
-    put<S>(by * fnma(get<S>(normal + u, m), slope, d - mean), dz + u, m);
-  });
 }
 
 // ---- forward ----------------------------------------------------------------------------------------------------------

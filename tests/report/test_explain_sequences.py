@@ -1,6 +1,7 @@
 """Reports on classifiers and regressors: their numbers are those of predict and trace."""
 
 import base64
+import dataclasses
 import json
 import re
 
@@ -9,6 +10,9 @@ import pytest
 import torch
 
 import cellgate
+from cellgate.estimators.explaining import network_of
+from cellgate.report.network_svg import network_svg
+from cellgate.report.report_page import report_page
 
 EVIL = "<script>up</script>"
 
@@ -192,3 +196,21 @@ def test_report_true_keeps_the_explanation_and_writes_nothing(tmp_path, monkeypa
     model = cellgate.SequenceClassifier(hidden_size=4, max_epochs=1).fit(X, signs, report=True)
     assert model.report_.html.startswith("<!doctype html>")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_variant_shows_in_the_diagram(classified):
+    class Net(torch.nn.Module):
+        def __init__(self, **variant):
+            super().__init__()
+            self.lstm = cellgate.LSTM(2, 6, num_layers=2, **variant)
+
+    network = network_of(Net(cell="peephole", zoneout=(0.1, 0.05)), "2 columns", "readout", "class")
+    says = "peephole=True, zoneout=(0.1, 0.05)"
+    assert [layer.cell for layer in network.layers] == [says, says]
+    assert network.layers[0].parameters == 4 * 6 * (2 + 6) + 8 * 6 + 3 * 6
+    assert network_svg(network).count(says) == 2
+    report = classified[3].report
+    assert f"This layer has {says}" in report_page(dataclasses.replace(report, network=network))
+    plain = network_of(Net(), "2 columns", "readout", "class")
+    assert [layer.cell for layer in plain.layers] == ["", ""]
+    assert "This layer has" not in report_page(dataclasses.replace(report, network=plain))

@@ -137,7 +137,7 @@ def test_locked_masks_of_packed_data_are_those_of_padded_data() -> None:
 @pytest.mark.parametrize("p", [0.001, 0.05, 0.5, 0.9, 1e-7])
 def test_masks_are_ones_as_often_as_asked(p: float) -> None:
     """And one place says nothing of its neighbours, though four of them share a random number."""
-    mask = cellgate.nn.noise._ones_with(p, (101, 100, 101), torch.zeros(0, dtype=torch.float64))
+    (mask,) = cellgate.nn.noise._drawn([((101, 100, 101), p, 1.0)], torch.zeros(0, dtype=torch.float64), False)
     assert mask.shape == (101, 100, 101)
     assert set(mask.unique().tolist()) <= {0.0, 1.0}
     spread = (p * (1 - p) / mask.numel()) ** 0.5
@@ -145,6 +145,19 @@ def test_masks_are_ones_as_often_as_asked(p: float) -> None:
     flat = mask.flatten() - p
     for shift in (1, 2, 3, 4):
         assert abs(float((flat[shift:] * flat[:-shift]).mean())) < 5 * p * (1 - p) / mask.numel() ** 0.5 + 1e-9
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_masks_are_the_same_by_the_native_core_and_by_pytorch(dtype: torch.dtype) -> None:
+    wanted = [((3, 7, 5), 0.9, 1.0 / 0.9), ((3, 7, 9), 0.25, 1.0)]
+    found = []
+    for transformed in (False, True):
+        torch.manual_seed(4)
+        found.append(cellgate.nn.noise._drawn(wanted, torch.zeros(1, dtype=dtype), transformed))
+    for one, other in zip(*found, strict=True):
+        assert one.dtype == dtype
+        assert torch.equal(one, other)
+        assert 0 < one.count_nonzero() < one.numel()
 
 
 def test_weight_drop_drops_recurrent_weights_only() -> None:

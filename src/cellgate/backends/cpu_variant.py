@@ -31,6 +31,7 @@ _FORGET = {"gate": 0, "one": 1, "coupled": 2}
 _CANDIDATE = {"tanh": 0, "identity": 1, "wide": 2}
 _SQUASH = {"tanh": 0, "identity": 1, "half": 2}
 _NORM = {None: 0, "layer": 1, "rms": 2}
+_REUSED = 1 << 18  # bytes from which on kept memory is used again: it has more pieces than the plain cell's
 _EVERY = 16  # "minimal" keeps the state of every 16th step
 
 
@@ -71,6 +72,7 @@ def run(native: Any, problem: Problem, inputs: Inputs, threads: int) -> Result:
     x = inputs.x
     h0 = None if inputs.h0 is None else split_state(inputs.h0, problem)
     c0 = None if inputs.c0 is None else split_state(inputs.c0, problem)
+    without_masks = replace(inputs, cell_masks=None)
     h_n, c_n, gates = [], [], []
     for layer, directions in enumerate(inputs.weights):
         before = x
@@ -81,7 +83,7 @@ def run(native: Any, problem: Problem, inputs: Inputs, threads: int) -> Result:
             call = _Call(
                 native,
                 problem,
-                replace(inputs, cell_masks=None),
+                without_masks,
                 CellMasks() if inputs.cell_masks is None else inputs.cell_masks[layer][d],
                 threads,
                 problem.hidden_sizes[layer],
@@ -93,13 +95,18 @@ def run(native: Any, problem: Problem, inputs: Inputs, threads: int) -> Result:
             sides.append(_Direction.apply(call, *tensors) if problem.needs_grad else _run(call, *tensors)[0])
         outputs = [side[0] for side in sides]
         x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
-        h_n.append(torch.stack([side[1] for side in sides]))
-        c_n.append(torch.stack([side[2] for side in sides]))
+        h_n.append(_side_by_side([side[1] for side in sides]))
+        c_n.append(_side_by_side([side[2] for side in sides]))
         if problem.gates:
             gates.append(_gates(sides, outputs, problem.hidden_sizes[layer]))
         if layer > 0 and problem.connection is not None:
             x = connect(before, x, None if inputs.highway is None else inputs.highway[layer - 1])
     return Result(x, join_state(h_n, problem), join_state(c_n, problem), tuple(gates) if problem.gates else None)
+
+
+def _side_by_side(states: Sequence[Tensor]) -> Tensor:
+    """Return the state of every direction, (D, B, size)."""
+    return states[0] if len(states) == 1 else torch.cat(list(states))
 
 
 def recurrent(weights: LSTMWeights) -> tuple[Tensor | None, ...]:
@@ -196,7 +203,7 @@ def _keep(call: _Call, x: Tensor) -> _Kept:
     ragged = problem.gates and problem.lengths
 
     def empty(*size: int) -> Tensor:
-        block = cpu_autograd.new_block(size, x)
+        block = cpu_autograd.new_block(size, x, _REUSED)
         return block.zero_() if ragged else block
 
     planes = 5 if cell.name == "slstm" else 4
@@ -212,14 +219,14 @@ def _keep(call: _Call, x: Tensor) -> _Kept:
 
 
 def _arguments(
-    call: _Call, x: Tensor, tensors: Sequence[Tensor | None], kept: _Kept, outs: Sequence[Tensor]
+    call: _Call, x: Tensor, tensors: Sequence[Tensor | None], kept: _Kept, outs: Sequence[Tensor | None]
 ) -> tuple[tuple[Any, ...], list[Any]]:
     """Return what both passes are called with, and the tensors whose addresses are in it."""
     problem = call.problem
     h0, c0, *rest = tensors
     w = _weights(rest)
-    assert w.w_hh is not None
     output, h_n, c_n = outs
+    assert output is not None
     sizes = (
         problem.steps,
         problem.batch,
@@ -252,8 +259,8 @@ def _run_forward(call: _Call, x: Tensor, tensors: Sequence[Tensor | None], kept:
     out = call.hidden if w.w_hr is None else w.w_hr.shape[0]
     outs = (
         x.new_empty(problem.steps, problem.batch, out),
-        x.new_empty(problem.batch, out),
-        x.new_empty(problem.batch, problem.cell.memories * call.hidden),
+        x.new_empty(1, problem.batch, out),
+        x.new_empty(1, problem.batch, problem.cell.memories * call.hidden),
     )
     arguments, _alive = _arguments(call, x, tensors, kept, outs)
     call.native.variant_forward(*arguments)
@@ -291,8 +298,7 @@ def _run_backward(
     for name in ("b_ih", "b_hh", "shift_ih", "shift_hh"):
         d[name] = db if getattr(w, name) is not None else None
     dh0, dc0 = like(h0, wanted=needs[1]), like(c0, wanted=needs[2])
-    outs = (output, x.new_empty(0), x.new_empty(0))
-    arguments, _alive = _arguments(call, x, tensors, kept, outs)
+    arguments, _alive = _arguments(call, x, tensors, kept, (output, None, None))
     strides = (*((0, 0) if dy is None else dy.stride()[:2]), *((0, 0) if dx is None else dx.stride()[:2]))
     named = ("w_hr", "peephole", "gain_ih", "gain_hh", "gain_c", "shift_c")
     ordered = [dy, dh_n, dc_n, dgates, dcell, dx, d["w_ih"], d["w_hh"], db, *(d[name] for name in named), dh0, dc0]
@@ -324,7 +330,7 @@ def _recorded_backward(ctx: Any, call: _Call, x: Tensor, tensors: Sequence[Any],
     assert x_in is not None
     ran = reference.run_direction(one, call.inputs, call.masks, weights, x_in, h0, c0, call.backward)
     output, h_n, c_n, parts = ran
-    outputs: list[Tensor] = [output, h_n, c_n]
+    outputs: list[Tensor] = [output, h_n.unsqueeze(0), c_n.unsqueeze(0)]
     if problem.gates:
         planes = list(parts[:4]) + ([parts[1] * 0] if problem.cell.name == "slstm" else [])
         memory = torch.cat([parts[4]] + [parts[4] * 0] * (problem.cell.memories - 1), -1)

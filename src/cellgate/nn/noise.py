@@ -7,12 +7,13 @@ input, dropout between layers, then layer by layer and direction by direction th
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from cellgate.backends import Inputs, Problem
+from cellgate.backends import Inputs, Problem, cpu
 from cellgate.equations import CellMasks
 
 from .variant import Variant
@@ -67,35 +68,52 @@ def _rows(mask: Tensor, inputs: Inputs, steps: int | None = None) -> Tensor:
     return mask if steps is None else mask.unsqueeze(0).expand(steps, -1, -1)
 
 
-def _ones_with(p: float, shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """Return ones with probability p, else zeros.
+def _drawn(wanted: Sequence[tuple[tuple[int, ...], float, float]], like: Tensor, transformed: bool) -> list[Tensor]:
+    """Draw a mask for each (shape, probability p, value): the value with probability p, else zero.
 
     PyTorch's Bernoulli takes one random number of 53 bits for each, which costs as much as the layer; here 16 bits
     decide, so p is rounded to a multiple of 2^-16. Left to PyTorch are p of a few of these, and compiled graphs, in
     which numbers of 64 bits cannot be drawn.
     """
-    if torch.compiler.is_compiling() or not 16 / 65536 < p < 1 - 16 / 65536:
-        return torch.empty(shape, dtype=like.dtype, device=like.device).bernoulli_(p)
-    count = math.prod(shape)
-    words = torch.empty((count + 3) // 4, dtype=torch.int64, device=like.device).random_(-(2**63), None)
-    bits = words.view(torch.int16)[:count].view(shape)
-    return (bits < round(p * 65536) - 32768).to(like.dtype)
+    if torch.compiler.is_compiling() or not all(16 / 65536 < p < 1 - 16 / 65536 for _, p, _ in wanted):
+        return [like.new_empty(shape).bernoulli_(p).mul_(value) for shape, p, value in wanted]
+    counts = [math.prod(shape) for shape, _, _ in wanted]
+    words = torch.empty((sum(counts) + 3) // 4, dtype=torch.int64, device=like.device).random_(-(2**63), None)
+    native = cpu.unavailable() is None and like.is_cpu and like.dtype in cpu.SCALARS
+    if native and type(like) in (Tensor, nn.Parameter) and type(words) is Tensor and not transformed:
+        masks, at = [], words.data_ptr()
+        for count, (shape, p, value) in zip(counts, wanted, strict=True):
+            mask = like.new_empty(shape)
+            is_double = like.dtype == torch.float64
+            cpu.native().fill_mask(is_double, at, count, round(p * 65536) - 32768, value, mask.data_ptr())
+            masks.append(mask)
+            at += 2 * count
+        return masks
+    parts = words.view(torch.int16)[: sum(counts)].split(counts)
+    return [
+        (bits < round(p * 65536) - 32768).to(like.dtype).mul_(value).view(shape)
+        for bits, (shape, p, value) in zip(parts, wanted, strict=True)
+    ]
 
 
 def _cell_masks(variant: Variant, training: bool, problem: Problem, x: Tensor, layer: int) -> CellMasks:
     hidden, out = problem.hidden_sizes[layer], problem.output_sizes[layer]
     steps, batch = problem.steps, problem.batch
-    drawn: dict[str, Any] = {}
-    if "locked" in problem.noise:
-        drawn["locked"] = _locked(x, batch, out, variant.locked_dropout[2])
-    if "candidate" in problem.noise:
+    noise = problem.noise
+    made: dict[str, Any] = {}
+    if "locked" in noise:
+        made["locked"] = _locked(x, batch, out, variant.locked_dropout[2])
+    wanted: dict[str, tuple[tuple[int, ...], float, float]] = {}
+    if "candidate" in noise:
         kept = 1.0 - variant.recurrent_dropout
-        drawn["candidate"] = _ones_with(kept, (steps, batch, hidden), x).div_(kept)
+        wanted["candidate"] = (steps, batch, hidden), kept, 1.0 / kept
     for name, size, p in (("zone_c", hidden, variant.zoneout[0]), ("zone_h", out, variant.zoneout[1])):
-        if name not in problem.noise:
+        if name not in noise:
             continue
         if training:
-            drawn[name] = _ones_with(p, (steps, batch, size), x)
+            wanted[name] = (steps, batch, size), p, 1.0
         else:
-            drawn[name] = x.new_full((1, 1, size), p).expand(steps, batch, size)
-    return CellMasks(**drawn)
+            made[name] = x.new_full((1, 1, size), p).expand(steps, batch, size)
+    if wanted:
+        made |= zip(wanted, _drawn(list(wanted.values()), x, problem.transformed), strict=True)
+    return CellMasks(**made)

@@ -36,6 +36,7 @@ def report_page(report: Report) -> str:
         notes=(*report.notes, *notes),
         network=network_svg(report.network),
         cell=cell_svg(_a_unit(last[0])) if last else None,
+        differs=report.network.layers[-1].cell if report.network.layers else "",
         examples=examples,
         panels=[_panel(panel) for panel in report.panels],
         training=None if report.training is None else training_svg(*report.training),
