@@ -308,17 +308,15 @@ class Stream:
                 f"x: expected {self._dtype} on {self._device}, like the weights, got {x.dtype} on {x.device}: "
                 "convert it with x.to()"
             )
-        if self._stack is None and self._any_cell is None:
+        if self._any_cell is not None and steps > 0:
+            at = self._at[2:] + self._at[:2] if self._turn else self._at
+            y = self._any_cell.run(x.contiguous(), steps, at, torch.get_num_threads())
+            self._swap()
+            return y.view(*x.shape[:-1], self._sizes[0][-1])
+        if self._stack is None:
             return self._run_module(x, steps, leading)
         if not x.is_contiguous():
             x = x.contiguous()
-        if self._any_cell is not None:
-            if steps == 0:
-                return x.new_empty((*x.shape[:-1], self._sizes[0][-1]))
-            at = self._at[2:] + self._at[:2] if self._turn else self._at
-            y = self._any_cell.run(x, steps, at, torch.get_num_threads())
-            self._swap()
-            return y.view(*x.shape[:-1], self._sizes[0][-1])
         out, rows, size = self._sizes[0][-1], self._rows, self._module.input_size
         y = torch.empty((*x.shape[:-1], out), dtype=self._dtype)
         self._stack.forward(
