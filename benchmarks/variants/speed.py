@@ -66,7 +66,7 @@ CHECKED_STEPS = 25
 """Steps that outputs and gradients are compared over, in double precision."""
 PARTIAL_JSON = RESULTS / "variants_speed.partial.json"
 MORE = 4
-PLAN = Plan(block=0.02, rounds=5, seconds=0.3, patience=2.0, least=3)
+PLAN = Plan(block=0.02, rounds=11, seconds=0.8, patience=2.5, least=3)
 
 
 @dataclass
