@@ -46,9 +46,10 @@ struct Addresses {
 
 // Defined in bindings_backward.cpp: adds Stack.backward.
 void bind_backward(nb::handle stack_class);
-// Defined in the files of their names: add Tensors, Calls, Steps.
+// Defined in the files of their names: add Tensors, Calls, Steps, Trainings.
 void bind_tensors(nb::module_& m);
 void bind_calls(nb::module_& m);
+void bind_trainings(nb::module_& m);
 void bind_steps(nb::module_& m);
 // Defined in bindings_half.cpp: adds has_half, half_forward, half_convert.
 void bind_half(nb::module_& m);

@@ -3,7 +3,7 @@
 
 #include "dispatch.h"
 #include "kernels/activations.h"
-#include "kernels/backward.h"
+#include "kernels/backward_call.h"
 #include "kernels/forward_call.h"
 #include "kernels/peak.h"
 #include "kernels/variant_backward.h"

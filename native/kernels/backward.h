@@ -4,7 +4,7 @@
 // for each chunk  [x | h | 1]^T da summed for the weights and biases, and dx = da W_ih.
 #pragma once
 
-#include "kernels/backward_plan.h"
+#include "kernels/backward_products.h"
 
 CELLGATE_BEGIN
 // Where two directions write one dx at the same time: each stores the half it reaches first, and after both have come to
@@ -19,7 +19,13 @@ template <class S>
 class BackwardMember {
  public:
   BackwardMember(const BackwardJob<S>& job, int member, bool add_dx, Halves halves, int place_in_halves)
-      : job_(job), way_(*job.way), me_(member), add_dx_(add_dx), halves_(halves), place_in_halves_(place_in_halves) {
+      : job_(job),
+        way_(*job.way),
+        me_(member),
+        add_dx_(add_dx),
+        halves_(halves),
+        place_in_halves_(place_in_halves),
+        gradients_(job, member) {
     share_ = job.split_units ? 0 : me_;
     first_place_ = job.shares.begin(share_);
     cells_ = job.cells + me_ * job.B;
@@ -39,7 +45,7 @@ class BackwardMember {
       chunk(q0, q1, index);
     }
     finish_rows(job_.T);
-    write_weights();
+    gradients_.finish();
   }
 
  private:
@@ -57,16 +63,15 @@ class BackwardMember {
   CellRow<S>* cells_;
   RowAhead* ahead_;
   bool have_ahead_ = false;
-  bool sums_begun_ = false;
+  WeightGradients<S> gradients_;
   // Gate gradients of the step taken before the one under way, of my share.
   S* const* da_before_ = nullptr;
   int64_t active_before_ = 0;
 
   void meet() { Meeting{job_.arrived, job_.members}.meet(me_, ++round_); }
-  int64_t part(int64_t count, int member) const { return member * count / job_.members; }
-  // My panels of so many columns.
-  int64_t panel_begin(int64_t columns) const { return part(panel_count<S>(columns), me_); }
-  int64_t panel_end(int64_t columns) const { return part(panel_count<S>(columns), me_ + 1); }
+  int64_t part(int64_t count, int member) const { return job_.part(count, member); }
+  int64_t panel_begin(int64_t columns) const { return job_.panel_begin(columns, me_); }
+  int64_t panel_end(int64_t columns) const { return job_.panel_end(columns, me_); }
   int64_t active(int64_t q) const { return q < job_.T ? job_.shares.active(share_, job_.step(q)) : 0; }
   int64_t batch_row(int64_t k) const { return job_.shares.row[first_place_ + k]; }
 
@@ -86,18 +91,14 @@ class BackwardMember {
     return q1;
   }
 
-  static void copy_row(const S* from, S* to, int64_t n) {
-    for (int64_t j = 0; j < n; j += V::lanes) {
-      int64_t k = smaller<int64_t>(V::lanes, n - j);
-      (from ? V::load_n(from + j, k) : V::zero()).store_n(to + j, k);
-    }
-  }
-
   // Packs my part of the weights and sets up my rows.
   void start() {
     const int64_t G = 4 * job_.H, I = job_.I, P = job_.P, H = job_.H;
     if (job_.packed_hh) pack_panels(way_.w_hh, P, G, P, job_.packed_hh, panel_begin(P), panel_end(P));
     if (job_.packed_ih) pack_panels(way_.w_ih, I, G, I, job_.packed_ih, panel_begin(I), panel_end(I));
+    if (job_.narrow)
+      for (int64_t k = part(G, me_); k < part(G, me_ + 1); ++k)
+        for (int64_t i = 0; i < I; ++i) job_.ih_columns[i * G + k] = way_.w_ih[k * I + i];
     if (job_.packed_hr) pack_panels(way_.w_hr, H, P, H, job_.packed_hr, panel_begin(H), panel_end(H));
     if (job_.recompute) {
       pack_panels_transposed(way_.w_ih, I, I, G, job_.packed_ih_t, panel_begin(G), panel_end(G));
@@ -114,7 +115,7 @@ class BackwardMember {
         if (way_.dc0) copy_row(dc, way_.dc0 + b * H, H);
       }
       if (job_.want_dx && job_.layer->direction == job_.way && !job_.layer->dx.first)
-        for (int64_t t = length; t < job_.T; ++t) copy_row(nullptr, job_.layer->dx.at(t, b), I);
+        for (int64_t t = length; t < job_.T; ++t) clear_row(job_.layer->dx.at(t, b), I);
     }
     meet();
   }
@@ -139,7 +140,20 @@ class BackwardMember {
       step(rows, q, q + 1 < q1, at);
       at += active(q);
     }
-    if (job_.want_weights || job_.want_dx || job_.projected) products(rows, mine, mine_end, total);
+    if (!job_.want_weights && !job_.want_dx && !job_.projected) return;
+    gradients_.pack(rows, mine, mine_end, total);
+    if (job_.want_dx) input_gradients(rows, mine, mine_end);
+    // One meeting is enough: a member that runs ahead writes the other buffer.
+    meet();
+    if (total > 0) gradients_.sum(rows, total);
+  }
+
+  void input_gradients(const ChunkRows<S>& rows, int64_t mine, int64_t end) {
+    const int64_t G = 4 * job_.H;
+    if (job_.narrow)
+      narrow_product<S>(rows.da + mine, end - mine, G, job_.ih_columns, G, job_.I, rows.dx + mine, add_dx_);
+    else
+      rows_product<S>(rows.da + mine, end - mine, job_.ih, 0, job_.ih.panels(), rows.dx + mine, add_dx_);
   }
 
   void list_rows(const ChunkRows<S>& rows, int64_t q0, int64_t q1, int64_t at) {
@@ -326,183 +340,5 @@ class BackwardMember {
       }
     }
   }
-
-  // The large products of a finished chunk. One meeting is enough: a member that runs ahead writes the other buffer.
-  void products(const ChunkRows<S>& rows, int64_t mine, int64_t end, int64_t total) {
-    const int64_t G = 4 * job_.H, H = job_.H, I = job_.I, P = job_.P, all = job_.left_columns;
-    if (job_.direct) {
-      gather(rows, mine, end, total);
-    } else if (job_.want_weights) {
-      pack_left<S>(rows.x, mine, end, total, I, rows.left, 0, all);
-      pack_left<S>(rows.h, mine, end, total, P, rows.left, I, all);
-      pack_ones(rows.left, mine, end, total);
-    }
-    if (way_.dw_hr) pack_left<S>(rows.dh_row, mine, end, total, P, rows.left_hr, 0, P);
-    if (job_.want_dx)
-      rows_product<S>(rows.da + mine, end - mine, job_.ih, 0, job_.ih.panels(), rows.dx + mine, add_dx_);
-    meet();
-    if (total == 0) return;
-    const bool add = sums_begun_;
-    sums_begun_ = true;
-    if (job_.direct) {
-      write_directly(rows, total, add);
-    } else if (job_.want_weights) {
-      for (int64_t j = panel_begin(G); j < panel_end(G); ++j)
-        sum_product(rows.left, all, total, panel_in_place(rows.da_block, job_.stride, G, j, true), job_.sums,
-                    job_.stride, add);
-    }
-    if (way_.dw_hr) {
-      for (int64_t j = panel_begin(H); j < panel_end(H); ++j)
-        sum_product(rows.left_hr, P, total, panel_in_place(rows.raw, H, H, j, false), way_.dw_hr, H, add);
-    }
-  }
-
-  // My rows of a chunk, for write_directly(): da packed as the left operand, x and h in rows of whole vectors.
-  void gather(const ChunkRows<S>& rows, int64_t mine, int64_t end, int64_t total) {
-    const int64_t G = 4 * job_.H;
-    pack_left<S>(rows.da, mine, end, total, G, rows.left_da, 0, G);
-    for (int64_t r = mine; r < end; ++r) {
-      if (way_.dw_ih) copy_row(rows.x[r], rows.right_x + r * job_.width_x(), job_.I);
-      if (way_.dw_hh && !job_.stateless) copy_row(rows.h[r], rows.right_h + r * job_.width_h(), job_.P);
-    }
-  }
-
-  // Few rows: da^T x and da^T h, my rows of them, straight to where the gradients belong.
-  void write_directly(const ChunkRows<S>& rows, int64_t total, bool add) {
-    constexpr int64_t R = V::tile_rows;
-    const int64_t G = 4 * job_.H, I = job_.I, P = job_.P, tiles = ceil_div(G, R);
-    for (int64_t i = part(tiles, me_); i < part(tiles, me_ + 1); ++i) {
-      const S* left = rows.left_da + i * left_tile_size<S>(total);
-      const int64_t n0 = i * R, count = smaller(R, G - n0);
-      auto write = [&](const S* right, int64_t width, int64_t columns, S* to) {
-        for (int64_t j = 0; j < panel_count<S>(columns); ++j)
-          sum_product(left, count, total, panel_in_place(right, width, columns, j, true), to + n0 * columns, columns,
-                      add);
-      };
-      if (way_.dw_ih) write(rows.right_x, job_.width_x(), I, way_.dw_ih);
-      if (way_.dw_hh) {
-        if (job_.stateless)
-          copy_row(nullptr, way_.dw_hh + n0 * P, count * P);
-        else
-          write(rows.right_h, job_.width_h(), P, way_.dw_hh);
-      }
-    }
-    if (!way_.db_ih && !way_.db_hh) return;
-    const int64_t vectors = ceil_div(G, V::lanes);
-    for (int64_t v = part(vectors, me_); v < part(vectors, me_ + 1); ++v) {
-      const int64_t n0 = v * V::lanes, count = smaller<int64_t>(V::lanes, G - n0);
-      V sum = add ? V::load_n((way_.db_ih ? way_.db_ih : way_.db_hh) + n0, count) : V::zero();
-      for (int64_t r = 0; r < total; ++r) sum = sum + V::load_n(rows.da[r] + n0, count);
-      if (way_.db_ih) sum.store_n(way_.db_ih + n0, count);
-      if (way_.db_hh) sum.store_n(way_.db_hh + n0, count);
-    }
-  }
-
-  // The last column of the left operand: its product with da is the sum of da, the gradient of the biases.
-  void pack_ones(S* left, int64_t r0, int64_t r1, int64_t total) {
-    constexpr int64_t R = V::tile_rows;
-    const int64_t column = job_.left_columns - 1, tile = column / R * R, width = column - tile + 1;
-    for (int64_t r = r0; r < r1; ++r) left[tile / R * left_tile_size<S>(total) + r * width + width - 1] = S(1);
-  }
-
-  void write_weights() {
-    const int64_t G = 4 * job_.H, I = job_.I, P = job_.P, H = job_.H;
-    const int64_t n0 = panel_begin(G) * kWidth, n1 = smaller(G, panel_end(G) * kWidth);
-    if (sums_begun_) {
-      if (job_.direct) return;
-      if (way_.dw_ih) copy_transposed(job_.sums, job_.stride, I, n0, n1, way_.dw_ih, I);
-      if (way_.dw_hh) copy_transposed(job_.sums + I * job_.stride, job_.stride, P, n0, n1, way_.dw_hh, P);
-      if (way_.db_ih) copy_row(job_.sums + (I + P) * job_.stride + n0, way_.db_ih + n0, n1 - n0);
-      if (way_.db_hh) copy_row(job_.sums + (I + P) * job_.stride + n0, way_.db_hh + n0, n1 - n0);
-      return;
-    }
-    // No row was active at any step.
-    if (way_.dw_ih) copy_row(nullptr, way_.dw_ih + n0 * I, (n1 - n0) * I);
-    if (way_.dw_hh) copy_row(nullptr, way_.dw_hh + n0 * P, (n1 - n0) * P);
-    if (way_.db_ih) copy_row(nullptr, way_.db_ih + n0, n1 - n0);
-    if (way_.db_hh) copy_row(nullptr, way_.db_hh + n0, n1 - n0);
-    if (way_.dw_hr && me_ == 0) copy_row(nullptr, way_.dw_hr, P * H);
-  }
 };
-
-// One layer, by all members of a team.
-template <class S>
-struct BackwardTask {
-  BackwardJob<S> job[2];
-  bool together;  // two directions at the same time, the members of the first before those of the second
-  Epoch* halves;
-
-  static void run(void* arg, int member, int) {
-    BackwardTask& task = *static_cast<BackwardTask*>(arg);
-    if (task.together) {
-      const int first = task.job[0].members, both = first + task.job[1].members;
-      const int way = member < first ? 0 : 1;
-      const int me = member - way * first;
-      if (member < both) BackwardMember<S>(task.job[way], me, false, {task.halves, both}, member).run();
-      return;
-    }
-    for (int way = 0; way < task.job[0].layer->directions; ++way)
-      if (member < task.job[way].members) BackwardMember<S>(task.job[way], member, way > 0, {nullptr, 0}, 0).run();
-  }
-};
-
-// About how many multiply-adds are worth a second thread: they take longer than waking it. Writing the gradient of a
-// weight, and reading the weight, takes as long as kWeightTraffic of them.
-constexpr int64_t kWorthThread = 4'000'000;
-constexpr int64_t kWeightTraffic = 4;
-
-template <class S>
-int backward_threads(const BackwardCall<S>& call) {
-  int64_t work = 0;
-  int most = 1;
-  for (int l = 0; l < call.layers; ++l) {
-    const BackwardLayer<S>& layer = call.layer[l];
-    const int64_t weights = layer.directions * 4 * layer.hidden_size * (layer.input_size + layer.projection_size);
-    work += weights * (2 * call.steps * call.batch + kWeightTraffic);
-    const bool split =
-        BackwardJob<S>::may_split_units(call.batch, layer.hidden_size, layer.projection_size, call.threads);
-    most = larger(most, split ? call.threads : layer.directions * BackwardJob<S>::row_members(call.batch));
-  }
-  return static_cast<int>(smaller<int64_t>(smaller(call.threads, most), 1 + work / kWorthThread));
-}
-
-// One layer by `size` members; a null team is the calling thread alone.
-template <class S>
-bool backward_layer(const BackwardCall<S>& call, const BackwardLayer<S>& layer, Team* team, int size, bool& memory) {
-  BackwardTask<S> task;
-  task.together = layer.directions == 2 && size > 1;
-  for (int way = 0; way < layer.directions; ++way) {
-    const int members = !task.together ? size : way == 0 ? (size + 1) / 2 : size / 2;
-    task.job[way].lay_out(call, layer, layer.direction[way], members, task.together);
-  }
-  auto place = [&](Arena& arena) {
-    task.halves = arena.take<Epoch>(size);
-    for (int way = 0; way < layer.directions; ++way) task.job[way].place(arena);
-  };
-  Arena sizes(nullptr);
-  place(sizes);
-  void* block = scratch(Use::backward, sizes.used);
-  memory = block != nullptr;
-  if (!block) return true;
-  Arena arena(block);
-  place(arena);
-  for (int m = 0; m < size; ++m) task.halves[m] = Epoch();
-  for (int way = 0; way < layer.directions; ++way) task.job[way].prepare();
-  if (team) return team->run(BackwardTask<S>::run, &task);
-  BackwardTask<S>::run(&task, 0, 1);
-  return true;
-}
-
-// Runs the call. False: out of memory, and nothing has been written that counts.
-template <class S>
-bool backward(const BackwardCall<S>& call) {
-  Team team(backward_threads(call));
-  bool memory = true;
-  for (int l = call.layers; l-- > 0 && memory;) {
-    if (!backward_layer(call, call.layer[l], &team, team.size(), memory))
-      backward_layer(call, call.layer[l], static_cast<Team*>(nullptr), 1, memory);
-  }
-  scratch_done(Use::backward);
-  return memory;
-}
 CELLGATE_END

@@ -8,6 +8,7 @@
 
 #include "kernels/gate_gradients.h"
 #include "kernels/gemm.h"
+#include "kernels/narrow.h"
 #include "lstm_backward.h"
 #include "memory.h"
 #include "threads.h"
@@ -119,11 +120,13 @@ struct BackwardJob {
   bool direct;
   bool stateless;  // h of the step before is zero in every row
   bool hh_in_place, ih_in_place;
+  bool narrow;  // so few inputs that dx is a product along the gates
 
   RowShares shares;
   Epoch* arrived;
   int64_t* sorted;
-  S* zeros;  // a row of zeros
+  S* zeros;       // a row of zeros
+  S* ih_columns;  // w_ih transposed (I, 4H), where narrow
   S *packed_hh, *packed_ih, *packed_hr, *packed_ih_t, *packed_hh_t;
   RightOperand<S> hh, ih, hr;  // w_hh (4H, P), w_ih (4H, I), w_hr (P, H)
   S* dc;                       // (B, H) by place
@@ -169,7 +172,8 @@ struct BackwardJob {
     const int64_t a_step = ceil_div(ceil_div(B, split_units ? 1 : members), Vec<S>::tile_rows);
     const int64_t readings = a_step * (T - 1 + (w.dh0 ? 1 : 0));
     hh_in_place = readings <= kReadingsInPlace;
-    ih_in_place = ceil_div(ceil_div(all_rows(), members), Vec<S>::tile_rows) <= kReadingsInPlace;
+    narrow = want_dx && I > 0 && I <= kNarrow;
+    ih_in_place = narrow || ceil_div(ceil_div(all_rows(), members), Vec<S>::tile_rows) <= kReadingsInPlace;
   }
   int64_t all_rows() const { return T * B; }
   int64_t width_x() const { return round_up(I, Vec<S>::lanes); }
@@ -182,6 +186,7 @@ struct BackwardJob {
     zeros = arena.take_padded<S>(larger(larger(I, P), H));
     packed_hh = hh_in_place ? nullptr : arena.take<S>(packed_size<S>(4 * H, P));
     packed_ih = want_dx && !ih_in_place ? arena.take<S>(packed_size<S>(4 * H, I)) : nullptr;
+    ih_columns = narrow ? arena.take<S>(I * round_up(4 * H, Vec<S>::lanes)) : nullptr;
     packed_hr = projected ? arena.take<S>(packed_size<S>(P, H)) : nullptr;
     hh = {hh_in_place ? way->w_hh : packed_hh, 4 * H, P, hh_in_place ? P : 0};
     ih = {ih_in_place ? way->w_ih : packed_ih, 4 * H, I, ih_in_place ? I : 0};
@@ -210,6 +215,11 @@ struct BackwardJob {
       rows.cell = checkpoints ? arena.take<S>(chunk_rows * H) : nullptr;
     }
   }
+
+  // Where a member's part of so many things begins, and where its panels of so many columns do.
+  int64_t part(int64_t count, int member) const { return member * count / members; }
+  int64_t panel_begin(int64_t columns, int member) const { return part(panel_count<S>(columns), member); }
+  int64_t panel_end(int64_t columns, int member) const { return part(panel_count<S>(columns), member + 1); }
 
   void prepare() {
     for (int m = 0; m < members; ++m) arrived[m] = Epoch();

@@ -11,6 +11,8 @@
 // second-level cache while all rows of the left operand pass by.
 #pragma once
 
+#include <cstring>
+
 #include "kernels/gemm_tile.h"
 
 CELLGATE_BEGIN
@@ -168,8 +170,7 @@ constexpr int64_t packed_left_size(int64_t count, int64_t columns) {
 template <class S>
 void pack_left(const S* const* rows, int64_t r0, int64_t r1, int64_t count, int64_t columns, S* packed, int64_t column0,
                int64_t all) {
-  using V = Vec<S>;
-  constexpr int64_t R = V::tile_rows;
+  constexpr int64_t R = Vec<S>::tile_rows;
   const int64_t tile_size = left_tile_size<S>(count);
   for (int64_t r = r0; r < r1; ++r) {
     const S* from = rows[r];
@@ -179,8 +180,8 @@ void pack_left(const S* const* rows, int64_t r0, int64_t r1, int64_t count, int6
     for (int64_t m = 0; m < columns; ++tile, lane = 0) {
       const int64_t width = smaller(R, all - tile * R), n = smaller(width - lane, columns - m);
       S* to = packed + tile * tile_size + r * width + lane;
-      if (V::lanes >= R) {
-        V::load_n(from + m, n).store_n(to, n);
+      if (n == R) {
+        std::memcpy(to, from + m, R * sizeof(S));  // of known size: two moves, where stores under a mask are slow
       } else {
         for (int64_t e = 0; e < n; ++e) to[e] = from[m + e];
       }
@@ -192,17 +193,29 @@ void pack_left(const S* const* rows, int64_t r0, int64_t r1, int64_t count, int6
 // C[m][n] (+)= sum over r < count of A(r, m) B(r, n), A packed by pack_left with `columns` columns in all, B one panel.
 //
 //   c      `columns` rows of `stride` scalars, of which those of the panel are touched
+//   next   the panel that will be read after this one, at the same distances, or null: it is fetched meanwhile, since its
+//          rows may lie in the cache of another core
 template <class S>
-void sum_product(const S* left, int64_t columns, int64_t count, const Panel<S>& panel, S* c, int64_t stride, bool add) {
+void sum_product(const S* left, int64_t columns, int64_t count, const Panel<S>& panel, S* c, int64_t stride, bool add,
+                 const S* next = nullptr) {
   constexpr int64_t R = Vec<S>::tile_rows;
-  for (int64_t m = 0; m < columns; m += R) {
-    int have = static_cast<int>(smaller(R, columns - m));
+  constexpr int64_t kMostAhead = 128;
+  const int64_t tiles = ceil_div(columns, R);
+  for (int64_t i = 0; i < tiles; ++i) {
+    const int64_t m = i * R;
+    const int have = static_cast<int>(smaller(R, columns - m));
     S* rows[R];
     for (int r = 0; r < have; ++r) rows[r] = c + (m + r) * stride;
+    const void* blocks[kMostAhead];
+    Ahead ahead{blocks, 0};
+    if (next) {
+      const int64_t end = smaller((i + 1) * count / tiles, i * count / tiles + kMostAhead);
+      for (int64_t r = i * count / tiles; r < end; ++r) blocks[ahead.count++] = next + r * panel.stride;
+    }
     auto run = panel.whole ? GemmTiles<S, true, true>::get(have, panel.vectors)
                            : GemmTiles<S, true, false>::get(have, panel.vectors);
-    run({left + m / R * left_tile_size<S>(count)}, panel.b, panel.stride, count, {rows, panel.first, panel.last, add},
-        {});
+    run({left + i * left_tile_size<S>(count)}, panel.b, panel.stride, count, {rows, panel.first, panel.last, add},
+        ahead);
   }
 }
 

@@ -93,3 +93,61 @@ def test_it_is_not_taken_where_more_is_asked_for():
         assert door.run_quick_training(lstm, x, None) is None
     with torch.autocast("cpu", torch.bfloat16):
         assert door.run_quick_training(lstm, x, None) is None
+
+
+def gradients(lstm: nn.Module, x: torch.Tensor, loss) -> list[torch.Tensor]:
+    """Return the gradients of ``loss(output, h_n, c_n)``, by the short way."""
+    x = x.clone().requires_grad_()
+    found = door.run_quick_training(lstm, x, None)
+    assert found is not None
+    output, (h_n, c_n) = found
+    return list(torch.autograd.grad(loss(output, h_n, c_n), [x, *lstm.parameters()]))
+
+
+@pytest.mark.parametrize("memory", ["fast", "minimal"])
+def test_tensors_that_hooks_give_back_are_obeyed(memory: str):
+    """Checkpointing and offloading give backward other tensors than forward saved, at times in another layout."""
+    lstm, x = cellgate.LSTM(5, 9, 2, memory=memory), torch.randn(20, 3, 5)
+
+    def loss(y, h_n, c_n):
+        return y.square().sum() + h_n.sum() + c_n.square().sum()
+
+    def in_columns(t: torch.Tensor) -> torch.Tensor:
+        return t.T.contiguous().T if t.dim() == 2 else t.clone()
+
+    expected = gradients(lstm, x, loss)
+    for unpack in (torch.clone, in_columns, lambda t: t.unsqueeze(-1).repeat_interleave(2, -1)[..., 0]):
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: t.detach().clone(), unpack):
+            for a, b in zip(gradients(lstm, x, loss), expected, strict=True):
+                assert torch.equal(a, b)
+
+
+def test_gradients_come_in_every_layout():
+    lstm, x = cellgate.LSTM(5, 9, dtype=torch.float64), torch.randn(4, 3, 5, dtype=torch.float64)
+    weight = torch.randn(9, 3, 4, dtype=torch.float64)
+    place = torch.zeros_like(x[..., :1]).index_put_((torch.tensor(1), torch.tensor(2)), torch.tensor(1.0).double())
+    turned = weight.permute(2, 1, 0).contiguous()
+    given = {
+        "of a sum": (lambda y, h, c: y.sum(), lambda y, h, c: (y * torch.ones_like(y)).sum()),
+        "turned": (lambda y, h, c: (y.permute(2, 1, 0) * weight).sum(), lambda y, h, c: (y * turned).sum()),
+        "one row": (lambda y, h, c: y[1, 2].sum(), lambda y, h, c: (y * place).sum()),
+        "states only": (lambda y, h, c: h.sum() + c.mean(), lambda y, h, c: (h * 1).sum() + (c / c.numel()).sum()),
+        "negated": (lambda y, h, c: torch.complex(y, y).conj().imag.sum(), lambda y, h, c: (-1 * y).sum()),
+    }
+    for name, (odd, plain) in given.items():
+        for a, b in zip(gradients(lstm, x, odd), gradients(lstm, x, plain), strict=True):
+            assert torch.allclose(a, b, rtol=1e-12, atol=1e-14), name
+
+
+def test_two_threads_give_what_one_gives():
+    lstm, x = cellgate.LSTM(5, 64), torch.randn(30, 40, 5)
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = gradients(lstm, x, lambda y, h, c: y.square().sum())
+        torch.set_num_threads(2)
+        two = gradients(lstm, x, lambda y, h, c: y.square().sum())
+    finally:
+        torch.set_num_threads(threads)
+    for a, b in zip(one, two, strict=True):
+        assert torch.allclose(a, b, atol=1e-4)

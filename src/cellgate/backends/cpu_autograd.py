@@ -147,7 +147,8 @@ def recorded(
         saved: Memory for what backward needs, or what forward left there.
         tensors: h0 and c0 (a layer each where the layers differ in size, or none), then all weights.
     """
-    x = plain_rows(x)
+    # Memory that forward is to fill is plain; what a hook of autograd gives back need not be.
+    x, y, saved = plain_rows(x), plain_rows(y), saved.contiguous()
     tensors = tuple([t if t.is_contiguous() else t.contiguous() for t in tensors])
     lengths, batch_sizes, reset, masks = extras = _plain_extras(inputs)
     states = 0 if inputs.h0 is None else 1 if problem.uniform else problem.layers

@@ -8,15 +8,39 @@ import torch
 from torch import Tensor
 
 from . import cpu, cpu_half
-from .cpu_plain import PlainStack
-from .problem import Inputs, nested_weights
+from .problem import Inputs, Problem, nested_weights
 
-__all__ = ["train"]
+__all__ = ["HalfStack", "train"]
 
 _MOST_SIZES = 256  # of T and B that are remembered
 
 
-def train(stack: PlainStack, x: Tensor, weights: list[Tensor]) -> tuple[Tensor, Tensor, Tensor] | None:
+class HalfStack:
+    """What is known of all modules with the same sizes.
+
+    Args:
+        problem: Of no particular T and B, uniform.
+    """
+
+    __slots__ = ("native", "problem", "problems", "shapes")
+
+    def __init__(self, problem: Problem) -> None:
+        """Ask the native core for the stack."""
+        self.problem = problem
+        self.native = cpu.stack_of(problem)
+        hidden, proj, out = problem.hidden_sizes[0], problem.proj_sizes[0], problem.output_sizes[0]
+        width = problem.directions * out
+        self.problems: dict[tuple[int, int], Problem] = {}  # by T and B
+        self.shapes: list[tuple[int, ...]] = []
+        for layer in range(problem.layers):
+            for _ in range(problem.directions):
+                self.shapes.append((4 * hidden, width if layer else problem.input_size))
+                self.shapes.append((4 * hidden, out))
+                self.shapes += [(4 * hidden,)] * 2 if problem.bias else []
+                self.shapes += [(proj, hidden)] if proj else []
+
+
+def train(stack: HalfStack, x: Tensor, weights: list[Tensor]) -> tuple[Tensor, Tensor, Tensor] | None:
     """Run a stack in bfloat16 so that autograd can run it backward; None where the full way is called for.
 
     Args:

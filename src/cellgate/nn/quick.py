@@ -17,30 +17,36 @@ from cellgate.backends import cpu, requested_backend
 
 from .gates import LayerGates
 
-__all__ = ["run_quick", "run_quick_with_gates"]
+__all__ = ["plain_calls", "run_quick", "run_quick_with_gates"]
 
 _is_compiling = torch.compiler.is_compiling
 
 
-def _make_run() -> Any:
-    """Return the native core's way of running a module, or None where it is not to be had."""
+def plain_calls(kind: str, *must_be_false: Any) -> Any:
+    """Return the native core's way of running a module, or None where it is not to be had.
+
+    Args:
+        kind: "Calls" or "Trainings", classes of ``cellgate._native``.
+        *must_be_false: Functions that must return something false beside those that always must.
+    """
     tensors = cpu.tensors()
     if tensors is None:
         return None
     functorch = torch._C._functorch  # pyright: ignore[reportAttributeAccessIssue]
-    # What changes the meaning of a call: gradients, modes, transforms, a trace, autocast.
+    # What changes the meaning of a call: modes, transforms, a trace, autocast.
     must_be_false = (
-        torch.is_grad_enabled,
+        *must_be_false,
         torch._C._len_torch_dispatch_stack,
         torch._C._len_torch_function_stack,
         functorch.peek_interpreter_stack,
         torch._C._get_tracing_state,
         (torch.is_autocast_enabled, "cpu"),
     )
-    return cpu.native().Calls(tensors, must_be_false, torch.autograd.forward_ad, requested_backend).run
+    return getattr(cpu.native(), kind)(tensors, must_be_false, torch.autograd.forward_ad, requested_backend)
 
 
-_run = _make_run()
+_calls = plain_calls("Calls", torch.is_grad_enabled)
+_run = None if _calls is None else _calls.run
 
 
 def run_quick(module: Any, x: Any, hx: Any) -> Any:

@@ -1,0 +1,348 @@
+// A training call of an LSTM module, forward and backward, from Python objects to the engine and back: what
+// bindings_call.cpp is for calls that only compute, and with the same rule: what is not plain is left to the full way,
+// the answer is then None.
+//
+// The node of the autograd graph is Python's (backends/cpu_plain.py). It keeps the tensors, so nothing but sizes is kept
+// here, and whoever hands other tensors back than were saved, as checkpointing does, is obeyed.
+#include <cstring>
+#include <new>
+#include <utility>
+
+#include "bindings_module.h"
+#include "blocks.h"
+#include "stack_backward.h"
+
+namespace cellgate::python {
+namespace {
+
+using namespace nb::literals;
+using exchange::Tensor;
+
+// What autograd saves beside the weights, in this order.
+enum Saved { kInput, kOutput, kBlock, kWeights };
+
+constexpr int64_t kEvery = 16;  // "minimal" keeps the cell state of every 16th step
+
+// Training calls of modules of the same sizes; what it keeps belongs to the sizes.
+class Training {
+ public:
+  Training(const Tensors& tensors, const ModuleKey& key, Keep keep)
+      : tensors_(tensors), sizes_(sizes_of(key)), keep_(keep), every_(keep == Keep::minimal ? kEvery : 1) {}
+
+  const ModuleSizes& sizes() const { return sizes_; }
+  nb::object description() const {
+    const LayerShape& layer = sizes_.shape.layers.front();
+    const char* memory = keep_ == Keep::fast ? "fast" : keep_ == Keep::lean ? "lean" : "minimal";
+    return nb::make_tuple(sizes_.L, sizes_.D, sizes_.shape.bias, sizes_.H, layer.projected ? sizes_.P : 0, memory);
+  }
+
+  nb::object forward(nb::handle x, nb::handle weights);
+  nb::object backward(nb::handle saved, nb::handle needs, nb::handle dy, nb::handle dh_n, nb::handle dc_n) const;
+
+ private:
+  // A result of the sizes of the last call, made again alike: quicker than from a size, where it is small enough to keep.
+  struct Result {
+    nb::object size, pattern;
+    size_t least;  // bytes from which its memory is used again
+  };
+  void set(Result& result, nb::object size, int64_t scalars, size_t least) const;
+  nb::object make(const Result& result) const {
+    return result.pattern.is_valid() ? tensors_.like(result.pattern)
+                                     : tensors_.block(result.size, sizes_.bits, result.least);
+  }
+  int64_t states() const { return static_cast<int64_t>(sizes_.L) * sizes_.D; }
+  bool small(int64_t steps, int64_t batch) const {
+    const int64_t width = sizes_.I > sizes_.width ? sizes_.I : sizes_.width;
+    return steps * batch * states() * sizes_.H * (sizes_.H + width) < kTiny;
+  }
+  bool read_input(PyObject* x, Tensor& to) const;
+  // Whether a gradient that came in has the expected shape and may be read as it lies; None has null data.
+  bool read_gradient(PyObject* gradient, int64_t first, int64_t second, int64_t third, Tensor& to) const;
+
+  const Tensors& tensors_;  // kept alive by the table of all trainings
+  const ModuleSizes sizes_;
+  const Keep keep_;
+  const int64_t every_;
+  int64_t steps_ = -1, batch_ = -1;
+  Result y_, h_, c_, block_;
+};
+
+void Training::set(Result& result, nb::object size, int64_t scalars, size_t least) const {
+  result.size = std::move(size);
+  result.least = least;
+  result.pattern = scalars * (sizes_.bits / 8) <= kSmall ? tensors_.sized(result.size, sizes_.bits) : nb::object();
+}
+
+// Addresses of a call, on the stack for all but the deepest nets.
+class Table {
+ public:
+  explicit Table(size_t count) {
+    if (count > kFew) many_.resize(count);
+    data = count > kFew ? many_.data() : few_;
+    std::memset(data, 0, count * sizeof *data);
+  }
+  void** data;
+
+ private:
+  static constexpr size_t kFew = 128;
+  void* few_[kFew];
+  std::vector<void*> many_;
+};
+
+// (T, B, I) with the numbers of a row beside each other.
+bool Training::read_input(PyObject* x, Tensor& to) const {
+  return tensors_.read(x, to) && to.holds_floats(sizes_.bits) && to.ndim == 3 && to.shape[2] == sizes_.I &&
+         (to.strides[2] == 1 || sizes_.I <= 1) && to.shape[0] > 0 && to.shape[1] > 0 && (to.data || sizes_.I == 0);
+}
+
+// x as read_input() wants it; weights: a tuple in the order of the module's.
+nb::object Training::forward(nb::handle x, nb::handle weights) {
+  Tensor in;
+  if (!read_input(x.ptr(), in)) return nb::none();
+  const int64_t T = in.shape[0], B = in.shape[1];
+  const int L = sizes_.L;
+  if (T != steps_ || B != batch_) {
+    const int64_t kept = saved_size(sizes_.shape, T, B, 0, keep_, every_, false);
+    set(y_, nb::make_tuple(T, B, sizes_.width), T * B * sizes_.width, kBlockOfResults);
+    set(h_, nb::make_tuple(states(), B, sizes_.P), states() * B * sizes_.P, kBlockOfResults);
+    set(c_, nb::make_tuple(states(), B, sizes_.H), states() * B * sizes_.H, kBlockOfResults);
+    set(block_, nb::make_tuple(kept), kept, kBlockMin);  // never resized, so even a smaller one
+    steps_ = T;
+    batch_ = B;
+  }
+  const size_t count = sizes_.weights.size();
+  Table table(count + 2 * static_cast<size_t>(L));
+  if (!PyTuple_Check(weights.ptr()) || static_cast<size_t>(PyTuple_Size(weights.ptr())) != count) return nb::none();
+  for (size_t k = 0; k < count; ++k) {
+    Tensor w;
+    if (!tensors_.read(PyTuple_GetItem(weights.ptr(), static_cast<Py_ssize_t>(k)), w)) return nb::none();
+    table.data[k] = w.begin();
+  }
+  nb::object y = make(y_), h_n = make(h_), c_n = make(c_), block = make(block_);
+  Tensor y_at, h_at, c_at, block_at;
+  if (!tensors_.read(y.ptr(), y_at) || !tensors_.read(h_n.ptr(), h_at) || !tensors_.read(c_n.ptr(), c_at) ||
+      !tensors_.read(block.ptr(), block_at))
+    return nb::none();
+  void** state = table.data + count;
+  const int64_t row = B * sizes_.D * (sizes_.bits / 8);
+  for (int l = 0; l < L; ++l) {
+    state[l] = h_at.begin() + l * row * sizes_.P;
+    state[L + l] = c_at.begin() + l * row * sizes_.H;
+  }
+  StackForward call;
+  call.steps = T;
+  call.batch = B;
+  call.x = in.begin();
+  call.x_step = in.strides[0];
+  call.x_row = in.strides[1];
+  call.y = y_at.begin();
+  call.y_step = B * sizes_.width;
+  call.y_row = sizes_.width;
+  call.weights = table.data;
+  call.h_n = state;
+  call.c_n = state + L;
+  call.saved = block_at.begin();
+  call.keep = keep_;
+  call.every = every_;
+  call.weights_change = true;
+  call.threads = tensors_.threads();
+  bool done;
+  if (small(T, B)) {
+    done = cellgate::forward(sizes_.shape, call);
+  } else {
+    nb::gil_scoped_release released;
+    done = cellgate::forward(sizes_.shape, call);
+  }
+  if (!done) throw std::bad_alloc();
+  return nb::make_tuple(y, h_n, c_n, block);
+}
+
+bool Training::read_gradient(PyObject* gradient, int64_t first, int64_t second, int64_t third, Tensor& to) const {
+  to.data = nullptr;
+  to.byte_offset = 0;
+  if (gradient == Py_None) return true;
+  return tensors_.read(gradient, to) && to.holds_floats(sizes_.bits) && to.ndim == 3 && to.shape[0] == first &&
+         to.shape[1] == second && to.shape[2] == third && (to.strides[2] == 1 || third == 1) && to.data &&
+         !tensors_.negated(gradient);
+}
+
+// saved: what autograd gives back, as in Saved; needs: of which inputs of the node (this object, x, weights) a gradient
+// is wanted. Gradients of those inputs, or None where the full way is called for.
+nb::object Training::backward(nb::handle saved, nb::handle needs, nb::handle dy, nb::handle dh_n,
+                              nb::handle dc_n) const {
+  const int L = sizes_.L;
+  const size_t count = sizes_.weights.size();
+  if (!PyTuple_Check(saved.ptr()) || static_cast<size_t>(PyTuple_Size(saved.ptr())) != kWeights + count ||
+      !PyTuple_Check(needs.ptr()) || static_cast<size_t>(PyTuple_Size(needs.ptr())) != 2 + count)
+    return nb::none();
+  auto given = [&](size_t k) { return PyTuple_GetItem(saved.ptr(), static_cast<Py_ssize_t>(k)); };
+  auto wanted = [&](size_t k) { return truth(PyTuple_GetItem(needs.ptr(), static_cast<Py_ssize_t>(k))); };
+  Tensor x, y, block;
+  if (!read_input(given(kInput), x)) return nb::none();
+  const int64_t T = x.shape[0], B = x.shape[1];
+  if (!tensors_.read(given(kOutput), y) || !tensors_.read(given(kBlock), block) || !y.holds_floats(sizes_.bits) ||
+      !block.holds_floats(sizes_.bits) || !contiguous(y) || !contiguous(block))
+    return nb::none();
+  Tensor dy_at, dh_at, dc_at;
+  if (!read_gradient(dy.ptr(), T, B, sizes_.width, dy_at) || !read_gradient(dh_n.ptr(), states(), B, sizes_.P, dh_at) ||
+      !read_gradient(dc_n.ptr(), states(), B, sizes_.H, dc_at) || (dh_at.data && !contiguous(dh_at)) ||
+      (dc_at.data && !contiguous(dc_at)))
+    return nb::none();
+
+  Table table(2 * count + 2 * static_cast<size_t>(L));
+  void **weights = table.data, **gradients = weights + count, **dh = gradients + count, **dc = dh + L;
+  nb::object found = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(2 + count)));
+  if (!found.is_valid()) throw nb::python_error();
+  auto answer = [&](size_t k, nb::object value) {
+    PyTuple_SetItem(found.ptr(), static_cast<Py_ssize_t>(k), value.release().ptr());
+  };
+  for (size_t k = 0; k < count; ++k) {
+    PyObject* tensor = given(kWeights + k);
+    Tensor w, dw;
+    const auto& shape = sizes_.weights[k];
+    if (!tensors_.read(tensor, w) || !w.holds_floats(sizes_.bits) || !has_shape(w, shape[0], shape[1]) ||
+        !contiguous(w))
+      return nb::none();
+    weights[k] = w.begin();
+    nb::object made = nb::none();
+    if (wanted(2 + k)) {
+      made = tensors_.like(nb::borrow(tensor));
+      if (!tensors_.read(made.ptr(), dw)) return nb::none();
+      gradients[k] = dw.begin();
+    }
+    answer(2 + k, std::move(made));
+  }
+  StackBackward call;
+  StackForward& was = call.forward;
+  nb::object made = nb::none();
+  if (wanted(1)) {
+    made = tensors_.like(nb::borrow(given(kInput)));
+    Tensor dx;
+    if (!tensors_.read(made.ptr(), dx) || (dx.strides[2] != 1 && sizes_.I > 1)) return nb::none();
+    call.dx = dx.begin();
+    call.dx_step = dx.strides[0];
+    call.dx_row = dx.strides[1];
+  }
+  answer(1, std::move(made));
+  answer(0, nb::none());
+
+  was.steps = T;
+  was.batch = B;
+  was.x = x.begin();
+  was.x_step = x.strides[0];
+  was.x_row = x.strides[1];
+  was.y = y.begin();
+  was.y_step = B * sizes_.width;
+  was.y_row = sizes_.width;
+  was.weights = weights;
+  was.saved = block.begin();
+  was.keep = keep_;
+  was.every = every_;
+  was.threads = tensors_.threads();
+  if (dy_at.data) {
+    call.dy = dy_at.begin();
+    call.dy_step = dy_at.strides[0];
+    call.dy_row = dy_at.strides[1];
+  }
+  const int64_t row = B * sizes_.D * (sizes_.bits / 8);
+  for (int l = 0; l < L; ++l) {
+    if (dh_at.data) dh[l] = dh_at.begin() + l * row * sizes_.P;
+    if (dc_at.data) dc[l] = dc_at.begin() + l * row * sizes_.H;
+  }
+  if (dh_at.data) call.dh_n = dh;
+  if (dc_at.data) call.dc_n = dc;
+  call.dweights = gradients;
+  bool done;
+  if (small(T, B)) {
+    done = cellgate::backward(sizes_.shape, call);
+  } else {
+    nb::gil_scoped_release released;
+    done = cellgate::backward(sizes_.shape, call);
+  }
+  if (!done) throw std::bad_alloc();
+  return found;
+}
+
+// Finds out which training a call is one of.
+class Trainings {
+ public:
+  Trainings(const Tensors& tensors, nb::handle must_be_false, nb::handle forward_ad, nb::handle requested)
+      : tensors_(tensors), times_(must_be_false, forward_ad, requested) {}
+
+  nb::object prepare(nb::handle module, nb::handle x);
+
+ private:
+  static bool keep_of(const ModuleCall& module, Keep& to);
+
+  const Tensors& tensors_;  // kept alive by the binding
+  PlainTimes times_;
+  PlanTable<nb::object, std::pair<ModuleKey, int>> trainings_;  // nb::object: a Training, which autograd holds too
+};
+
+bool Trainings::keep_of(const ModuleCall& module, Keep& to) {
+  PyObject* memory = PyDict_GetItemWithError(module.dict, names().memory);
+  to = Keep::fast;
+  if (!memory) return true;
+  if (!PyUnicode_Check(memory)) return false;
+  auto is = [&](const char* word) { return PyUnicode_CompareWithASCIIString(memory, word) == 0; };
+  if (is("fast")) return true;
+  to = is("lean") ? Keep::lean : Keep::minimal;
+  return to == Keep::lean || is("minimal");
+}
+
+nb::object Trainings::prepare(nb::handle module, nb::handle x) {
+  if (!tensors_.usable() || !times_.hold()) return nb::none();
+  Tensor in;
+  ModuleCall own;
+  Keep keep;
+  if (!tensors_.read(x.ptr(), in) || tensors_.negated(x.ptr()) || in.ndim != 3 ||
+      !(in.holds_floats(32) || in.holds_floats(64)) || !own.read(module, in.bits) || own.drops || !keep_of(own, keep))
+    return nb::none();
+  if (in.shape[2] != own.key[0] || in.shape[0] == 0 || in.shape[1] == 0 || (in.strides[2] != 1 && own.key[0] > 1) ||
+      (!in.data && own.key[0] > 0))
+    return nb::none();
+  nb::object training = trainings_.find(std::make_pair(own.key, static_cast<int>(keep)), [&] {
+    return nb::cast(new Training(tensors_, own.key, keep), nb::rv_policy::take_ownership);
+  });
+  ModuleWeights weights;
+  if (!weights.read(own, nb::cast<Training&>(training).sizes(), tensors_)) return nb::none();
+  auto recorded = [](PyObject* tensor) {
+    nb::object needs = nb::steal(PyObject_GetAttr(tensor, names().requires_grad));
+    if (!needs.is_valid()) throw nb::python_error();
+    return truth(needs.ptr());
+  };
+  bool any = recorded(x.ptr());
+  for (const nb::object& w : weights.tensors()) any = any || recorded(w.ptr());
+  if (!any) return nb::none();
+
+  nb::object rows = own.batch_first ? tensors_.transposed(nb::borrow(x)) : nb::borrow(x);
+  const std::vector<nb::object>& all = weights.tensors();
+  nb::object found = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(2 + all.size())));
+  if (!found.is_valid()) throw nb::python_error();
+  auto answer = [&](size_t k, nb::object value) {
+    PyTuple_SetItem(found.ptr(), static_cast<Py_ssize_t>(k), value.release().ptr());
+  };
+  answer(0, training);
+  answer(1, std::move(rows));
+  for (size_t k = 0; k < all.size(); ++k) answer(2 + k, all[k]);
+  return found;
+}
+
+}  // namespace
+
+void bind_trainings(nb::module_& m) {
+  nb::class_<Training>(m, "Training", "Training calls of modules of the same sizes.")
+      .def_prop_ro("description", &Training::description, "Layers, directions, bias, H, P or 0, memory.")
+      .def("forward", &Training::forward, "x"_a, "weights"_a,
+           "output, h_n, c_n and the block that native/saved.h describes, of x (T, B, I) and a tuple of weights.")
+      .def("backward", &Training::backward, "saved"_a, "needs"_a, "dy"_a.none(), "dh_n"_a.none(), "dc_n"_a.none(),
+           "The gradients of the node's inputs: of this object None, of x, of each weight, None for those not wanted; "
+           "or None where the full way is called for. saved: x, output, block, weights.");
+  nb::class_<Trainings>(m, "Trainings", "Training calls of LSTM modules without the way through Python.")
+      .def(nb::init<const Tensors&, nb::handle, nb::handle, nb::handle>(), nb::keep_alive<1, 2>(), "tensors"_a,
+           "must_be_false"_a, "forward_ad"_a, "requested"_a, "The arguments are those of Calls.")
+      .def("prepare", &Trainings::prepare, "module"_a, "x"_a.none(),
+           "The inputs of the node: a Training, x as (T, B, I), weights; or None where the full way is called for.");
+}
+
+}  // namespace cellgate::python
