@@ -255,42 +255,43 @@ class BackwardMember {
     }
   }
 
-  // sums[r] = rows k + r of `left` times the panel, for r < count.
-  static void product_tile(const S* const* left, int64_t count, const Panel<S>& panel, int64_t depth, S (*sums)[kWidth],
-                           Ahead ahead) {
-    S* to[V::tile_rows];
-    for (int64_t r = 0; r < count; ++r) to[r] = sums[r];
-    auto run = rows_tile(static_cast<int>(count), panel);
-    run({left, 0}, panel.b, panel.stride, depth, {to, 0, V::lanes, false}, ahead);
-  }
-
   // Calls visit(k, sums, panel) for every row k < n and each of my panels, sums holding the row's product with the panel of
   // `right`; rows from `fresh` on have none, their sums are zero.
   template <class Visit>
   void for_tiles(const S* const* left, const RightOperand<S>& right, int64_t fresh, int64_t n, bool fetch,
                  Visit visit) {
-    alignas(64) S sums[V::tile_rows][kWidth];
+    alignas(64) S few[V::tile_rows * kWidth];
     const int64_t depth = right.depth, columns = right.columns;
+    const Cuts cuts(fresh, V::tile_rows);
+    // What all tiles read of a panel must fit the second-level cache.
+    const Cuts deep(depth, cuts.parts > 1 && depth > kDepth ? kDepth : depth);
+    S* const many = deep.parts > 1 ? job_.tile_sums + me_ * job_.B * kWidth : nullptr;
     int64_t j0 = 0, j1 = right.panels();
     if (job_.split_units) j0 = panel_begin(columns), j1 = panel_end(columns);
     for (int64_t j = j0; j < j1; ++j) {
       const Panel<S> panel = right.panel(j);
-      Cuts cuts(fresh, V::tile_rows);
-      for (int64_t p = 0; p < cuts.parts; ++p) {
-        const int64_t k = cuts.begin(p), count = cuts.begin(p + 1) - k;
-        const void* blocks[V::tile_rows * kAheadArrays];
-        Ahead ahead{blocks, 0};
-        if (fetch) {
-          for (int64_t r = 0; r < count; ++r)
-            for (const void* array : ahead_[k + r].array)
-              if (array) blocks[ahead.count++] = static_cast<const S*>(array) + panel.first;
+      for (int64_t d = 0; d < deep.parts; ++d) {
+        const int64_t k0 = deep.begin(d), k1 = deep.begin(d + 1);
+        for (int64_t p = 0; p < cuts.parts; ++p) {
+          const int64_t k = cuts.begin(p), count = cuts.begin(p + 1) - k;
+          const void* blocks[V::tile_rows * kAheadArrays];
+          Ahead ahead{blocks, 0};
+          if (fetch && k1 == depth) {
+            for (int64_t r = 0; r < count; ++r)
+              for (const void* array : ahead_[k + r].array)
+                if (array) blocks[ahead.count++] = static_cast<const S*>(array) + panel.first;
+          }
+          S* sums[V::tile_rows];
+          for (int64_t r = 0; r < count; ++r) sums[r] = many ? many + (k + r) * kWidth : few + r * kWidth;
+          auto run = rows_tile(static_cast<int>(count), panel);
+          run({left + k, k0}, panel.b + k0 * panel.stride, panel.stride, k1 - k0, {sums, 0, V::lanes, d > 0}, ahead);
+          if (k1 < depth) continue;
+          for (int64_t r = 0; r < count; ++r) visit(k + r, sums[r], panel);
         }
-        product_tile(left + k, count, panel, depth, sums, ahead);
-        for (int64_t r = 0; r < count; ++r) visit(k + r, sums[r], panel);
       }
       for (int64_t k = fresh; k < n; ++k) {
-        for (int64_t v = 0; v < panel.vectors; ++v) V::zero().store(sums[0] + v * V::lanes);
-        visit(k, sums[0], panel);
+        for (int64_t v = 0; v < panel.vectors; ++v) V::zero().store(few + v * V::lanes);
+        visit(k, few, panel);
       }
     }
   }

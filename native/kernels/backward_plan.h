@@ -99,7 +99,9 @@ struct RowAhead {
 
 constexpr int64_t kChunkBytes = int64_t{2} << 20;  // of gate gradients
 constexpr int64_t kChunkRowsLeast = 512;
-constexpr int64_t kReadingsInPlace = 4;  // packing a matrix that is read so often costs more than it saves
+constexpr int64_t kLargeSums = int64_t{4} << 20;   // bytes of weight gradients that are better written once,
+constexpr int64_t kWholeBytes = int64_t{8} << 20;  // even if all gate gradients, up to so many bytes, wait for it
+constexpr int64_t kReadingsInPlace = 4;            // packing a matrix that is read so often costs more than it saves
 
 // One direction of one layer: sizes, scratch, and the plan.
 template <class S>
@@ -131,6 +133,7 @@ struct BackwardJob {
   RightOperand<S> hh, ih, hr;  // w_hh (4H, P), w_ih (4H, I), w_hr (P, H)
   S* dc;                       // (B, H) by place
   S* sums;                     // [x | h | 1]^T da: (I + P + 1, stride)
+  S* tile_sums;                // (members, B, panel): sums of a panel that is read in pieces
   CellRow<S>* cells;           // (members, B): the rows of the step under way
   RowAhead* ahead;             // (members, B): what their next step reads
   ChunkRows<S> chunk[2];
@@ -158,16 +161,19 @@ struct BackwardJob {
     stride = round_up(4 * H, Vec<S>::lanes);
     if ((stride * sizeof(S)) % 512 == 0) stride += larger<int64_t>(Vec<S>::lanes, 64 / sizeof(S));
     left_columns = I + P + 1;
-    int64_t rows = larger(kChunkRowsLeast, kChunkBytes / (stride * static_cast<int64_t>(sizeof(S))));
+    const int64_t G = 4 * H;
+    const bool few = want_weights && (G <= left_columns || all_rows() * (G - left_columns) <= 2 * G * left_columns);
+    const int64_t size = static_cast<int64_t>(sizeof(S));
+    int64_t rows = larger(kChunkRowsLeast, kChunkBytes / (stride * size));
+    if (few && left_columns * stride * size > kLargeSums && all_rows() * stride * size <= kWholeBytes)
+      rows = all_rows();
     chunk_steps = larger<int64_t>(1, rows / larger<int64_t>(1, B));
     if (T > chunk_steps) chunk_steps = ceil_div(T, ceil_div(T, chunk_steps));  // all of about one size
     if (checkpoints) chunk_steps = round_up(chunk_steps, w.cell_every);
     chunk_steps = smaller(chunk_steps, larger<int64_t>(1, T + (checkpoints ? w.cell_every : 0)));
     chunk_rows = chunk_steps * B;
     one_chunk = chunk_steps >= T && !(together && want_dx);  // else dx is stored in halves
-    const int64_t G = 4 * H;
-    direct = want_weights && chunk_steps >= T &&
-             (G <= left_columns || all_rows() * (G - left_columns) <= 2 * G * left_columns);
+    direct = few && chunk_steps >= T;
     stateless = T == 1 && !w.h0;
     const int64_t a_step = ceil_div(ceil_div(B, split_units ? 1 : members), Vec<S>::tile_rows);
     const int64_t readings = a_step * (T - 1 + (w.dh0 ? 1 : 0));
@@ -195,6 +201,7 @@ struct BackwardJob {
     packed_hh_t = recompute ? arena.take<S>(packed_size<S>(P, 4 * H)) : nullptr;
     dc = arena.take<S>(B * H);
     sums = want_weights && !direct ? arena.take<S>(left_columns * stride) : nullptr;
+    tile_sums = 4 * H > kDepth ? arena.take<S>(members * B * panel_width<S>()) : nullptr;
     cells = arena.take<CellRow<S>>(members * B);
     ahead = arena.take<RowAhead>(members * B);
     for (ChunkRows<S>& rows : chunk) {

@@ -85,6 +85,7 @@ class WeightGradients {
   const BackwardJob<S>& job_;
   const BackwardDirection<S>& way_;
   const int me_;
+  static constexpr int64_t kFewRows = 128;
   bool begun_ = false;
 
   // My rows of a chunk, for write_directly(): da packed as the left operand, x and h in rows of whole vectors.
@@ -101,21 +102,24 @@ class WeightGradients {
   void write_directly(const ChunkRows<S>& rows, int64_t total, bool add) {
     constexpr int64_t R = V::tile_rows;
     const int64_t G = 4 * job_.H, I = job_.I, P = job_.P, tiles = ceil_div(G, R);
-    for (int64_t i = job_.part(tiles, me_); i < job_.part(tiles, me_ + 1); ++i) {
-      const S* left = rows.left_da + i * left_tile_size<S>(total);
-      const int64_t n0 = i * R, count = smaller(R, G - n0);
-      auto write = [&](const S* right, int64_t width, int64_t columns, S* to) {
-        for (int64_t j = 0; j < panel_count<S>(columns); ++j)
-          sum_product(left, count, total, panel_in_place(right, width, columns, j, true), to + n0 * columns, columns,
-                      add);
-      };
-      if (way_.dw_ih) write(rows.right_x, job_.width_x(), I, way_.dw_ih);
-      if (way_.dw_hh) {
-        if (job_.stateless)
-          clear_row(way_.dw_hh + n0 * P, count * P);
-        else
-          write(rows.right_h, job_.width_h(), P, way_.dw_hh);
+    const int64_t begin = job_.part(tiles, me_), end = job_.part(tiles, me_ + 1);
+    if (way_.dw_hh && job_.stateless) clear_row(way_.dw_hh + begin * R * P, (smaller(G, end * R) - begin * R) * P);
+    // Tiles [first, last) of the gates' rows beside the panels of one right operand.
+    auto write = [&](int64_t first, int64_t last, const S* right, int64_t width, int64_t columns, S* to) {
+      const int64_t n0 = first * R, panels = panel_count<S>(columns);
+      for (int64_t j = 0; j < panels; ++j) {
+        const Panel<S> panel = panel_in_place(right, width, columns, j, true);
+        const S* next = last - first > 1 && j + 1 < panels ? panel.b + panel_width<S>() : nullptr;
+        sum_product(rows.left_da + first * left_tile_size<S>(total), smaller(G, last * R) - n0, total, panel,
+                    to + n0 * columns, columns, add, next);
       }
+    };
+    // Few rows stay in the first-level cache whole, and a gradient is best written in order; of many a panel only stays.
+    const int64_t together = total > kFewRows ? larger<int64_t>(1, end - begin) : 1;
+    for (int64_t i = begin; i < end; i += together) {
+      const int64_t last = smaller(end, i + together);
+      if (way_.dw_ih) write(i, last, rows.right_x, job_.width_x(), I, way_.dw_ih);
+      if (way_.dw_hh && !job_.stateless) write(i, last, rows.right_h, job_.width_h(), P, way_.dw_hh);
     }
     if (!way_.db_ih && !way_.db_hh) return;
     const int64_t vectors = ceil_div(G, V::lanes);
