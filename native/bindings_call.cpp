@@ -7,6 +7,7 @@
 // Python, which also words the errors: the answer is then None.
 #include <memory>
 #include <new>
+#include <utility>
 
 #include "bindings_module.h"
 #include "blocks.h"
@@ -21,10 +22,13 @@ using exchange::Tensor;
 struct Plan {
   explicit Plan(const ModuleKey& key) : sizes(sizes_of(key)) {}
   const ModuleSizes sizes;
-  // Results of the last sizes, to be made again alike; null where they are too large to be kept.
-  int64_t steps = -1, batch = -1;
-  int form = -1;
-  nb::object y_like, h_like, c_like, y_size, h_size, c_size;
+  // Results of the last sizes, to be made again alike; a pattern is null where it is too large to be kept.
+  struct Results {
+    int64_t steps, batch;
+    int form;
+    nb::object y_like, h_like, c_like, y_size, h_size, c_size;
+  };
+  std::shared_ptr<const Results> results;
 };
 
 int64_t larger_of(int64_t a, int64_t b) { return a < b ? b : a; }
@@ -37,7 +41,7 @@ class Calls {
   nb::object run(nb::handle module, nb::handle x, nb::handle hx, bool gates);
 
  private:
-  void set_results(Plan& plan, int64_t steps, int64_t batch, int form) const;
+  std::shared_ptr<const Plan::Results> results_of(Plan& plan, int64_t steps, int64_t batch, int form) const;
 
   const Tensors& tensors_;  // kept alive by the binding
   PlainTimes times_;
@@ -47,28 +51,32 @@ class Calls {
 // Forms of a call: unbatched, (T, B, I), (B, T, I).
 enum Form { kUnbatched = 0, kTimeFirst = 1, kBatchFirst = 2 };
 
-void Calls::set_results(Plan& plan, int64_t steps, int64_t batch, int form) const {
+// Made whole before they are kept and held while they are used: other threads may run whenever a tensor is made.
+std::shared_ptr<const Plan::Results> Calls::results_of(Plan& plan, int64_t steps, int64_t batch, int form) const {
+  std::shared_ptr<const Plan::Results> found = plan.results;
+  if (found && found->steps == steps && found->batch == batch && found->form == form) return found;
+  Plan::Results made{steps, batch, form, {}, {}, {}, {}, {}, {}};
   const ModuleSizes& sizes = plan.sizes;
   const int64_t states = static_cast<int64_t>(sizes.L) * sizes.D, bytes = sizes.bits / 8;
   if (form == kUnbatched) {
-    plan.y_size = nb::make_tuple(steps, sizes.width);
-    plan.h_size = nb::make_tuple(states, sizes.P);
-    plan.c_size = nb::make_tuple(states, sizes.H);
+    made.y_size = nb::make_tuple(steps, sizes.width);
+    made.h_size = nb::make_tuple(states, sizes.P);
+    made.c_size = nb::make_tuple(states, sizes.H);
   } else {
-    plan.y_size = nb::make_tuple(steps, batch, sizes.width);  // time-major in memory, as nn.LSTM's output is
-    plan.h_size = nb::make_tuple(states, batch, sizes.P);
-    plan.c_size = nb::make_tuple(states, batch, sizes.H);
+    made.y_size = nb::make_tuple(steps, batch, sizes.width);  // time-major in memory, as nn.LSTM's output is
+    made.h_size = nb::make_tuple(states, batch, sizes.P);
+    made.c_size = nb::make_tuple(states, batch, sizes.H);
   }
   auto pattern = [&](const nb::object& size, int64_t scalars) {
     return scalars * bytes <= kSmall ? tensors_.sized(size, sizes.bits) : nb::object();
   };
-  plan.y_like = pattern(plan.y_size, steps * batch * sizes.width);
-  if (plan.y_like.is_valid() && form == kBatchFirst) plan.y_like = tensors_.transposed(plan.y_like);
-  plan.h_like = pattern(plan.h_size, states * batch * sizes.P);
-  plan.c_like = pattern(plan.c_size, states * batch * sizes.H);
-  plan.steps = steps;
-  plan.batch = batch;
-  plan.form = form;
+  made.y_like = pattern(made.y_size, steps * batch * sizes.width);
+  if (made.y_like.is_valid() && form == kBatchFirst) made.y_like = tensors_.transposed(made.y_like);
+  made.h_like = pattern(made.h_size, states * batch * sizes.P);
+  made.c_like = pattern(made.c_size, states * batch * sizes.H);
+  found = std::make_shared<const Plan::Results>(std::move(made));
+  plan.results = found;
+  return found;
 }
 
 nb::object Calls::run(nb::handle module, nb::handle x, nb::handle hx, bool gates) {
@@ -128,15 +136,17 @@ nb::object Calls::run(nb::handle module, nb::handle x, nb::handle hx, bool gates
   }
 
   // ---- the results
-  if (plan.steps != steps || plan.batch != batch || plan.form != form) set_results(plan, steps, batch, form);
-  nb::object y =
-      plan.y_like.is_valid() ? tensors_.like(plan.y_like) : tensors_.block(plan.y_size, sizes.bits, kBlockOfResults);
-  nb::object h_n = plan.h_like.is_valid() ? tensors_.like(plan.h_like) : tensors_.sized(plan.h_size, sizes.bits);
-  nb::object c_n = plan.c_like.is_valid() ? tensors_.like(plan.c_like) : tensors_.sized(plan.c_size, sizes.bits);
+  const std::shared_ptr<const Plan::Results> results = results_of(plan, steps, batch, form);
+  nb::object y = results->y_like.is_valid() ? tensors_.like(results->y_like)
+                                            : tensors_.block(results->y_size, sizes.bits, kBlockOfResults);
+  nb::object h_n =
+      results->h_like.is_valid() ? tensors_.like(results->h_like) : tensors_.sized(results->h_size, sizes.bits);
+  nb::object c_n =
+      results->c_like.is_valid() ? tensors_.like(results->c_like) : tensors_.sized(results->c_size, sizes.bits);
   Tensor y_at, h_at, c_at;
   if (!tensors_.read(y.ptr(), y_at) || !tensors_.read(h_n.ptr(), h_at) || !tensors_.read(c_n.ptr(), c_at))
     return nb::none();
-  if (form == kBatchFirst && !plan.y_like.is_valid()) y = tensors_.transposed(y);
+  if (form == kBatchFirst && !results->y_like.is_valid()) y = tensors_.transposed(y);
 
   // ---- the call
   constexpr int kLayers = 16;

@@ -5,6 +5,7 @@
 // The node of the autograd graph is Python's (backends/cpu_plain.py). It keeps the tensors, so nothing but sizes is kept
 // here, and whoever hands other tensors back than were saved, as checkpointing does, is obeyed.
 #include <cstring>
+#include <memory>
 #include <new>
 #include <utility>
 
@@ -40,12 +41,17 @@ class Training {
   nb::object backward(nb::handle saved, nb::handle needs, nb::handle dy, nb::handle dh_n, nb::handle dc_n) const;
 
  private:
-  // A result of the sizes of the last call, made again alike: quicker than from a size, where it is small enough to keep.
+  // A result of some size, to be made again alike: quicker than from its size, where it is small enough to keep.
   struct Result {
     nb::object size, pattern;
     size_t least;  // bytes from which its memory is used again
   };
-  void set(Result& result, nb::object size, int64_t scalars, size_t least) const;
+  struct Results {
+    int64_t steps, batch;
+    Result y, h, c, block;
+  };
+  Result result(nb::object size, int64_t scalars, size_t least) const;
+  std::shared_ptr<const Results> results(int64_t steps, int64_t batch);
   nb::object make(const Result& result) const {
     return result.pattern.is_valid() ? tensors_.like(result.pattern)
                                      : tensors_.block(result.size, sizes_.bits, result.least);
@@ -63,14 +69,27 @@ class Training {
   const ModuleSizes sizes_;
   const Keep keep_;
   const int64_t every_;
-  int64_t steps_ = -1, batch_ = -1;
-  Result y_, h_, c_, block_;
+  std::shared_ptr<const Results> results_;  // of the last sizes
 };
 
-void Training::set(Result& result, nb::object size, int64_t scalars, size_t least) const {
-  result.size = std::move(size);
-  result.least = least;
-  result.pattern = scalars * (sizes_.bits / 8) <= kSmall ? tensors_.sized(result.size, sizes_.bits) : nb::object();
+Training::Result Training::result(nb::object size, int64_t scalars, size_t least) const {
+  nb::object pattern;
+  if (scalars * (sizes_.bits / 8) <= kSmall) pattern = tensors_.sized(size, sizes_.bits);
+  return {std::move(size), std::move(pattern), least};
+}
+
+// Made whole before they are kept and held while they are used: other threads may run whenever a tensor is made.
+std::shared_ptr<const Training::Results> Training::results(int64_t T, int64_t B) {
+  std::shared_ptr<const Results> found = results_;
+  if (found && found->steps == T && found->batch == B) return found;
+  const int64_t kept = saved_size(sizes_.shape, T, B, 0, keep_, every_, false);
+  found = std::make_shared<const Results>(
+      Results{T, B, result(nb::make_tuple(T, B, sizes_.width), T * B * sizes_.width, kBlockOfResults),
+              result(nb::make_tuple(states(), B, sizes_.P), states() * B * sizes_.P, kBlockOfResults),
+              result(nb::make_tuple(states(), B, sizes_.H), states() * B * sizes_.H, kBlockOfResults),
+              result(nb::make_tuple(kept), kept, kBlockMin)});  // never resized, so even a smaller one
+  results_ = found;
+  return found;
 }
 
 // Addresses of a call, on the stack for all but the deepest nets.
@@ -101,15 +120,6 @@ nb::object Training::forward(nb::handle x, nb::handle weights) {
   if (!read_input(x.ptr(), in)) return nb::none();
   const int64_t T = in.shape[0], B = in.shape[1];
   const int L = sizes_.L;
-  if (T != steps_ || B != batch_) {
-    const int64_t kept = saved_size(sizes_.shape, T, B, 0, keep_, every_, false);
-    set(y_, nb::make_tuple(T, B, sizes_.width), T * B * sizes_.width, kBlockOfResults);
-    set(h_, nb::make_tuple(states(), B, sizes_.P), states() * B * sizes_.P, kBlockOfResults);
-    set(c_, nb::make_tuple(states(), B, sizes_.H), states() * B * sizes_.H, kBlockOfResults);
-    set(block_, nb::make_tuple(kept), kept, kBlockMin);  // never resized, so even a smaller one
-    steps_ = T;
-    batch_ = B;
-  }
   const size_t count = sizes_.weights.size();
   Table table(count + 2 * static_cast<size_t>(L));
   if (!PyTuple_Check(weights.ptr()) || static_cast<size_t>(PyTuple_Size(weights.ptr())) != count) return nb::none();
@@ -118,7 +128,8 @@ nb::object Training::forward(nb::handle x, nb::handle weights) {
     if (!tensors_.read(PyTuple_GetItem(weights.ptr(), static_cast<Py_ssize_t>(k)), w)) return nb::none();
     table.data[k] = w.begin();
   }
-  nb::object y = make(y_), h_n = make(h_), c_n = make(c_), block = make(block_);
+  const std::shared_ptr<const Results> like = results(T, B);
+  nb::object y = make(like->y), h_n = make(like->h), c_n = make(like->c), block = make(like->block);
   Tensor y_at, h_at, c_at, block_at;
   if (!tensors_.read(y.ptr(), y_at) || !tensors_.read(h_n.ptr(), h_at) || !tensors_.read(c_n.ptr(), c_at) ||
       !tensors_.read(block.ptr(), block_at))

@@ -51,6 +51,10 @@ CASES = {
     "few steps": Case(3, 32, 20, (100,), state=False),
     "few steps in two directions": Case(3, 5, 20, (40,), directions=2),
     "two panels and a part": Case(5, 7, 20, (131,)),
+    "two features, ragged in two directions": Case(9, 19, 2, (33,), directions=2, lengths=True),
+    "four features": Case(5, 7, 4, (131,)),
+    "panels read in pieces": Case(2, 9, 20, (300,)),
+    "gradients written panel by panel": Case(10, 14, 3, (520,), state=False),
     "several chunks": Case(80, 33, 5, (24,), directions=2),
     "a size per layer": Case(9, 5, 4, (33, 16, 7), directions=2),
     "batch first": Case(9, 5, 4, (33,), batch_first=True),
@@ -226,6 +230,7 @@ LARGE = {
     "few rows, directions": Case(4, 20, 100, (200,), directions=2),
     "one step, units split": Case(1, 8, 40, (360,)),
     "units split": Case(9, 8, 40, (360,)),
+    "large gradients, written once": Case(16, 40, 40, (360,)),
     "units split, projection": Case(9, 8, 40, (600,), proj=(300,)),
 }
 

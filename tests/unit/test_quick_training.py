@@ -1,5 +1,7 @@
 """The short way of plain training calls: when it is taken, and that it is the full way in every number."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch import nn
@@ -151,3 +153,22 @@ def test_two_threads_give_what_one_gives():
         torch.set_num_threads(threads)
     for a, b in zip(one, two, strict=True):
         assert torch.allclose(a, b, atol=1e-4)
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_threads_with_sizes_of_their_own_share_a_module(recorded: bool):
+    """Modules of the same sizes share what is known of them, also while another thread's call makes its tensors."""
+    lstm = cellgate.LSTM(5, 9)
+
+    def work(steps: int) -> list[bool]:
+        x = torch.randn(steps, 2, 5)
+        with torch.set_grad_enabled(recorded):
+            expected = lstm(x)[0].detach().clone()
+            found = [lstm(x)[0] for _ in range(200)]
+        if recorded:
+            found[0].sum().backward()
+        return [torch.equal(y, expected) for y in found]
+
+    with ThreadPoolExecutor(4) as pool:
+        for same in pool.map(work, (3, 40, 7, 120)):
+            assert all(same)
