@@ -59,25 +59,38 @@ CELLGATE_INLINE V sigmoid(V x) {
   return select_lt(x, V::set1(-reach), V::zero(), reciprocal(V::set1(S(1)) + e));
 }
 
-// A quotient of polynomials in x^2, which passes one at 9.04, as tanh in float does. At the clamp it stands so far above
-// one that no rounding brings it back: large arguments give one exactly, and the slope there is zero.
-CELLGATE_INLINE Vec<float> tanh(Vec<float> x) {
+// tanh(x) = x p / q for z = x^2, up to x = 9.04, where it passes one as tanh in float does. At 9.75 it stands so far above
+// one that no rounding brings it back: large arguments, clamped there, give one exactly, and the slope there is zero.
+CELLGATE_INLINE void tanh_quotient(Vec<float> z, Vec<float>& p, Vec<float>& q) {
   using V = Vec<float>;
-  x = clamp(x, V::set1(-9.75f), V::set1(9.75f));
-  V z = x * x;
-  V p = V::set1(1.33227567369e-8f);
+  p = V::set1(1.33227567369e-8f);
   p = fma(p, z, V::set1(2.05863337513e-5f));
   p = fma(p, z, V::set1(0.00349421514933f));
   p = fma(p, z, V::set1(0.133798720663f));
   p = fma(p, z, V::set1(0.999999979436f));
-  V q = V::set1(7.76358637433e-7f);
+  q = V::set1(7.76358637433e-7f);
   q = fma(q, z, V::set1(0.00032833833248f));
   q = fma(q, z, V::set1(0.0258717667609f));
   q = fma(q, z, V::set1(0.467131874478f));
   q = fma(q, z, V::set1(1.0f));
+}
+CELLGATE_END
+
+#if defined(CELLGATE_USE_AVX512)
+#include "kernels/activations_avx512.h"
+#else
+CELLGATE_BEGIN
+CELLGATE_INLINE Vec<float> tanh(Vec<float> x) {
+  using V = Vec<float>;
+  x = clamp(x, V::set1(-9.75f), V::set1(9.75f));
+  V p, q;
+  tanh_quotient(x * x, p, q);
   return clamp(x * p * reciprocal(q), V::set1(-1.0f), V::set1(1.0f));
 }
+CELLGATE_END
+#endif
 
+CELLGATE_BEGIN
 // Near zero x + x^3 p/q, elsewhere from exp(-2|x|).
 CELLGATE_INLINE Vec<double> tanh(Vec<double> x) {
   using V = Vec<double>;

@@ -18,15 +18,16 @@ struct Rows {
   S** cell_out;  // null: cell states are not kept
 };
 
-// pre is [R][4][lanes], i f g o before activation; u the first unit, n <= lanes how many of them exist. j: the first
-// row.
+// i, f, g and o before activation lie at pre + r * row + k * gate, for k = 0 .. 3, a whole vector each can be read; u is
+// the first unit, n <= lanes how many of them exist. j: the first row.
 template <class S>
-CELLGATE_INLINE void cells(const S* pre, int R, const Rows<S>& rows, int64_t j, int64_t u, int64_t n) {
+CELLGATE_INLINE void cells(const S* pre, int64_t row, int64_t gate, int R, const Rows<S>& rows, int64_t j, int64_t u,
+                           int64_t n) {
   using V = Vec<S>;
   constexpr int L = V::lanes;
-  for (int r = 0; r < R; ++r, pre += 4 * L) {
-    V i = sigmoid(V::load(pre)), f = sigmoid(V::load(pre + L));
-    V g = tanh(V::load(pre + 2 * L)), o = sigmoid(V::load(pre + 3 * L));
+  for (int r = 0; r < R; ++r, pre += row) {
+    V i = sigmoid(V::load(pre)), f = sigmoid(V::load(pre + gate));
+    V g = tanh(V::load(pre + 2 * gate)), o = sigmoid(V::load(pre + 3 * gate));
     const S* c_in = rows.c[j + r] + u;
     V c = fma(f, n == L ? V::load(c_in) : V::load_n(c_in, n), i * g);
     V h = o * tanh(c);

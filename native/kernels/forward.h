@@ -227,7 +227,7 @@ class ForwardMember {
     const int64_t blocks = blocks_of<S>(H);
     const int64_t block0 = blocks * share_ / units, block1 = blocks * (share_ + 1) / units;
     input_ = layer.mask ? as_const(layer.dropped) : layer.input;
-    fill_bias(way, H, block0, block1);
+    fill_bias(way, H, block0, block1, how.packed);
 
     const uint32_t done = ticks_;
     int64_t n = backward && call_.lengths ? 0 : count_;
@@ -271,16 +271,19 @@ class ForwardMember {
       if (m != share_) wait_for(plan_.progress[peers_ + m], tick);
   }
 
-  void fill_bias(const ForwardDirection<S>& way, int64_t H, int64_t block0, int64_t block1) {
+  // Biases of this member's blocks, [4][lanes] for each, in the order of the panels' columns.
+  void fill_bias(const ForwardDirection<S>& way, int64_t H, int64_t block0, int64_t block1, bool packed) {
     using V = Vec<S>;
     constexpr int64_t L = V::lanes;
     S* to = own_.bias;
-    for (int64_t block = block0; block < block1; ++block) {
-      int64_t u = block * L, n = smaller<int64_t>(L, H - u);
-      for (int g = 0; g < 4; ++g, to += L) {
-        V b = V::zero();
-        if (way.b_ih) b = V::load_n(way.b_ih + g * H + u, n) + V::load_n(way.b_hh + g * H + u, n);
-        b.store(to);
+    for (int64_t block = block0; block < block1; ++block, to += 4 * L) {
+      const GateBlock<S> units(H, block);
+      const int64_t gate = packed ? units.gate : L;
+      for (int g = 0; g < 4; ++g) V::zero().store(to + g * L);
+      if (!way.b_ih) continue;
+      for (int64_t g = 0; g < 4; ++g) {
+        const int64_t row = g * H + units.u;
+        (V::load_n(way.b_ih + row, units.n) + V::load_n(way.b_hh + row, units.n)).store_n(to + g * gate, units.n);
       }
     }
   }
@@ -330,40 +333,35 @@ class ForwardMember {
                  const DirectionPlan<S>& weights, int64_t I, int64_t P, int64_t H, int64_t n, int64_t block,
                  int64_t own_block, int64_t chunk_rows, int64_t chunk_row) {
     constexpr int64_t L = Vec<S>::lanes;
-    TileJob<S> job{&rows,
-                   0,
-                   I,
-                   P,
-                   H,
-                   nullptr,
-                   nullptr,
-                   own_.bias + own_block * 4 * L,
-                   0,
-                   block * L,
-                   smaller<int64_t>(L, H - block * L)};
-    if (how.packed) {
-      job.hh = weights.hh + block * P * 4 * L;
-      if (how.hoisted) {
-        job.start = own_.sums + (own_block * chunk_rows + chunk_row) * 4 * L;
-        job.start_row = 4 * L;
-      } else if (I > 0) {
-        job.ih = weights.ih + block * I * 4 * L;
-      }
-      over_tiles<Vec<S>::tile_rows>(n, [&](auto R, int64_t j) {
-        TileJob<S> one = job;
-        one.j = j;
-        one.start += j * job.start_row;
-        run_tile<decltype(R)::value>(one);
-      });
-    } else {
+    const GateBlock<S> units(H, block);
+    TileJob<S> job{&rows, I, P, H, nullptr, nullptr, own_.bias + own_block * 4 * L, 0, units.u, units.n, L};
+    if (!how.packed) {
       job.ih = I > 0 ? way.w_ih : nullptr;
       job.hh = way.w_hh;
-      over_tiles<4>(n, [&](auto R, int64_t j) {
-        TileJob<S> one = job;
-        one.j = j;
-        run_unpacked<decltype(R)::value>(one);
-      });
+      over_tiles<4>(n, [&](auto R, int64_t j) { run_unpacked<decltype(R)::value>(job, j); });
+      return;
     }
+    job.gate = units.gate;
+    job.hh = weights.hh + block * P * 4 * L;
+    if (how.hoisted) {
+      job.start_row = units.vectors * L;
+      job.start = own_.sums + own_block * chunk_rows * 4 * L + chunk_row * job.start_row;
+    } else if (I > 0) {
+      job.ih = weights.ih + block * I * 4 * L;
+    }
+    constexpr int low = Vec<S>::tile_rows, tall = Vec<S>::tall_rows;
+    if constexpr (tall > 0) {
+      if (how.tall && units.vectors == 4 && n > low) {
+        over_tiles<tall>(n, [&](auto R, int64_t j) {
+          // Tiles of equal size are never smaller than this.
+          if constexpr (decltype(R)::value > low / 2) run_tall_tile<decltype(R)::value>(job, j);
+        });
+        return;
+      }
+    }
+    call_with_size<4>(units.vectors, [&](auto N) {
+      over_tiles<low>(n, [&](auto R, int64_t j) { run_tile<decltype(R)::value, decltype(N)::value>(job, j); });
+    });
   }
 
   void project(const Rows<S>& rows, const LayerPlan<S>& how, const ForwardDirection<S>& way,
@@ -398,7 +396,7 @@ class ForwardMember {
   void input_products(const ForwardLayer<S>& layer, const DirectionPlan<S>& weights, int64_t begin, int64_t end,
                       int64_t before, bool backward, int64_t block0, int64_t block1) {
     constexpr int64_t L = Vec<S>::lanes;
-    const int64_t I = layer.input_size;
+    const int64_t I = layer.input_size, H = layer.hidden_size;
     int64_t rows = 0, n = before;
     for (int64_t s = begin; s < end; ++s) {
       int64_t t = backward ? call_.steps - 1 - s : s;
@@ -411,8 +409,11 @@ class ForwardMember {
       const S* panel = weights.ih + block * I * 4 * L;
       const S* bias = own_.bias + (block - block0) * 4 * L;
       S* sums = own_.sums + (block - block0) * rows * 4 * L;
-      over_tiles<Vec<S>::tile_rows>(rows, [&](auto R, int64_t j) {
-        run_input<decltype(R)::value>(own_.chunk_x + j, I, panel, bias, sums + j * 4 * L);
+      call_with_size<4>(GateBlock<S>(H, block).vectors, [&](auto N) {
+        over_tiles<Vec<S>::tile_rows>(rows, [&](auto R, int64_t j) {
+          constexpr int vectors = decltype(N)::value;
+          run_input<decltype(R)::value, vectors>(own_.chunk_x + j, I, panel, bias, sums + j * vectors * L);
+        });
       });
     }
   }

@@ -48,6 +48,7 @@ bool forward(const ForwardCall<S>& call, int threads) {
       bool given = layer.direction[0].packed != nullptr;
       how.packed = given || !reads_unpacked(call, grid);
       how.hoisted = how.packed && hoists(call, layer, grid);
+      how.tall = tall_tiles(layer, grid, how.hoisted);
       if (how.hoisted) {
         // A chunk's sums stay in about half of the second-level cache.
         int64_t columns = ceil_div(blocks_of<S>(layer.hidden_size), grid.units) * 4 * Vec<S>::lanes;

@@ -5,37 +5,57 @@
 #include "kernels/tile.h"
 
 CELLGATE_BEGIN
-// What a tile of rows needs for one block of units.
+// What tiles of rows need for one block of units.
 template <class S>
 struct TileJob {
   const Rows<S>* rows;
-  int64_t j;  // first row
   int64_t I, P, H;
-  const S* ih;  // panel [I][4][lanes], or (unpacked) the whole w_ih; null: the input product is in `sums`
+  const S* ih;  // panel [I][N][lanes], or (unpacked) the whole w_ih; null: the input product is in `start`
   const S* hh;
-  const S* start;     // what the sums start from: [4][lanes] of biases, or [R][4][lanes] of sums
-  int64_t start_row;  // distance from row to row in start: 0 for biases
-  int64_t u, n;       // first unit, units that exist
+  const S* start;      // what the sums start from: [N][lanes] of biases, or [rows][N][lanes] of sums
+  int64_t start_row;   // distance from row to row in start: 0 for biases
+  int64_t u, n, gate;  // as in GateBlock
 };
 
-template <int R, class S>
-void run_tile(const TileJob<S>& job) {
+// N vectors of weights for each input, as GateBlock::vectors.
+template <int R, int N, class S>
+void run_tile(const TileJob<S>& job, int64_t j) {
   using V = Vec<S>;
   constexpr int L = V::lanes;
-  V acc[R][4];
+  V acc[R][N];
   for (int r = 0; r < R; ++r)
-    for (int g = 0; g < 4; ++g) acc[r][g] = V::load(job.start + r * job.start_row + g * L);
-  if (job.ih) accumulate<R>(acc, job.rows->x + job.j, job.I, job.ih);
-  accumulate<R>(acc, job.rows->h + job.j, job.P, job.hh);
-  alignas(64) S pre[R * 4 * L];
+    for (int g = 0; g < N; ++g) acc[r][g] = V::load(job.start + (j + r) * job.start_row + g * L);
+  if (job.ih) accumulate(acc, job.rows->x + j, job.I, job.ih);
+  accumulate(acc, job.rows->h + j, job.P, job.hh);
+  alignas(64) S pre[(R * N + (N < 4)) * L];  // gates that are not whole vectors are read as such, past the last row
   for (int r = 0; r < R; ++r)
-    for (int g = 0; g < 4; ++g) acc[r][g].store(pre + (r * 4 + g) * L);
-  cells(pre, R, *job.rows, job.j, job.u, job.n);
+    for (int g = 0; g < N; ++g) acc[r][g].store(pre + (r * N + g) * L);
+  if constexpr (N < 4) V::zero().store(pre + R * N * L);
+  cells(pre, N * L, N < 4 ? job.gate : L, R, *job.rows, j, job.u, job.n);
 }
 
-// The same with weights in PyTorch's layout.
+// The same for a panel of four vectors and more rows than so many accumulators allow: two gates at a time. The weights
+// come from the second-level cache once for twice as many rows; see tall_tiles().
 template <int R, class S>
-void run_unpacked(const TileJob<S>& job) {
+void run_tall_tile(const TileJob<S>& job, int64_t j) {
+  using V = Vec<S>;
+  constexpr int L = V::lanes;
+  alignas(64) S pre[R * 4 * L];
+  for (int g = 0; g < 4; g += 2) {
+    V acc[R][2];
+    for (int r = 0; r < R; ++r)
+      for (int k = 0; k < 2; ++k) acc[r][k] = V::load(job.start + (j + r) * job.start_row + (g + k) * L);
+    if (job.ih) accumulate_two(acc, job.rows->x + j, job.I, job.ih + g * L);
+    accumulate_two(acc, job.rows->h + j, job.P, job.hh + g * L);
+    for (int r = 0; r < R; ++r)
+      for (int k = 0; k < 2; ++k) acc[r][k].store(pre + (r * 4 + g + k) * L);
+  }
+  cells(pre, 4 * L, L, R, *job.rows, j, job.u, job.n);
+}
+
+// With weights in PyTorch's layout.
+template <int R, class S>
+void run_unpacked(const TileJob<S>& job, int64_t j) {
   using V = Vec<S>;
   constexpr int L = V::lanes;
   // Units at a time, for sixteen accumulators or nearly.
@@ -46,15 +66,15 @@ void run_unpacked(const TileJob<S>& job) {
     constexpr int N = decltype(count)::value;
     V acc[R * N * 4];
     for (int a = 0; a < R * N * 4; ++a) acc[a] = V::zero();
-    if (job.ih) accumulate_rows<R, N>(acc, job.rows->x + job.j, job.I, job.ih, job.H, job.u + i);
-    accumulate_rows<R, N>(acc, job.rows->h + job.j, job.P, job.hh, job.H, job.u + i);
+    if (job.ih) accumulate_rows<R, N>(acc, job.rows->x + j, job.I, job.ih, job.H, job.u + i);
+    accumulate_rows<R, N>(acc, job.rows->h + j, job.P, job.hh, job.H, job.u + i);
     if constexpr (R == 1) {
       reduce_rows<N * 4>(acc, dots[0] + i * 4);
     } else {
-      S dot[R * N * 4];
-      reduce_rows<R * N * 4>(acc, dot);
+      S sums[R * N * 4];
+      reduce_rows<R * N * 4>(acc, sums);
       for (int r = 0; r < R; ++r)
-        for (int k = 0; k < N * 4; ++k) dots[r][i * 4 + k] = dot[r * N * 4 + k];
+        for (int k = 0; k < N * 4; ++k) dots[r][i * 4 + k] = sums[r * N * 4 + k];
     }
   };
   int64_t i = 0;
@@ -66,7 +86,7 @@ void run_unpacked(const TileJob<S>& job) {
     for (int g = 0; g < 4; ++g)
       for (int k = 0; k < L; ++k) pre[(r * 4 + g) * L + k] = job.start[g * L + k] + dots[r][k * 4 + g];
   }
-  cells(pre, R, *job.rows, job.j, job.u, job.n);
+  cells(pre, 4 * L, L, R, *job.rows, j, job.u, job.n);
 }
 
 // R rows of h_out against one plain panel of w_hr, into y_out.
@@ -77,7 +97,7 @@ void run_projection(const Rows<S>& rows, int64_t j, int64_t H, const S* panel, i
   V acc[R][4];
   for (int r = 0; r < R; ++r)
     for (int g = 0; g < 4; ++g) acc[r][g] = V::zero();
-  accumulate<R>(acc, const_cast<const S* const*>(rows.h_out) + j, H, panel);
+  accumulate(acc, const_cast<const S* const*>(rows.h_out) + j, H, panel);
   for (int r = 0; r < R; ++r)
     for (int g = 0; g < 4; ++g) {
       int64_t m = larger<int64_t>(0, smaller<int64_t>(L, n - g * L));
@@ -85,17 +105,17 @@ void run_projection(const Rows<S>& rows, int64_t j, int64_t H, const S* panel, i
     }
 }
 
-// R rows of input against one gate panel, into sums [R][4][lanes].
-template <int R, class S>
+// R rows of input against one gate panel, into sums [R][N][lanes].
+template <int R, int N, class S>
 void run_input(const S* const* x, int64_t I, const S* panel, const S* bias, S* sums) {
   using V = Vec<S>;
   constexpr int L = V::lanes;
-  V acc[R][4];
+  V acc[R][N];
   for (int r = 0; r < R; ++r)
-    for (int g = 0; g < 4; ++g) acc[r][g] = V::load(bias + g * L);
-  accumulate<R>(acc, x, I, panel);
+    for (int g = 0; g < N; ++g) acc[r][g] = V::load(bias + g * L);
+  accumulate(acc, x, I, panel);
   for (int r = 0; r < R; ++r)
-    for (int g = 0; g < 4; ++g) acc[r][g].store(sums + (r * 4 + g) * L);
+    for (int g = 0; g < N; ++g) acc[r][g].store(sums + (r * N + g) * L);
 }
 
 // Calls body(Constant<R>{}, j) over tiles of nearly equal size, at most MAX rows each.

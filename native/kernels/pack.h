@@ -2,12 +2,27 @@
 // order.
 //
 // Gate panels take `lanes` hidden units each: the four vectors are the units' i, f, g and o columns, so a tile ends
-// with whole cells in registers. Plain panels take 4 * lanes consecutive output columns. Columns past the end are zero.
+// with whole cells in registers. Where few units are left for the last panel, their columns lie close together, i, f, g
+// and o one after another, in as many vectors as that takes: see GateBlock. Plain panels take 4 * lanes consecutive
+// output columns. Columns past the end are zero.
 #pragma once
 
 #include "vec/vec.h"
 
 CELLGATE_BEGIN
+// A block of hidden units in gate panels: [K][vectors][lanes], the column of gate g and unit j at g * gate + j.
+template <class S>
+struct GateBlock {
+  static constexpr int64_t L = Vec<S>::lanes;
+  int64_t u, n;  // first unit, units that exist
+  int64_t vectors = 4, gate = L;
+  GateBlock(int64_t H, int64_t block) : u(block * L), n(smaller<int64_t>(L, H - block * L)) {
+    if (4 * n > 3 * L) return;
+    vectors = ceil_div(4 * n, L);
+    gate = n;
+  }
+};
+
 // Writes one [K][lanes] column strip, distance `stride` between its rows: out[k * stride + j] = w[j * ld + k] for
 // j < count, zero for the lanes past count.
 template <class S>
@@ -28,13 +43,20 @@ void pack_strip(const S* w, int64_t ld, int64_t K, int64_t count, S* out, int64_
   }
 }
 
-// Gate panel `block` (units block * lanes ...) of w (4H, K) into out [K][4][lanes].
+// Gate panel `block` of w (4H, K) into out [K][GateBlock::vectors][lanes].
 template <class S>
 void pack_gate_panel(const S* w, int64_t H, int64_t K, int64_t block, S* out) {
   constexpr int L = Vec<S>::lanes;
-  int64_t u = block * L;
-  int64_t count = smaller<int64_t>(L, H - u);
-  for (int g = 0; g < 4; ++g) pack_strip(w + (g * H + u) * K, K, K, count, out + g * L, 4 * L);
+  const GateBlock<S> to(H, block);
+  if (to.vectors == 4) {
+    for (int g = 0; g < 4; ++g) pack_strip(w + (g * H + to.u) * K, K, K, to.n, out + g * L, 4 * L);
+    return;
+  }
+  const int64_t row = to.vectors * L;
+  for (int64_t column = 0; column < row; ++column) {
+    const S* from = column < 4 * to.n ? w + (column / to.n * H + to.u + column % to.n) * K : nullptr;
+    for (int64_t k = 0; k < K; ++k) out[k * row + column] = from ? from[k] : S(0);
+  }
 }
 
 // Plain panel `block` (rows block * 4 * lanes ...) of w (N, K) into out [K][4][lanes].

@@ -33,6 +33,7 @@ template <class S>
 struct LayerPlan {
   bool packed = true;    // false: weights are read where they are
   bool hoisted = false;  // the input product of `chunk` steps is taken at once
+  bool tall = false;     // tiles are as tall as can be
   int64_t chunk = 1;
   DirectionPlan<S> direction[2];
 };
@@ -200,6 +201,15 @@ bool hoists(const ForwardCall<S>& call, const ForwardLayer<S>& layer, const Grid
       static_cast<double>(sizeof(S)) * static_cast<double>(columns * (layer.input_size + layer.projection_size));
   double own = static_cast<double>(sizeof(S)) * static_cast<double>(columns * layer.projection_size);
   return both > Cost::l2_share && (own <= Cost::l2_share || rows < 4 * R);
+}
+
+// Whether tiles may be tall. They read every other 128 bytes of a panel, twice; that is gain where weights come from the
+// second-level cache, and loss where they come in order from further away.
+template <class S>
+bool tall_tiles(const ForwardLayer<S>& layer, const Grid& grid, bool hoisted) {
+  const int64_t columns = ceil_div(blocks_of<S>(layer.hidden_size), grid.units) * 4 * Vec<S>::lanes;
+  const int64_t inputs = layer.projection_size + (hoisted ? 0 : layer.input_size);
+  return static_cast<double>(columns * inputs) * static_cast<double>(sizeof(S)) <= Cost::l2_share;
 }
 
 template <class S>

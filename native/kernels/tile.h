@@ -1,58 +1,58 @@
-// The inner products: R rows of input against one panel of weights, accumulated in R x 4 vectors.
+// The inner products: R rows of input against one panel of weights, accumulated in R x N vectors.
 #pragma once
 
 #include "vec/vec.h"
 
 CELLGATE_BEGIN
 // Independent chains of accumulators, so that few rows still hide the latency of the multiply-adds.
-template <int R>
+template <int R, int N>
 constexpr int chains() {
-  return R == 1 ? 4 : R == 2 ? 2 : 1;
+  return R * N >= 12 ? 1 : R * N >= 6 ? 2 : 4;
 }
 
-// acc[r][j] += sum over k of row[r][k] * panel[k][j]; panel is [K][4][lanes].
-template <int R, class S>
-CELLGATE_INLINE void accumulate(Vec<S> (&acc)[R][4], const S* const* row, int64_t K, const S* panel) {
+// acc[r][j] += sum over k of row[r][k] * panel[k][j]; panel is [K][N][lanes].
+template <int R, int N, class S>
+CELLGATE_INLINE void accumulate(Vec<S> (&acc)[R][N], const S* const* row, int64_t K, const S* panel) {
   using V = Vec<S>;
   constexpr int L = V::lanes;
-  constexpr int C = chains<R>();
+  constexpr int C = chains<R, N>();
   const S* a[R];
   for (int r = 0; r < R; ++r) a[r] = row[r];
   if constexpr (C == 1) {
-    for (int64_t k = 0; k < K; ++k, panel += 4 * L) {
-      V w[4];
-      for (int j = 0; j < 4; ++j) w[j] = V::load(panel + j * L);
+    for (int64_t k = 0; k < K; ++k, panel += N * L) {
+      V w[N];
+      for (int j = 0; j < N; ++j) w[j] = V::load(panel + j * L);
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
         V x = V::set1(a[r][k]);
-        for (int j = 0; j < 4; ++j) acc[r][j] = fma(x, w[j], acc[r][j]);
+        for (int j = 0; j < N; ++j) acc[r][j] = fma(x, w[j], acc[r][j]);
       }
     }
   } else {
-    V part[C][R][4];
+    V part[C][R][N];
     for (int c = 0; c < C; ++c)
       for (int r = 0; r < R; ++r)
-        for (int j = 0; j < 4; ++j) part[c][r][j] = c ? V::zero() : acc[r][j];
+        for (int j = 0; j < N; ++j) part[c][r][j] = c ? V::zero() : acc[r][j];
     int64_t k = 0;
-    for (; k + C <= K; k += C, panel += 4 * L * C) {
+    for (; k + C <= K; k += C, panel += N * L * C) {
 #pragma GCC unroll 8
       for (int c = 0; c < C; ++c) {
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
           V x = V::set1(a[r][k + c]);
-          for (int j = 0; j < 4; ++j) part[c][r][j] = fma(x, V::load(panel + (c * 4 + j) * L), part[c][r][j]);
+          for (int j = 0; j < N; ++j) part[c][r][j] = fma(x, V::load(panel + (c * N + j) * L), part[c][r][j]);
         }
       }
     }
-    for (; k < K; ++k, panel += 4 * L) {
+    for (; k < K; ++k, panel += N * L) {
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
         V x = V::set1(a[r][k]);
-        for (int j = 0; j < 4; ++j) part[0][r][j] = fma(x, V::load(panel + j * L), part[0][r][j]);
+        for (int j = 0; j < N; ++j) part[0][r][j] = fma(x, V::load(panel + j * L), part[0][r][j]);
       }
     }
     for (int r = 0; r < R; ++r) {
-      for (int j = 0; j < 4; ++j) {
+      for (int j = 0; j < N; ++j) {
         V s = part[0][r][j];
         for (int c = 1; c < C; ++c) s = s + part[c][r][j];
         acc[r][j] = s;
@@ -61,7 +61,24 @@ CELLGATE_INLINE void accumulate(Vec<S> (&acc)[R][4], const S* const* row, int64_
   }
 }
 
-// The same against weights as PyTorch keeps them, w (4H, K) row-major, without packing: for units u .. u + U - 1,
+// The same against two of the four vectors, from `panel` on, of a panel [K][4][lanes].
+template <int R, class S>
+CELLGATE_INLINE void accumulate_two(Vec<S> (&acc)[R][2], const S* const* row, int64_t K, const S* panel) {
+  using V = Vec<S>;
+  constexpr int L = V::lanes;
+  const S* a[R];
+  for (int r = 0; r < R; ++r) a[r] = row[r];
+  for (int64_t k = 0; k < K; ++k, panel += 4 * L) {
+    const V w[2] = {V::load(panel), V::load(panel + L)};
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+      const V x = V::set1(a[r][k]);
+      for (int j = 0; j < 2; ++j) acc[r][j] = fma(x, w[j], acc[r][j]);
+    }
+  }
+}
+
+// As accumulate, against weights as PyTorch keeps them, w (4H, K) row-major, without packing: for units u .. u + U - 1,
 // acc[(r * U + i) * 4 + g] += row[r][k] * w[g * H + u + i][k], to be summed over lanes by the caller.
 template <int R, int U, class S>
 CELLGATE_INLINE void accumulate_rows(Vec<S> (&acc)[R * U * 4], const S* const* row, int64_t K, const S* w, int64_t H,

@@ -12,7 +12,7 @@ template <>
 struct Vec<float> {
   using Scalar = float;
   static constexpr int lanes = 8;
-  static constexpr int tile_rows = 3;
+  static constexpr int tile_rows = 3, tall_rows = 0;
   static constexpr bool has_reduce16 = false;
   __m256 v;
 
@@ -31,7 +31,7 @@ template <>
 struct Vec<double> {
   using Scalar = double;
   static constexpr int lanes = 4;
-  static constexpr int tile_rows = 3;
+  static constexpr int tile_rows = 3, tall_rows = 0;
   static constexpr bool has_reduce16 = false;
   __m256d v;
 

@@ -13,7 +13,7 @@ template <>
 struct Vec<float> {
   using Scalar = float;
   static constexpr int lanes = 16;
-  static constexpr int tile_rows = 6;
+  static constexpr int tile_rows = 6, tall_rows = 12;
   static constexpr bool has_reduce16 = true;
   __m512 v;
 
@@ -30,7 +30,7 @@ template <>
 struct Vec<double> {
   using Scalar = double;
   static constexpr int lanes = 8;
-  static constexpr int tile_rows = 6;
+  static constexpr int tile_rows = 6, tall_rows = 12;
   static constexpr bool has_reduce16 = false;
   __m512d v;
 

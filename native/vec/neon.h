@@ -8,7 +8,7 @@ template <>
 struct Vec<float> {
   using Scalar = float;
   static constexpr int lanes = 4;
-  static constexpr int tile_rows = 6;
+  static constexpr int tile_rows = 6, tall_rows = 0;
   static constexpr bool has_reduce16 = false;
   float32x4_t v;
 
@@ -32,7 +32,7 @@ template <>
 struct Vec<double> {
   using Scalar = double;
   static constexpr int lanes = 2;
-  static constexpr int tile_rows = 6;
+  static constexpr int tile_rows = 6, tall_rows = 0;
   static constexpr bool has_reduce16 = false;
   float64x2_t v;
 

@@ -6,7 +6,7 @@ template <class S>
 struct ScalarVec {
   using Scalar = S;
   static constexpr int lanes = 1;
-  static constexpr int tile_rows = 2;
+  static constexpr int tile_rows = 2, tall_rows = 0;
   static constexpr bool has_reduce16 = false;
   S v;
 };
