@@ -75,8 +75,10 @@ double run(const CellForm& form, const Sizes& s, bool peephole, bool noise, bool
   f.form = form, f.backward_in_time = backward_in_time, f.threads = threads;
   f.lengths = lengths.data(), f.reset = reset.data();
   f.x = rows(given(N * I, 1), I);
-  f.w_ih = given(G * I, 2), f.w_rec = given(G * R, 3), f.b_ih = given(G, 4), f.b_hh = given(G, 5);
-  if (s.P) f.w_hr = given(P * H, 6);
+  // Sums stay of one size in wide layers: a cell without forget gate is else no well-posed problem for float.
+  const double wide = H > 100 ? 0.1 : 0.5;
+  f.w_ih = given(G * I, 2), f.w_rec = heap.make(G * R, 3, wide), f.b_ih = given(G, 4), f.b_hh = given(G, 5);
+  if (s.P) f.w_hr = heap.make(P * H, 6, wide);
   if (peephole) f.peephole = given(3 * H, 7);
   if (form.norm) f.gain_ih = given(G, 8), f.gain_hh = given(G, 9), f.gain_c = given(H, 10);
   if (form.norm == 1) f.shift_ih = given(G, 11), f.shift_hh = given(G, 12), f.shift_c = given(H, 13);
