@@ -84,6 +84,7 @@ the rounds, ± half the distance between its quartiles. **2.0×** means that the
 cellgate's share of the multiply-adds that the machine's registers alone allow, *limit* its share of the least time that
 arithmetic, reading the weights from the cache they fit, and activations take; both limits are measured in the same run.
 Training counts forward and backward with gradients of input and weights, no optimiser; weights change between calls.
+Elsewhere gradients are switched off once for all calls, as a program that only computes does.
 Letters: T steps, B batch, I input size, H hidden size, L layers, D directions, P projection.
 `make bench` repeats all of it on your machine, `cellgate bench --mine model.pt` does so for your model."""
 

@@ -102,6 +102,7 @@ def _copy(pipe: Any, turn: Any, go: Any, heart: Any, idle: Any) -> None:
                 return
             try:
                 torch.set_num_threads(cell.threads)
+                torch.set_grad_enabled(cell.mode == "training")
                 contenders, _ = line_up(make_case(cell.row), cell)
                 for contender in contenders:
                     contender.call()

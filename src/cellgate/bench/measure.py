@@ -50,7 +50,8 @@ def measure(cell: Cell, case: Case, plan: Plan, turn: Callable[[int], Any] | Non
         except Red as finding:
             record["red"] = str(finding)
             return record
-        samples = interleave(contenders, plan, turn)
+        with torch.set_grad_enabled(cell.mode == "training"):
+            samples = interleave(contenders, plan, turn)
     finally:
         torch.set_num_threads(before)
     record["times"] = {name: found.as_dict() for name, found in samples.items()}

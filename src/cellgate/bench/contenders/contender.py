@@ -26,7 +26,8 @@ class Contender:
 
     Attributes:
         name: As it stands in tables.
-        call: The work that is timed.
+        call: The work that is timed; but for training it expects gradients to be switched off, as a program that only
+            computes does once, and not at every call.
         read: The results, by name, for the check: "output" (T, B, D*P), in training also "dx" and a "d..." for every
             weight; when streaming "output" holds the h of the first STREAMED_STEPS steps from a zero state.
         between: Done before each call, outside the time; None for nothing.

@@ -69,7 +69,7 @@ def cellgate_trace(case: Case, mode: str, threads: int) -> Contender:
     plain = _module(TRACE, case, mode, module, packed=False)
 
     def call() -> Any:
-        with torch.no_grad(), trace(module) as tape:
+        with trace(module) as tape:
             module(case.x)
         return tape
 
@@ -118,10 +118,13 @@ def _module(name: str, case: Case, mode: str, module: nn.Module, packed: bool) -
     if mode == "inference":
 
         def run() -> Any:
-            with torch.no_grad():
-                return module(x, **options)
+            return module(x, **options)
 
-        return Contender(name, run, lambda: {"output": _padded(run()[0], case)}, note=note)
+        @torch.no_grad()
+        def results() -> dict[str, Tensor]:
+            return {"output": _padded(run()[0], case)}
+
+        return Contender(name, run, results, note=note)
 
     leaf = (x.data if packed else x).detach().clone().requires_grad_()
     source: Any = PackedSequence(leaf, x.batch_sizes, x.sorted_indices, x.unsorted_indices) if packed else leaf
@@ -184,8 +187,7 @@ class _Carried:
         self.state: Any = None
 
     def push(self, x_t: Tensor) -> Tensor:
-        with torch.no_grad():
-            output, self.state = self.module(x_t.unsqueeze(0), self.state)
+        output, self.state = self.module(x_t.unsqueeze(0), self.state)
         return output[0]
 
     def reset(self) -> None:
@@ -196,6 +198,7 @@ def _stream(name: str, case: Case, stream: Any) -> Contender:
     steps = streamed_inputs(case)
     first = steps[0]
 
+    @torch.no_grad()
     def read() -> dict[str, Tensor]:
         stream.reset()
         h = [torch.as_tensor(stream.push(x_t)).reshape(case.shape.B, -1).clone() for x_t in steps]
