@@ -45,11 +45,11 @@ def command(
     ] = 10_000,
     hidden_size: options.HiddenSize = None,
     layers: options.Layers = 1,
-    dropout: options.Dropout = 0.4,
-    weight_drop: Annotated[
+    dropout: options.Dropout = 0.3,
+    state_dropout: Annotated[
         float,
-        typer.Option(min=0, max=0.95, help="Dropout of the recurrent weights.", rich_help_panel=options.MODEL_PANEL),
-    ] = 0.3,
+        typer.Option(min=0, max=0.95, help="Dropout of the recurrent state.", rich_help_panel=options.MODEL_PANEL),
+    ] = 0.25,
     learning_rate: options.LearningRate = 4e-3,
     batch_size: Annotated[
         int, typer.Option(min=1, help="Streams of text read side by side.", rich_help_panel=options.MODEL_PANEL)
@@ -90,7 +90,7 @@ def command(
         hidden_size=hidden_size,
         num_layers=layers,
         dropout=dropout,
-        weight_drop=weight_drop,
+        state_dropout=state_dropout,
         learning_rate=learning_rate,
         batch_size=batch_size,
         steps=steps,

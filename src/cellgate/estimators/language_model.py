@@ -40,9 +40,9 @@ class LanguageModel(Parameters):
         hidden_size: units of every layer; 128 to 512 by the length of the text.
         num_layers: layers of the LSTM.
         embedding_size: numbers that stand for a token; 64 for characters, 256 for words.
-        dropout: between layers and before the readout.
-        weight_drop: the share of the recurrent weights that each step of the training does without (Merity et al. 2018,
-            "Regularizing and optimizing LSTM language models").
+        dropout: between layers and before the readout, the same at all `steps` of a stream (Gal and Ghahramani 2016, "A
+            theoretically grounded application of dropout in recurrent neural networks").
+        state_dropout: of the state on its way to the next step, likewise.
         learning_rate: the highest of the schedule.
         batch_size: streams of text that are read side by side.
         steps: tokens of a stream that are differentiated through at once.
@@ -76,8 +76,8 @@ class LanguageModel(Parameters):
         hidden_size: int | None = None,
         num_layers: int = 1,
         embedding_size: int | None = None,
-        dropout: float = 0.4,
-        weight_drop: float = 0.3,
+        dropout: float = 0.3,
+        state_dropout: float = 0.25,
         learning_rate: float = 4e-3,
         batch_size: int = 32,
         steps: int = 64,
@@ -93,7 +93,7 @@ class LanguageModel(Parameters):
         self.num_layers = num_layers
         self.embedding_size = embedding_size
         self.dropout = dropout
-        self.weight_drop = weight_drop
+        self.state_dropout = state_dropout
         self.learning_rate = learning_rate
         self.batch_size = batch_size
         self.steps = steps
@@ -216,7 +216,8 @@ class LanguageModel(Parameters):
                 vocabulary=len(self.vocabulary_),
                 embedding_size=embedding,
                 embedding_dropout=0.0 if self.units == "characters" else self.dropout,
-                weight_drop=self.weight_drop,
+                locked=True,
+                state_dropout=self.state_dropout,
             )
 
     def _settings(self, objective: GenerateObjective, tokens: int) -> TrainingSettings:
@@ -242,7 +243,7 @@ class LanguageModel(Parameters):
             if value is not None:
                 expect(name, value, "a whole number of 1 or more, or None", is_count)
         expect("units", self.units, "'characters' or 'words'", lambda v: v in ("characters", "words"))
-        for name in ("dropout", "weight_drop"):
+        for name in ("dropout", "state_dropout"):
             expect(name, getattr(self, name), "a share from 0 to below 1", lambda v: 0 <= v < 1)
         expect("validation", self.validation, "a share from 0 to below 1", lambda v: 0 <= v < 1)
         expect("learning_rate", self.learning_rate, "a number above 0", lambda v: v > 0)

@@ -15,9 +15,12 @@ __all__ = ["SequenceNetwork"]
 class _DroppedLinear(nn.Linear):
     """A linear layer that drops some of its input in training; its parameters are nn.Linear's."""
 
-    dropped = 0.0
+    dropped, locked = 0.0, False
 
     def forward(self, input: Tensor) -> Tensor:
+        if self.locked and self.training and self.dropped and input.ndim == 3:
+            mask = input.new_empty(len(input), 1, input.shape[-1]).bernoulli_(1 - self.dropped)
+            return super().forward(input * mask.div_(1 - self.dropped))
         return super().forward(nn.functional.dropout(input, self.dropped, self.training))
 
 
@@ -37,7 +40,9 @@ class SequenceNetwork(SequenceModel):
         vocabulary: how many different tokens, 0 for none.
         embedding_size: numbers that stand for a token.
         embedding_dropout: of the embedding, in training.
-        weight_drop: the share of the recurrent weights dropped for a batch, in training (Merity et al. 2018).
+        locked: whether what is dropped between layers and before the readout is the same at all steps of a sequence
+            (Gal and Ghahramani 2016, "A theoretically grounded application of dropout in recurrent neural networks").
+        state_dropout: of the state on its way to the next step, locked, in training.
         memory: the longest delay, in steps, that the initial gates should bridge; 0 leaves PyTorch's initial weights.
     """
 
@@ -53,7 +58,8 @@ class SequenceNetwork(SequenceModel):
         vocabulary: int = 0,
         embedding_size: int = 0,
         embedding_dropout: float = 0.0,
-        weight_drop: float = 0.0,
+        locked: bool = False,
+        state_dropout: float = 0.0,
         memory: int = 0,
     ) -> None:
         between = dropout if num_layers > 1 else 0.0
@@ -63,14 +69,14 @@ class SequenceNetwork(SequenceModel):
             num_layers,
             outputs,
             readout,
-            dropout=between,
+            dropout=0.0 if locked else between,
             bidirectional=bidirectional,
             device="cpu",
-            weight_drop=weight_drop,
+            locked_dropout=(0.0, between if locked else 0.0, state_dropout),
         )
         plain = self.readout
         self.readout = _DroppedLinear(plain.in_features, plain.out_features)
-        self.readout.dropped = dropout
+        self.readout.dropped, self.readout.locked = dropout, locked
         self.embedding = nn.Embedding(vocabulary, embedding_size) if vocabulary else None
         self._arguments = {
             "numbers": numbers,
@@ -83,7 +89,8 @@ class SequenceNetwork(SequenceModel):
             "vocabulary": vocabulary,
             "embedding_size": embedding_size,
             "embedding_dropout": embedding_dropout,
-            "weight_drop": weight_drop,
+            "locked": locked,
+            "state_dropout": state_dropout,
         }
         if memory:
             _remember(self, memory)
