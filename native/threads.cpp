@@ -6,6 +6,7 @@
 #include <climits>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <new>
 #include <system_error>
 #include <thread>
@@ -238,12 +239,33 @@ void run_in_openmp(void* argument) {
   if (member == 0) job.inside = now() - start;
 }
 
+// Whether so many threads can be made at once. The runtime ends the process where it cannot make one, as it may where
+// memory is short; the stacks of those that were made here are kept by the C library for the next.
+bool can_make_threads(int count) {
+  std::atomic<bool> go{false};
+  std::unique_ptr<std::thread[]> made(new (std::nothrow) std::thread[static_cast<size_t>(count)]);
+  if (!made) return false;
+  int k = 0;
+  try {
+    for (; k < count; ++k) {
+      made[k] = std::thread([&go] {
+        while (!go.load(std::memory_order_acquire)) std::this_thread::yield();
+      });
+    }
+  } catch (const std::system_error&) {
+  }
+  go.store(true, std::memory_order_release);
+  for (int j = 0; j < k; ++j) made[j].join();
+  return k == count;
+}
+
 // Whether the calling thread may have a team of `size` from the runtime: tried once a thread, for limits that the user
 // set.
 bool openmp_grants(int size) {
   if (!openmp().parallel || forked.load(std::memory_order_relaxed) || openmp().in_parallel()) return false;
   thread_local int tried = 0;
   if (tried != size) {
+    if (!can_make_threads(size - 1)) return false;
     OpenMpJob trial{nullptr, nullptr, size, true, nullptr, 0, 0};
     openmp().parallel(run_in_openmp, &trial, static_cast<unsigned>(size), 0);
     if (!trial.granted) return false;
@@ -265,14 +287,15 @@ struct Calm {
 
 void do_nothing(void*) {}
 
+// More threads than this are too many to keep asleep.
+constexpr int kMostCalming = 4;
+
 void keep_calm(Calm* calm) {
-  openmp().parallel(do_nothing, nullptr, static_cast<unsigned>(calm->threads), 0);
+  if (can_make_threads(calm->threads - 1))
+    openmp().parallel(do_nothing, nullptr, static_cast<unsigned>(calm->threads), 0);
   wait_idly(calm->over, 1);
   delete calm;
 }
-
-// More threads than this are too many to keep asleep.
-constexpr int kMostCalming = 4;
 
 // Begins or ends calm for a runtime that has teams of `size` threads; returns what is in force.
 Calm* set_calm(Calm* now_in_force, bool wanted, int size) {

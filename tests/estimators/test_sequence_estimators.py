@@ -339,5 +339,5 @@ def test_sequences_without_a_step_have_the_answer_of_an_empty_state(kind):
         bias = model.model_.readout.bias.double().numpy()
     expected = model.classes_[bias.argmax()] if kind is SequenceClassifier else None
     assert expected is None or alone[0] == expected
-    with pytest.raises(DataError, match="expected sequences with a step or more, got none"):
+    with pytest.raises(InputError, match="expected sequences with a step or more, got none"):
         small(kind).fit([empty] * 20, labels_of(kind, classes, numbers)[:20])
