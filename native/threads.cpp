@@ -99,7 +99,6 @@ struct Pool {
 #endif
   Crowding crowding;
   Fibers fibers;
-  struct Calm* calm = nullptr;
   Worker workers[kMaxTeam - 1];
   // Where members meet that are not our own workers.
   Epoch arrived[kMaxTeam];
@@ -274,50 +273,6 @@ bool openmp_grants(int size) {
   return true;
 }
 
-// ---- quiet among the runtime's threads ------------------------------------------------------------------------------
-//
-// The threads of the GNU runtime spin for some milliseconds after each parallel operator of PyTorch, unless there are more
-// of them than CPUs: then it lets them sleep almost at once (its manual, under GOMP_SPINCOUNT). Beside other processes
-// those milliseconds are CPU time that somebody needs. So in a crowd one further thread is kept in the runtime's charge,
-// asleep, and goes when the crowd has gone.
-struct Calm {
-  Epoch over;
-  int threads;
-};
-
-void do_nothing(void*) {}
-
-// More threads than this are too many to keep asleep.
-constexpr int kMostCalming = 4;
-
-void keep_calm(Calm* calm) {
-  if (can_make_threads(calm->threads - 1))
-    openmp().parallel(do_nothing, nullptr, static_cast<unsigned>(calm->threads), 0);
-  wait_idly(calm->over, 1);
-  delete calm;
-}
-
-// Begins or ends calm for a runtime that has teams of `size` threads; returns what is in force.
-Calm* set_calm(Calm* now_in_force, bool wanted, int size) {
-  if (wanted == (now_in_force != nullptr)) return now_in_force;
-  if (!wanted) {
-    publish(now_in_force->over, 1);
-    return nullptr;
-  }
-  const int more = available_cpus() - size + 1;
-  if (!openmp().parallel || forked.load(std::memory_order_relaxed) || more < 1 || more > kMostCalming) return nullptr;
-  Calm* calm = new (std::nothrow) Calm;
-  if (!calm) return nullptr;
-  calm->threads = more + 1;
-  try {
-    std::thread(keep_calm, calm).detach();
-  } catch (const std::system_error&) {
-    delete calm;
-    return nullptr;
-  }
-  return calm;
-}
-
 #if defined(__unix__) || defined(__APPLE__)
 // The child of a fork has none of the parent's threads: forget the pool (its memory is the parent's copy, a few pages).
 void forget_pool_in_child() {
@@ -414,7 +369,6 @@ Team::Team(int wanted) : size_(1), leased_(false), kind_(Kind::own) {
   if (!p || p->leased.exchange(true, std::memory_order_acquire)) return;
   leased_ = true;
   const Hands hands = hands_of(p->crowding, wanted);
-  p->calm = set_calm(p->calm, p->crowding.crowded(), wanted);
   kind_ = hands == Hands::one && wanted <= kMostFibers        ? Kind::fibers
           : hands == Hands::borrowed && openmp_grants(wanted) ? Kind::borrowed
           : hands == Hands::borrowed                          ? Kind::only_own
@@ -445,7 +399,6 @@ void run_single(Team::Task task, void* arg) {
   Pool* p = pool();
   if (!had || !p || p->leased.exchange(true, std::memory_order_acquire)) return;
   p->crowding.judge_single(took, used);
-  p->calm = set_calm(p->calm, p->crowding.crowded(), available_cpus());
   p->leased.store(false, std::memory_order_release);
 }
 
