@@ -75,7 +75,9 @@ std::shared_ptr<const Plan::Results> Calls::results_of(Plan& plan, int64_t steps
   made.h_like = pattern(made.h_size, states * batch * sizes.P);
   made.c_like = pattern(made.c_size, states * batch * sizes.H);
   found = std::make_shared<const Plan::Results>(std::move(made));
-  plan.results = found;
+  // Swapped in, not assigned: where the older ones end with it, PyTorch lets other threads run, who may read this.
+  std::shared_ptr<const Plan::Results> older = found;
+  plan.results.swap(older);
   return found;
 }
 

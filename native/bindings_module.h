@@ -44,7 +44,7 @@ class PlanTable {
   Held find(const Key& key, Make make) {
     auto found = plans_.find(key);
     if (found != plans_.end()) return found->second;
-    if (plans_.size() > 1000) plans_.clear();
+    if (plans_.size() > 1000) std::map<Key, Held>().swap(plans_);
     return plans_.emplace(key, make()).first->second;
   }
 

@@ -88,7 +88,9 @@ std::shared_ptr<const Training::Results> Training::results(int64_t T, int64_t B)
               result(nb::make_tuple(states(), B, sizes_.P), states() * B * sizes_.P, kBlockOfResults),
               result(nb::make_tuple(states(), B, sizes_.H), states() * B * sizes_.H, kBlockOfResults),
               result(nb::make_tuple(kept), kept, kBlockMin)});  // never resized, so even a smaller one
-  results_ = found;
+  // Swapped in, not assigned: where the older ones end with it, PyTorch lets other threads run, who may read this.
+  std::shared_ptr<const Results> older = found;
+  results_.swap(older);
   return found;
 }
 
