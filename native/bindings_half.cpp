@@ -15,12 +15,10 @@ size_t weight_count(const StackShape& shape) {
   return count;
 }
 
-void forward(const StackShape& shape, int64_t steps, int64_t batch, uintptr_t x, int64_t x_step, int64_t x_row,
-             uintptr_t y, nb::handle weights, nb::handle h0, nb::handle c0, nb::handle h_n, nb::handle c_n, int threads,
-             uintptr_t saved) {
-  const size_t layers = shape.layers.size();
-  Addresses w(weights, weight_count(shape), "weights"), h(h0, layers, "h0"), c(c0, layers, "c0"),
-      hn(h_n, layers, "h_n"), cn(c_n, layers, "c_n");
+// What forward and backward are told alike. y is contiguous.
+StackForward described(const StackShape& shape, int64_t steps, int64_t batch, uintptr_t x, int64_t x_step,
+                       int64_t x_row, uintptr_t y, const Addresses& weights, const Addresses& h0, const Addresses& c0,
+                       int threads, uintptr_t saved) {
   StackForward call;
   call.steps = steps;
   call.batch = batch;
@@ -30,13 +28,23 @@ void forward(const StackShape& shape, int64_t steps, int64_t batch, uintptr_t x,
   call.y = pointer<void>(y);
   call.y_row = shape.directions * shape.layers.back().hidden_size;
   call.y_step = batch * call.y_row;
-  call.weights = w.data;
-  call.h0 = h.data;
-  call.c0 = c.data;
-  call.h_n = hn.out();
-  call.c_n = cn.out();
+  call.weights = weights.data;
+  call.h0 = h0.data;
+  call.c0 = c0.data;
   call.threads = threads;
   call.saved = pointer<void>(saved);
+  return call;
+}
+
+void forward(const StackShape& shape, int64_t steps, int64_t batch, uintptr_t x, int64_t x_step, int64_t x_row,
+             uintptr_t y, nb::handle weights, nb::handle h0, nb::handle c0, nb::handle h_n, nb::handle c_n, int threads,
+             uintptr_t saved) {
+  const size_t layers = shape.layers.size();
+  Addresses w(weights, weight_count(shape), "weights"), h(h0, layers, "h0"), c(c0, layers, "c0"),
+      hn(h_n, layers, "h_n"), cn(c_n, layers, "c_n");
+  StackForward call = described(shape, steps, batch, x, x_step, x_row, y, w, h, c, threads, saved);
+  call.h_n = hn.out();
+  call.c_n = cn.out();
   bool done;
   {
     nb::gil_scoped_release released;
@@ -53,20 +61,7 @@ void backward(const StackShape& shape, int64_t steps, int64_t batch, uintptr_t x
   Addresses w(weights, count, "weights"), h(h0, layers, "h0"), c(c0, layers, "c0"), dh(dh_n, layers, "dh_n"),
       dc(dc_n, layers, "dc_n"), dw(dweights, count, "dweights"), gh(dh0, layers, "dh0"), gc(dc0, layers, "dc0");
   StackBackward call;
-  StackForward& was = call.forward;
-  was.steps = steps;
-  was.batch = batch;
-  was.x = pointer<const void>(x);
-  was.x_step = x_step;
-  was.x_row = x_row;
-  was.y = pointer<void>(y);
-  was.y_row = shape.directions * shape.layers.back().hidden_size;
-  was.y_step = batch * was.y_row;
-  was.weights = w.data;
-  was.h0 = h.data;
-  was.c0 = c.data;
-  was.threads = threads;
-  was.saved = pointer<void>(saved);
+  call.forward = described(shape, steps, batch, x, x_step, x_row, y, w, h, c, threads, saved);
   call.dy = pointer<const void>(dy);
   call.dy_step = dy_step;
   call.dy_row = dy_row;

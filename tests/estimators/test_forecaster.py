@@ -189,6 +189,7 @@ def test_predict_needs_fit():
 def test_parameters():
     forecaster = Forecaster(7, seed=3)
     assert Forecaster(**forecaster.get_params()).get_params() == forecaster.get_params()
+    assert repr(forecaster) == "Forecaster(horizon=7, seed=3)"
     assert forecaster.set_params(horizon=2).horizon == 2
-    with pytest.raises(ValueError, match="got 'horizont'"):
+    with pytest.raises(ValueError, match="'horizont': expected one of horizon, "):
         forecaster.set_params(horizont=2)

@@ -1,5 +1,6 @@
 """The short way of plain training calls: when it is taken, and that it is the full way in every number."""
 
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -158,9 +159,8 @@ def test_two_threads_give_what_one_gives():
 @pytest.mark.parametrize("recorded", [True, False])
 def test_threads_with_sizes_of_their_own_share_a_module(recorded: bool):
     """Modules of the same sizes share what is known of them, also while another thread's call makes its tensors."""
-    lstm = cellgate.LSTM(5, 9)
 
-    def work(steps: int) -> list[bool]:
+    def work(lstm: nn.Module, steps: int) -> list[bool]:
         x = torch.randn(steps, 2, 5)
         with torch.set_grad_enabled(recorded):
             expected = lstm(x)[0].detach().clone()
@@ -169,6 +169,14 @@ def test_threads_with_sizes_of_their_own_share_a_module(recorded: bool):
             found[0].sum().backward()
         return [torch.equal(y, expected) for y in found]
 
-    with ThreadPoolExecutor(4) as pool:
-        for same in pool.map(work, (3, 40, 7, 120)):
-            assert all(same)
+    # Threads take turns a thousand times as often, so that they meet where results are replaced.
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(interval / 1000)
+    try:
+        for _ in range(10):
+            lstm = cellgate.LSTM(5, 9)
+            with ThreadPoolExecutor(4) as pool:
+                for same in pool.map(work, [lstm] * 4, (3, 40, 7, 120)):
+                    assert all(same)
+    finally:
+        sys.setswitchinterval(interval)

@@ -7,6 +7,7 @@ its sums are in float32.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,14 +80,10 @@ def _states(problem: Problem, inputs: Inputs) -> int:
     return 0 if inputs.h0 is None else 1 if problem.uniform else problem.layers
 
 
-def _forward(
-    call: _Call, x: Tensor, saved: Tensor | None, tensors: tuple[Tensor, ...]
-) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-    problem, sizes = call.problem, call.problem.output_sizes
-    n = _states(problem, call.inputs)
-    y = x.new_empty(problem.steps, problem.batch, problem.directions * sizes[-1])
-    h_n, c_n = empty_states(problem, sizes, x), empty_states(problem, sizes, x)
-    call.native.half_forward(
+def _described(call: _Call, x: Tensor, y: Tensor, tensors: Sequence[Tensor]) -> tuple[Any, ...]:
+    """Return what forward and backward are told alike: the stack, x, y, weights, h0 and c0."""
+    problem, sizes, n = call.problem, call.problem.output_sizes, _states(call.problem, call.inputs)
+    return (
         call.stack,
         problem.steps,
         problem.batch,
@@ -96,6 +93,17 @@ def _forward(
         addresses(tensors[2 * n :]),
         layer_addresses(tensors[:n], problem, sizes),
         layer_addresses(tensors[n : 2 * n], problem, sizes),
+    )
+
+
+def _forward(
+    call: _Call, x: Tensor, saved: Tensor | None, tensors: tuple[Tensor, ...]
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    problem, sizes = call.problem, call.problem.output_sizes
+    y = x.new_empty(problem.steps, problem.batch, problem.directions * sizes[-1])
+    h_n, c_n = empty_states(problem, sizes, x), empty_states(problem, sizes, x)
+    call.native.half_forward(
+        *_described(call, x, y, tensors),
         layer_addresses(h_n, problem, sizes),
         layer_addresses(c_n, problem, sizes),
         call.threads,
@@ -144,15 +152,7 @@ class _Half(Function):
         dx = torch.empty_like(_dense(x), dtype=torch.float32) if needs[0] else None
         found = [torch.empty_like(t) if need else None for t, need in zip(tensors, needs[1:], strict=True)]
         call.native.half_backward(
-            call.stack,
-            problem.steps,
-            problem.batch,
-            x.data_ptr(),
-            *strides(x),
-            y.data_ptr(),
-            addresses(tensors[2 * n :]),
-            layer_addresses(tensors[:n], problem, sizes),
-            layer_addresses(tensors[n : 2 * n], problem, sizes),
+            *_described(call, x, y, tensors),
             call.threads,
             saved.data_ptr(),
             *((0, 0, 0) if dy is None else (dy.data_ptr(), *strides(dy))),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,6 @@ import torch
 from cellgate.data import DataError, Panel, Roles, read_panel, with_future
 from cellgate.data.extend import alias, extend_panel
 from cellgate.data.panel import show_time
-from cellgate.errors import InputError
 from cellgate.estimators.backtest import Backtest
 from cellgate.estimators.backtest_run import run_backtest
 from cellgate.estimators.explain_forecast import explain_forecast
@@ -24,6 +22,7 @@ from cellgate.estimators.forecast_scores import BASELINE, scores
 from cellgate.estimators.forecast_stream import ForecastStream
 from cellgate.estimators.forecast_training import Earlier, fit_forecaster
 from cellgate.estimators.forecaster_folder import restore_forecaster, save_forecaster
+from cellgate.estimators.protocol import Parameters, expect, is_count, not_fitted
 from cellgate.tasks.baselines import seasonal_naive
 from cellgate.tasks.covariates import CovariateCoding
 from cellgate.tasks.forecast import forecast_at, known_ahead, reading_start
@@ -34,7 +33,7 @@ from cellgate.training import Progress
 __all__ = ["BASELINE", "Forecaster"]
 
 
-class Forecaster:
+class Forecaster(Parameters):
     """Forecasts one or many series with one LSTM, all steps of the horizon at once, with intervals.
 
     Arguments are taken as they are and checked when `fit` uses them; None means found from the data.
@@ -139,22 +138,6 @@ class Forecaster:
         self.validation = validation
         self.seed = seed
 
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The constructor's arguments by name."""
-        return {name: getattr(self, name) for name in _PARAMETERS}
-
-    def set_params(self, **params: Any) -> Forecaster:
-        """Set constructor arguments by name.
-
-        Raises:
-            ValueError: for a name that is none.
-        """
-        for name, value in params.items():
-            if name not in _PARAMETERS:
-                raise ValueError(f"expected one of {', '.join(_PARAMETERS)}, got {name!r}")
-            setattr(self, name, value)
-        return self
-
     # ------------------------------------------------------------ fit
 
     def read(self, data: Any) -> Panel:
@@ -256,16 +239,16 @@ class Forecaster:
 
     def _check(self) -> None:
         for name in ("horizon", "num_layers", "batch_size"):
-            _expect(name, getattr(self, name), "a whole number of 1 or more", _is_count)
+            expect(name, getattr(self, name), "a whole number of 1 or more", is_count)
         for name in ("season", "long_season", "hidden_size", "context", "max_epochs", "patience", "validation"):
             value = getattr(self, name)
             if value is not None:
-                _expect(name, value, "a whole number of 1 or more, or None", _is_count)
-        _expect("levels", self.levels, "percentages between 0 and 100", lambda v: all(0 < x < 100 for x in v))
-        _expect("dropout", self.dropout, "a share from 0 to below 1", lambda v: 0 <= v < 1)
-        _expect("learning_rate", self.learning_rate, "a number above 0", lambda v: v > 0)
+                expect(name, value, "a whole number of 1 or more, or None", is_count)
+        expect("levels", self.levels, "percentages between 0 and 100", lambda v: all(0 < x < 100 for x in v))
+        expect("dropout", self.dropout, "a share from 0 to below 1", lambda v: 0 <= v < 1)
+        expect("learning_rate", self.learning_rate, "a number above 0", lambda v: v > 0)
         if self.max_seconds is not None:
-            _expect("max_seconds", self.max_seconds, "a number above 0, or None", lambda v: v > 0)
+            expect("max_seconds", self.max_seconds, "a number above 0, or None", lambda v: v > 0)
 
     # ------------------------------------------------------------ predict
 
@@ -376,7 +359,7 @@ class Forecaster:
             DataError: for series too short for so many origins.
         """
         for name, value in (("origins", origins), ("step", step)):
-            _expect(name, value, "a whole number of 1 or more", _is_count)
+            expect(name, value, "a whole number of 1 or more", is_count)
         return run_backtest(self, data, origins, step, refit, whole, watch)
 
     def _prepare(self, panel: Panel, ends: np.ndarray | None = None) -> Prepared:
@@ -473,9 +456,7 @@ class Forecaster:
 
     def _require_fit(self) -> None:
         if not hasattr(self, "model_"):
-            raise RuntimeError(
-                "expected a fitted Forecaster, got a new one; call fit first, or cellgate.load a saved one"
-            )
+            raise not_fitted("Forecaster")
 
     # ------------------------------------------------------------ save and load
 
@@ -489,9 +470,6 @@ class Forecaster:
         return restore_forecaster(cls(), config, files, path)
 
 
-_PARAMETERS = tuple(inspect.signature(Forecaster).parameters)
-
-
 def _like(given: Any, columns: dict[str, np.ndarray]) -> Any:
     """The columns as a frame of the kind given, or as they are."""
     if given is None or isinstance(given, str | Path | np.ndarray | Panel | Mapping | Sequence):
@@ -501,16 +479,3 @@ def _like(given: Any, columns: dict[str, np.ndarray]) -> Any:
     native = nw.from_native(given, eager_only=True, allow_series=True)
     plain = {name: values.tolist() if values.dtype == object else values for name, values in columns.items()}
     return nw.from_dict(plain, backend=native.implementation).to_native()
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 1)
-
-
-def _expect(name: str, value: Any, expected: str, holds: Callable[[Any], bool]) -> None:
-    try:
-        good = holds(value)
-    except TypeError:
-        good = False
-    if not good:
-        raise InputError(f"{name}: expected {expected}, got {value!r}")
