@@ -26,18 +26,6 @@ class Crowding {
     return size <= kMostAlone && busy_ * size * size <= 2 * kShort ? Hands::one : Hands::own;
   }
 
-  // Whether members waited for one another of late, and no long trial has shown since that they no longer do; or whether a
-  // caller without a team was kept from its CPU.
-  bool crowded() const { return pause_ > 0 || kept_away_; }
-
-  // A run of a team of one that took so long, of which the caller had a CPU so long. A sample of them is enough.
-  void judge_single(int64_t took, int64_t used) {
-    single_took_ = single_took_ * kLeastKept + static_cast<double>(took);
-    single_used_ = single_used_ * kLeastKept + static_cast<double>(used);
-    const double lost = single_took_ - single_used_;
-    kept_away_ = lost > kLeast && lost * (kept_away_ ? 16 : 4) > single_took_;
-  }
-
   // A run of `size` members that ended `now` and `took` so long. `waited`: how long members waited for others, all in
   // all, short spins not counted. `used`: how long the caller had a CPU.
   void judge(Hands hands, int64_t now, int64_t took, int64_t waited, int64_t used, int size) {
@@ -133,8 +121,6 @@ class Crowding {
   int64_t tried_ = 0, own_since_ = 0, until_ = 0, borrowed_until_ = 0, pause_ = 0;
   double took_ = 0, waited_ = 0, bad_ = 0;
   int64_t good_ = 0, alone_took_ = 0, alone_waited_ = 0;
-  double single_took_ = 0, single_used_ = 0;
-  bool kept_away_ = false;
   Runs own_, borrowed_;
 };
 

@@ -385,28 +385,9 @@ Team::~Team() {
   if (leased_) pool()->leased.store(false, std::memory_order_release);
 }
 
-namespace {
-
-constexpr int kSample = 16;  // one in so many runs without a team is judged
-
-// Runs the task for a caller without a team, who suffers as well from threads that spin.
-void run_single(Team::Task task, void* arg) {
-  thread_local int turn = 0;
-  if (++turn % kSample != 0) return task(arg, 0, 1);
-  const int64_t start = now(), had = now_of_thread();
-  task(arg, 0, 1);
-  const int64_t used = now_of_thread() - had, took = now() - start;
-  Pool* p = pool();
-  if (!had || !p || p->leased.exchange(true, std::memory_order_acquire)) return;
-  p->crowding.judge_single(took, used);
-  p->leased.store(false, std::memory_order_release);
-}
-
-}  // namespace
-
 bool Team::run(Task task, void* arg) {
   if (size_ == 1) {
-    run_single(task, arg);
+    task(arg, 0, 1);
     return true;
   }
   Pool* p = pool();

@@ -118,17 +118,5 @@ int main() {
     shares(c, t, crowded_small, 3 * seconds);
     expect("large calls after small ones", shares(c, t, crowded_large, 40 * seconds), &Shares::own, 0.6);
   }
-  {
-    cellgate::Crowding c;
-    for (int k = 0; k < 100; ++k) c.judge_single(kMs / 5, kMs / 5);
-    const bool quiet = c.crowded();
-    for (int k = 0; k < 100; ++k) c.judge_single(kMs / 2, kMs / 5);
-    const bool kept = c.crowded();
-    for (int k = 0; k < 100; ++k) c.judge_single(kMs / 5, kMs / 5);
-    if (quiet || !kept || c.crowded()) {
-      std::printf("a caller without a team: a crowd is not seen, or not forgotten  WRONG\n");
-      failed = true;
-    }
-  }
   return failed ? 1 : 0;
 }
