@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <cstring>
-#include <type_traits>
 #include <vector>
 
 #include "dispatch.h"
+#include "layout.h"
 #include "memory.h"
 #include "threads.h"
 
@@ -27,160 +27,127 @@ const HalfKernels* half_kernels() {
 
 namespace {
 // The output of an inner layer in what training keeps, of which it takes half the room.
-Half* inner_output(float* block, const SavedLayer& saved) { return reinterpret_cast<Half*>(block + saved.output); }
+Half* inner_output(float* block, const Place& place) { return reinterpret_cast<Half*>(block + place.saved.output); }
 }  // namespace
 
 bool half_forward(const StackShape& shape, const StackForward& in) {
   const int layers = static_cast<int>(shape.layers.size()), D = shape.directions;
-  const int64_t T = in.steps, B = in.batch;
-  // Outputs of inner layers, turn about in two areas, all rows of one width: see forward_as in stack.cpp.
-  int64_t widest = 0;
-  for (int l = 0; l + 1 < layers; ++l) widest = std::max(widest, D * shape.layers[l].hidden_size);
-  Half* between = nullptr;
-  const int areas = in.saved ? 0 : std::min(layers - 1, 2);
-  if (areas > 0) {
-    between = static_cast<Half*>(scratch(Use::layers, static_cast<size_t>(T * B * widest * areas) * sizeof(Half) + 64));
-    if (!between) return false;
-  }
+  thread_local std::vector<int64_t> index;
+  const Rows rows(in, index);
+  const int64_t B = rows.batch;
+  const SavedShape kept_shape{rows.steps, B, rows.count, D, Keep::fast, 1, false};
+  float* const block = static_cast<float*>(in.saved);
+
+  // Outputs of inner layers, all rows of one width: see forward_as in stack.cpp.
+  const int64_t widest = D * widest_between(shape);
+  Between<Half> between;
+  if (!block && !between.take(rows.count * widest, std::min(layers - 1, 2))) return false;
+
   thread_local std::vector<HalfLayer> stack;
   stack.assign(static_cast<size_t>(layers), HalfLayer{});
-  const SavedShape saved_shape{T, B, T * B, D, Keep::fast, 1, false};
-  float* block = static_cast<float*>(in.saved);
-  int64_t saved_at = 0, weight = 0;
   Sequence<const Half> input{static_cast<const Half*>(in.x), in.x_step, in.x_row, nullptr};
-  for (int l = 0; l < layers; ++l) {
-    const int64_t H = shape.layers[l].hidden_size;
-    const bool last = l + 1 == layers;
+  const int64_t saved_scalars = each_layer(shape, kept_shape, [&](const Place& place) {
+    const int64_t H = place.size.hidden_size;
+    const int l = place.layer;
     HalfLayer& layer = stack[static_cast<size_t>(l)];
-    layer.input_size = shape.layers[l].input_size;
+    layer.input_size = place.size.input_size;
     layer.hidden_size = H;
     layer.input = input;
     layer.directions = D;
-    SavedLayer saved;
-    if (block) saved_at = lay_out_saved(saved_shape, shape.layers[l], last, saved_at, saved);
     Sequence<Half> output{static_cast<Half*>(in.y), in.y_step, in.y_row, nullptr};
-    if (!last && block)
-      output = {inner_output(block, saved), B * D * H, D * H, nullptr};
-    else if (!last)
-      output = {between + (l & (areas - 1)) * T * B * widest, B * widest, widest, nullptr};
+    if (!place.last) output = block ? rows.of(inner_output(block, place), D * H) : rows.of(between.of(l), widest);
     for (int d = 0; d < D; ++d) {
       HalfDirection& way = layer.direction[d];
-      const void* const* w = in.weights + weight;
-      weight += shape.weights_of(l);
-      way.w_ih = static_cast<const Half*>(w[0]);
-      way.w_hh = static_cast<const Half*>(w[1]);
-      if (shape.bias) {
-        way.b_ih = static_cast<const Half*>(w[2]);
-        way.b_hh = static_cast<const Half*>(w[3]);
-      }
-      if (in.h0) way.h0 = static_cast<const Half*>(in.h0[l]) + d * B * H;
-      if (in.c0) way.c0 = static_cast<const Half*>(in.c0[l]) + d * B * H;
-      way.h_n = static_cast<Half*>(in.h_n[l]) + d * B * H;
-      way.c_n = static_cast<Half*>(in.c_n[l]) + d * B * H;
-      way.output = output;
-      way.output.p += d * H;
+      const Weights<const Half> weights = weights_at<const Half>(shape, place, d, in.weights);
+      way.w_ih = weights.w_ih;
+      way.w_hh = weights.w_hh;
+      way.b_ih = weights.b_ih;
+      way.b_hh = weights.b_hh;
+      way.h0 = entry<const Half>(in.h0, l, d * B * H);
+      way.c0 = entry<const Half>(in.c0, l, d * B * H);
+      way.h_n = entry<Half>(in.h_n, l, d * B * H);
+      way.c_n = entry<Half>(in.c_n, l, d * B * H);
+      way.output = shifted(output, d * H);
       way.backward_in_time = d == 1;
-      if (!block) continue;
-      for (int g = 0; g < 4; ++g)
-        way.gate[g] = {block + saved.gates + (d * 4 + g) * H, B * D * 4 * H, D * 4 * H, nullptr};
-      way.cell = {block + saved.cell + d * H, B * D * H, D * H, nullptr};
+      const Kept<float> kept = kept_at(rows, kept_shape, place, d, block);
+      for (int g = 0; g < 4; ++g) way.gate[g] = kept.gate[g];
+      way.cell = kept.cell;
     }
     input = {output.p, output.step, output.row, nullptr};
-  }
-  prefer_huge_pages(in.saved, saved_at * static_cast<int64_t>(sizeof(float)));
+  });
+  prefer_huge_pages(in.saved, block ? saved_scalars * static_cast<int64_t>(sizeof(float)) : 0);
   HalfCall call;
-  call.steps = T;
+  call.steps = rows.steps;
   call.batch = B;
   call.layers = layers;
   call.layer = stack.data();
   call.threads = in.threads;
-  const bool done = half_kernels()->forward(call);
-  scratch_done(Use::layers);
-  return done;
+  return half_kernels()->forward(call);
 }
 
 bool half_backward(const StackShape& shape, const StackBackward& in) {
   const StackForward& was = in.forward;
   const int layers = static_cast<int>(shape.layers.size()), D = shape.directions;
-  const int64_t T = was.steps, B = was.batch;
-  // dx of the inner layers, turn about in two areas.
-  int64_t widest = 0;
-  for (int l = 1; l < layers; ++l) widest = std::max(widest, shape.layers[l].input_size);
-  const int areas = std::min(layers - 1, 2);
-  float* between = nullptr;
-  if (areas > 0) {
-    between =
-        static_cast<float*>(scratch(Use::layers, static_cast<size_t>(T * B * widest * areas) * sizeof(float) + 64));
-    if (!between) return false;
-  }
+  thread_local std::vector<int64_t> index;
+  const Rows rows(was, index);
+  const int64_t B = rows.batch;
+  const SavedShape kept_shape{rows.steps, B, rows.count, D, Keep::fast, 1, false};
+  float* const block = static_cast<float*>(was.saved);
+
+  const int64_t widest = D * widest_between(shape);
+  Between<float> between;  // dx of the layers but the first
+  if (!between.take(rows.count * widest, std::min(layers - 1, 2))) return false;
+
   thread_local std::vector<HalfGradLayer> stack;
   stack.assign(static_cast<size_t>(layers), HalfGradLayer{});
-  const SavedShape saved_shape{T, B, T * B, D, Keep::fast, 1, false};
-  float* block = static_cast<float*>(was.saved);
-  int64_t saved_at = 0, weight = 0;
   Sequence<const Half> input{static_cast<const Half*>(was.x), was.x_step, was.x_row, nullptr};
-  for (int l = 0; l < layers; ++l) {
-    const int64_t H = shape.layers[l].hidden_size, I = shape.layers[l].input_size;
-    const bool last = l + 1 == layers;
+  each_layer(shape, kept_shape, [&](const Place& place) {
+    const int64_t H = place.size.hidden_size;
+    const int l = place.layer;
     HalfGradLayer& layer = stack[static_cast<size_t>(l)];
-    layer.input_size = I;
+    layer.input_size = place.size.input_size;
     layer.hidden_size = H;
     layer.input = input;
     layer.directions = D;
-    if (l == 0) {
-      layer.dx = {static_cast<float*>(in.dx), in.dx_step, in.dx_row, nullptr};
-    } else {
-      layer.dx = {between + (l & (areas - 1)) * T * B * widest, B * widest, widest, nullptr};
-    }
-    SavedLayer saved;
-    saved_at = lay_out_saved(saved_shape, shape.layers[l], last, saved_at, saved);
+    layer.dx = {static_cast<float*>(in.dx), in.dx_step, in.dx_row, nullptr};
+    if (l > 0) layer.dx = rows.of(between.of(l), widest);
     Sequence<const Half> output{static_cast<const Half*>(was.y), was.y_step, was.y_row, nullptr};
-    if (!last) output = {inner_output(block, saved), B * D * H, D * H, nullptr};
+    if (!place.last) output = rows.of<const Half>(inner_output(block, place), D * H);
     for (int d = 0; d < D; ++d) {
       HalfGradDirection& way = layer.direction[d];
-      const void* const* w = was.weights + weight;
-      void* const* dw = in.dweights ? in.dweights + weight : nullptr;
-      weight += shape.weights_of(l);
-      way.w_ih = static_cast<const Half*>(w[0]);
-      way.w_hh = static_cast<const Half*>(w[1]);
-      if (dw) {
-        way.dw_ih = static_cast<Half*>(dw[0]);
-        way.dw_hh = static_cast<Half*>(dw[1]);
-        if (shape.bias) way.db_ih = static_cast<Half*>(dw[2]), way.db_hh = static_cast<Half*>(dw[3]);
-      }
-      const int64_t state = d * B * H;
-      auto part = [&](auto* const* arrays) {
-        using To = std::conditional_t<std::is_const_v<std::remove_pointer_t<std::decay_t<decltype(*arrays)>>>,
-                                      const Half, Half>;
-        return arrays && arrays[l] ? static_cast<To*>(arrays[l]) + state : nullptr;
-      };
-      way.h0 = part(was.h0);
-      way.c0 = part(was.c0);
-      way.dh_n = part(in.dh_n);
-      way.dc_n = part(in.dc_n);
-      way.dh0 = part(in.dh0);
-      way.dc0 = part(in.dc0);
-      way.output = output;
-      way.output.p += d * H;
+      const Weights<const Half> weights = weights_at<const Half>(shape, place, d, was.weights);
+      way.w_ih = weights.w_ih;
+      way.w_hh = weights.w_hh;
+      const Weights<Half> gradients = weights_at<Half>(shape, place, d, in.dweights);
+      way.dw_ih = gradients.w_ih;
+      way.dw_hh = gradients.w_hh;
+      way.db_ih = gradients.b_ih;
+      way.db_hh = gradients.b_hh;
+      way.h0 = entry<const Half>(was.h0, l, d * B * H);
+      way.c0 = entry<const Half>(was.c0, l, d * B * H);
+      way.dh_n = entry<const Half>(in.dh_n, l, d * B * H);
+      way.dc_n = entry<const Half>(in.dc_n, l, d * B * H);
+      way.dh0 = entry<Half>(in.dh0, l, d * B * H);
+      way.dc0 = entry<Half>(in.dc0, l, d * B * H);
+      way.output = shifted(output, d * H);
       way.backward_in_time = d == 1;
-      for (int g = 0; g < 4; ++g)
-        way.gate[g] = {block + saved.gates + (d * 4 + g) * H, B * D * 4 * H, D * 4 * H, nullptr};
-      way.cell = {block + saved.cell + d * H, B * D * H, D * H, nullptr};
-      if (last && in.dy) way.dy = {static_cast<const Half*>(in.dy) + d * H, in.dy_step, in.dy_row, nullptr};
-      if (!last)
-        way.dy_wide = {between + ((l + 1) & (areas - 1)) * T * B * widest + d * H, B * widest, widest, nullptr};
+      const Kept<const float> kept = kept_at<const float>(rows, kept_shape, place, d, block);
+      for (int g = 0; g < 4; ++g) way.gate[g] = kept.gate[g];
+      way.cell = kept.cell;
+      if (place.last)
+        way.dy = shifted(Sequence<const Half>{static_cast<const Half*>(in.dy), in.dy_step, in.dy_row, nullptr}, d * H);
+      else
+        way.dy_wide = rows.of<const float>(between.of(l + 1), widest, d * H);
     }
     input = output;
-  }
+  });
   HalfGradCall call;
-  call.steps = T;
+  call.steps = rows.steps;
   call.batch = B;
   call.layers = layers;
   call.layer = stack.data();
   call.threads = was.threads;
-  const bool done = half_kernels()->backward(call);
-  scratch_done(Use::layers);
-  return done;
+  return half_kernels()->backward(call);
 }
 
 namespace {
