@@ -148,6 +148,7 @@ NB_MODULE(_native, m) {
           "steps"_a, "batch"_a, "rows"_a, "keep"_a, "every"_a, "dropout"_a,
           "Scalars of the block that a training forward fills (native/saved.h).");
   cellgate::python::bind_variants(m);
+  cellgate::python::bind_cell_trainings(m);
   cellgate::python::bind_backward(m.attr("Stack"));
   nb::class_<cellgate::PackedStack>(m, "PackedStack",
                                     "The weights of a stack, packed once; they do not follow changes.")

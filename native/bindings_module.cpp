@@ -77,26 +77,41 @@ bool flag(PyObject* dict, PyObject* key, int64_t& to) {
 
 }  // namespace
 
-bool ModuleCall::read(nb::handle module, int bits) {
+bool ModuleCall::read_any(nb::handle module, int bits) {
   const Names& n = names();
   own = nb::steal(PyObject_GetAttr(module.ptr(), n.dict));
   if (!own.is_valid()) throw nb::python_error();
   dict = own.ptr();
   if (!PyDict_CheckExact(dict)) return false;
-  PyObject* variant = PyDict_GetItemWithError(dict, n.variant);
-  if (variant && variant != Py_None) return false;
   int64_t training, first;
   key[6] = bits;
   if (!whole(dict, n.input_size, key[0]) || !whole(dict, n.hidden_size, key[1]) || !whole(dict, n.proj_size, key[2]) ||
       !whole(dict, n.num_layers, key[3]) || !flag(dict, n.bias, key[4]) || !flag(dict, n.bidirectional, key[5]) ||
       !flag(dict, n.training, training) || !flag(dict, n.batch_first, first) || key[1] == 0 || key[3] == 0)
     return false;
+  PyObject* given = PyDict_GetItemWithError(dict, n.variant);
+  if (given && given != Py_None) {
+    nb::object plain = nb::steal(PyObject_GetAttr(given, training ? n.plain_in_training : n.plain_in_evaluation));
+    if (!plain.is_valid()) throw nb::python_error();
+    if (!truth(plain.ptr())) variant = given;
+  }
   batch_first = first != 0;
   if (training && key[3] > 1) {
     PyObject* dropout = PyDict_GetItemWithError(dict, n.dropout);
     drops = !dropout || truth(dropout);
   }
   return true;
+}
+
+bool ModuleCall::read_keep(Keep& to) const {
+  PyObject* memory = PyDict_GetItemWithError(dict, names().memory);
+  to = Keep::fast;
+  if (!memory) return true;
+  if (!PyUnicode_Check(memory)) return false;
+  auto is = [&](const char* word) { return PyUnicode_CompareWithASCIIString(memory, word) == 0; };
+  if (is("fast")) return true;
+  to = is("lean") ? Keep::lean : Keep::minimal;
+  return to == Keep::lean || is("minimal");
 }
 
 bool ModuleWeights::read(const ModuleCall& module, const ModuleSizes& sizes, const Tensors& tensors) {

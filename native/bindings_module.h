@@ -19,7 +19,8 @@ struct Names {
            *training = name("training"), *dropout = name("dropout"), *batch_first = name("batch_first"),
            *parameters = name("_parameters"), *all_weights = name("_all_weights"), *dict = name("__dict__"),
            *level = name("_current_level"), *variant = name("variant"), *memory = name("memory"),
-           *requires_grad = name("requires_grad");
+           *requires_grad = name("requires_grad"), *plain_in_training = name("plain_in_training"),
+           *plain_in_evaluation = name("plain_in_evaluation"), *quick_form = name("quick_form");
 };
 const Names& names();
 
@@ -73,9 +74,13 @@ struct ModuleCall {
   PyObject* dict = nullptr;
   ModuleKey key;
   bool batch_first = false;
-  bool drops = false;  // dropout between layers is on
+  bool drops = false;           // dropout between layers is on
+  PyObject* variant = nullptr;  // what its calls compute beyond torch.nn.LSTM, or null: nothing, as it is now
 
-  bool read(nb::handle module, int bits);
+  bool read(nb::handle module, int bits) { return read_any(module, bits) && !variant; }
+  bool read_any(nb::handle module, int bits);
+  // What backward is to find; false where it is no known word.
+  bool read_keep(Keep& to) const;
 };
 
 // The module's weights as they are now: their addresses, and the tensors, which another thread may replace meanwhile.
@@ -93,6 +98,8 @@ class ModuleWeights {
   const void** data_ = few_;
   std::vector<nb::object> alive_;
 };
+
+constexpr int64_t kEvery = 16;  // "minimal" keeps the cell state of every 16th step
 
 // The bytes of a result that may be kept as a pattern: making it anew takes twice as long.
 constexpr int64_t kSmall = 1 << 18;

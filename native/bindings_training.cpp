@@ -22,8 +22,6 @@ using exchange::Tensor;
 // What autograd saves beside the weights, in this order.
 enum Saved { kInput, kOutput, kBlock, kWeights };
 
-constexpr int64_t kEvery = 16;  // "minimal" keeps the cell state of every 16th step
-
 // Training calls of modules of the same sizes; what it keeps belongs to the sizes.
 class Training {
  public:
@@ -285,23 +283,10 @@ class Trainings {
   nb::object prepare(nb::handle module, nb::handle x);
 
  private:
-  static bool keep_of(const ModuleCall& module, Keep& to);
-
   const Tensors& tensors_;  // kept alive by the binding
   PlainTimes times_;
   PlanTable<nb::object, std::pair<ModuleKey, int>> trainings_;  // nb::object: a Training, which autograd holds too
 };
-
-bool Trainings::keep_of(const ModuleCall& module, Keep& to) {
-  PyObject* memory = PyDict_GetItemWithError(module.dict, names().memory);
-  to = Keep::fast;
-  if (!memory) return true;
-  if (!PyUnicode_Check(memory)) return false;
-  auto is = [&](const char* word) { return PyUnicode_CompareWithASCIIString(memory, word) == 0; };
-  if (is("fast")) return true;
-  to = is("lean") ? Keep::lean : Keep::minimal;
-  return to == Keep::lean || is("minimal");
-}
 
 nb::object Trainings::prepare(nb::handle module, nb::handle x) {
   if (!tensors_.usable() || !times_.hold()) return nb::none();
@@ -309,7 +294,7 @@ nb::object Trainings::prepare(nb::handle module, nb::handle x) {
   ModuleCall own;
   Keep keep;
   if (!tensors_.read(x.ptr(), in) || tensors_.negated(x.ptr()) || in.ndim != 3 ||
-      !(in.holds_floats(32) || in.holds_floats(64)) || !own.read(module, in.bits) || own.drops || !keep_of(own, keep))
+      !(in.holds_floats(32) || in.holds_floats(64)) || !own.read(module, in.bits) || own.drops || !own.read_keep(keep))
     return nb::none();
   if (in.shape[2] != own.key[0] || in.shape[0] == 0 || in.shape[1] == 0 || (in.strides[2] != 1 && own.key[0] > 1) ||
       (!in.data && own.key[0] > 0))

@@ -1,6 +1,7 @@
 // variant_forward and variant_backward of cellgate._native. As in bindings.cpp: addresses in, no arithmetic.
 #include "bindings.h"
 
+#include <cstring>
 #include <new>
 
 #include "dispatch.h"
@@ -151,18 +152,35 @@ void pack(bool is_double, nb::handle sizes, nb::handle addresses, uintptr_t to) 
     kernels().variant_pack_f32(weights_of<float>(sizes, addresses), reinterpret_cast<float*>(to));
 }
 
-// to[j] = value where the j-th of `count` numbers of 16 bits is below the limit, else 0.
-template <class S>
-void draw(const int16_t* bits, int64_t count, int limit, S value, S* to) {
-  for (int64_t j = 0; j < count; ++j) to[j] = bits[j] < limit ? value : S(0);
+// A random word of 64 bits, the k-th after a seed: SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number
+// generators", OOPSLA 2014). nn/noise.py has the same in PyTorch's operators.
+uint64_t random_word(uint64_t seed, uint64_t k) {
+  uint64_t z = seed + (k + 1) * 0x9E3779B97F4A7C15u;
+  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+  return z ^ (z >> 31);
 }
 
-void fill_mask(bool is_double, uintptr_t bits, int64_t count, int limit, double value, uintptr_t to) {
-  const int16_t* from = reinterpret_cast<const int16_t*>(bits);
+// to[j] = value where the j-th number of 16 bits, four to a word from word `first` on, is below the limit, else 0.
+template <class S>
+void draw(uint64_t seed, uint64_t first, int64_t count, int limit, S value, S* to) {
+  constexpr int64_t kWords = 64;
+  uint64_t words[kWords];
+  int16_t bits[4 * kWords];
+  for (int64_t j = 0; j < count; j += 4 * kWords) {
+    for (int64_t k = 0; k < kWords; ++k) words[k] = random_word(seed, first + static_cast<uint64_t>(j / 4 + k));
+    std::memcpy(bits, words, sizeof bits);
+    const int64_t n = count - j < 4 * kWords ? count - j : 4 * kWords;
+    for (int64_t k = 0; k < n; ++k) to[j + k] = bits[k] < limit ? value : S(0);
+  }
+}
+
+void fill_mask(bool is_double, uint64_t seed, uint64_t first, int64_t count, int limit, double value, uintptr_t to) {
+  nb::gil_scoped_release released;
   if (is_double)
-    draw(from, count, limit, value, reinterpret_cast<double*>(to));
+    draw(seed, first, count, limit, value, reinterpret_cast<double*>(to));
   else
-    draw(from, count, limit, static_cast<float>(value), reinterpret_cast<float*>(to));
+    draw(seed, first, count, limit, static_cast<float>(value), reinterpret_cast<float*>(to));
 }
 
 }  // namespace
@@ -172,8 +190,10 @@ void bind_variants(nb::module_& m) {
         "One direction of one layer of any cell; tuples hold the fields of native/variant.h in its order.");
   m.def("variant_backward", &run_backward, "is_double"_a, "sizes"_a, "form"_a, "clip"_a, "strides"_a, "addresses"_a,
         "gradient_strides"_a, "gradients"_a, "Gradients of a call of variant_forward.");
-  m.def("fill_mask", &fill_mask, "is_double"_a, "bits"_a, "count"_a, "limit"_a, "value"_a, "to"_a,
-        "Write a value where a random number of 16 bits is below a limit, else zero.");
+  m.def(
+      "fill_mask", &fill_mask, "is_double"_a, "seed"_a, "first"_a, "count"_a, "limit"_a, "value"_a, "to"_a,
+      "Write a value where a random number of 16 bits, four to a word from word `first` after the seed on, is below a "
+      "limit, else zero.");
   m.def("variant_packed_size", &packed_size, "is_double"_a, "sizes"_a, "addresses"_a,
         "Scalars of packed weights; sizes are I, H, P, R, addresses w_ih, w_rec, w_hr or 0.");
   m.def("variant_pack", &pack, "is_double"_a, "sizes"_a, "addresses"_a, "to"_a,

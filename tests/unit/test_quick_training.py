@@ -84,7 +84,7 @@ def test_it_is_not_taken_where_more_is_asked_for():
         (lstm, x[:0], None),
         (lstm, x.transpose(1, 2), None),
         (lstm, x[0], None),
-        (cellgate.LSTM(5, 9, cell="cifg"), x, None),
+        (cellgate.LSTM(5, 9, cell="cifg", learned_state=True), x, None),
         (cellgate.LSTM(5, [9, 9, 8]), x, None),
     ]
     for call in refused:

@@ -113,7 +113,7 @@ def test_locked_dropout_is_one_mask_for_all_steps() -> None:
 
     cellgate.nn.call.add_noise = spy
     try:
-        module(torch.ones(6, 4, 8))
+        module(torch.ones(6, 4, 8), lengths=[6] * 4)  # with lengths no short way is taken
     finally:
         cellgate.nn.call.add_noise = hook
     for data in seen[0]:

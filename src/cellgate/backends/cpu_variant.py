@@ -24,7 +24,7 @@ from . import cpu_autograd, reference
 from .problem import Gates, Inputs, Problem, Result, join_state, split_state
 from .ragged import padded_inputs, repacked_result
 
-__all__ = ["form_of", "recurrent", "run"]
+__all__ = ["DirectionCall", "form_of", "recorded_backward", "recurrent", "run"]
 
 _INPUT = {"gate": 0, "one": 1}
 _FORGET = {"gate": 0, "one": 1, "coupled": 2}
@@ -80,7 +80,7 @@ def run(native: Any, problem: Problem, inputs: Inputs, threads: int) -> Result:
             x = x * inputs.dropout_masks[layer - 1]
         sides = []
         for d, weights in enumerate(directions):
-            call = _Call(
+            call = DirectionCall(
                 native,
                 problem,
                 without_masks,
@@ -126,7 +126,7 @@ def _gates(sides: Sequence[Any], outputs: Sequence[Tensor], hidden: int) -> Gate
 
 
 @dataclass(slots=True)
-class _Call:
+class DirectionCall:
     """One direction of one layer, beside its differentiable tensors."""
 
     native: Any
@@ -153,7 +153,9 @@ class _Kept:
         return self.memory, self.gates, self.normal_ih, self.normal_hh, self.scales
 
 
-def _run(call: _Call, x: Tensor, *tensors: Tensor | None) -> tuple[tuple[Tensor, ...], list[Tensor | None], _Kept]:
+def _run(
+    call: DirectionCall, x: Tensor, *tensors: Tensor | None
+) -> tuple[tuple[Tensor, ...], list[Tensor | None], _Kept]:
     """Return output, h_n, c_n and, for a trace, gates and memory; then the tensors and what was kept for backward."""
     x = _plain(x)
     given = [None if t is None else t.contiguous() for t in tensors]
@@ -170,7 +172,7 @@ class _Direction(Function):
     """One direction of one layer: (x, h0, c0, weights) to output, h_n, c_n and, for a trace, gates and memory."""
 
     @staticmethod
-    def forward(ctx: Any, call: _Call, *tensors: Any) -> Any:
+    def forward(ctx: Any, call: DirectionCall, *tensors: Any) -> Any:
         ctx.set_materialize_grads(False)
         outs, given, kept = _run(call, *tensors)
         ctx.call = call
@@ -179,10 +181,10 @@ class _Direction(Function):
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, dh_n: Any, dc_n: Any, *trace: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        call: _Call = ctx.call
+        call: DirectionCall = ctx.call
         output, x, *tensors = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return (None, *_recorded_backward(ctx, call, x, tensors, (dy, dh_n, dc_n, *trace)))
+            return (None, *recorded_backward(ctx.needs_input_grad[1:], call, x, tensors, (dy, dh_n, dc_n, *trace)))
         count = 2 + len(LSTMWeights._fields)
         kept = _Kept(*tensors[count:])
         grads = (dy, dh_n, dc_n, *trace)
@@ -194,7 +196,7 @@ def _every(problem: Problem) -> int:
     return _EVERY if problem.memory == "minimal" and not problem.gates and problem.cell.memories != 4 else 1
 
 
-def _keep(call: _Call, x: Tensor) -> _Kept:
+def _keep(call: DirectionCall, x: Tensor) -> _Kept:
     problem, hidden = call.problem, call.hidden
     steps, batch, cell = problem.steps, problem.batch, problem.cell
     if not (problem.needs_grad or problem.gates):
@@ -219,7 +221,7 @@ def _keep(call: _Call, x: Tensor) -> _Kept:
 
 
 def _arguments(
-    call: _Call, x: Tensor, tensors: Sequence[Tensor | None], kept: _Kept, outs: Sequence[Tensor | None]
+    call: DirectionCall, x: Tensor, tensors: Sequence[Tensor | None], kept: _Kept, outs: Sequence[Tensor | None]
 ) -> tuple[tuple[Any, ...], list[Any]]:
     """Return what both passes are called with, and the tensors whose addresses are in it."""
     problem = call.problem
@@ -254,7 +256,7 @@ def _arguments(
     return (is_double, sizes, form_of(problem.cell), clip, tuple(strides), _addresses(ordered)), ordered
 
 
-def _run_forward(call: _Call, x: Tensor, tensors: Sequence[Tensor | None], kept: _Kept) -> tuple[Tensor, ...]:
+def _run_forward(call: DirectionCall, x: Tensor, tensors: Sequence[Tensor | None], kept: _Kept) -> tuple[Tensor, ...]:
     problem, w = call.problem, _weights(tensors[2:])
     out = call.hidden if w.w_hr is None else w.w_hr.shape[0]
     outs = (
@@ -268,7 +270,7 @@ def _run_forward(call: _Call, x: Tensor, tensors: Sequence[Tensor | None], kept:
 
 
 def _run_backward(
-    call: _Call,
+    call: DirectionCall,
     x: Tensor,
     output: Tensor,
     tensors: Sequence[Tensor | None],
@@ -306,8 +308,18 @@ def _run_backward(
     return [dx, dh0, dc0, *(d[name] if need[name] else None for name in LSTMWeights._fields)]
 
 
-def _recorded_backward(ctx: Any, call: _Call, x: Tensor, tensors: Sequence[Any], grads: Sequence[Any]) -> list[Any]:
-    """Gradients as differentiable functions of inputs and incoming gradients, by way of the reference."""
+def recorded_backward(
+    needs: Sequence[bool], call: DirectionCall, x: Tensor, tensors: Sequence[Any], grads: Sequence[Any]
+) -> list[Any]:
+    """Return gradients as differentiable functions of inputs and incoming gradients, by way of the reference.
+
+    Args:
+        needs: Whether a gradient is wanted of x, h0, c0 and of each field of ``LSTMWeights``.
+        call: What was computed.
+        x: The input.
+        tensors: h0, c0 and the weights as the kernels take them; None: not there.
+        grads: Of output, h_n, c_n and what a trace shows.
+    """
     count = 2 + len(LSTMWeights._fields)
     leaves = [None if t is None else t.view_as(t) for t in (x, *tensors[:count])]
     x_in, h0, c0, *rest = leaves
@@ -336,7 +348,6 @@ def _recorded_backward(ctx: Any, call: _Call, x: Tensor, tensors: Sequence[Any],
         memory = torch.cat([parts[4]] + [parts[4] * 0] * (problem.cell.memories - 1), -1)
         outputs += [torch.cat(planes, -1), memory]
     pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None and o.requires_grad]
-    needs = ctx.needs_input_grad[1:]
     wanted = [leaf for leaf, need in zip(leaves, needs, strict=True) if need and leaf is not None]
     found = iter(
         torch.autograd.grad(

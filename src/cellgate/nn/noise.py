@@ -18,27 +18,28 @@ from cellgate.equations import CellMasks
 
 from .variant import Variant
 
-__all__ = ["add_noise", "draw_dropout_masks"]
+__all__ = ["add_noise", "cell_masks", "draw_dropout_masks", "drop_weights", "locked_mask"]
 
 
 def add_noise(variant: Variant, training: bool, problem: Problem, inputs: Inputs) -> None:
     """Put the masks of a call into its inputs."""
     input_p, between_p, _ = variant.locked_dropout
     if training and variant.weight_drop:
-        inputs.weights = [
-            [w._replace(w_hh=torch.dropout(w.w_hh, variant.weight_drop, True)) for w in layer]
-            for layer in inputs.weights
-        ]
+        inputs.weights = [[w._replace(w_hh=drop_weights(w.w_hh, variant)) for w in layer] for layer in inputs.weights]
     if training and input_p:
-        inputs.x = inputs.x * _rows(_locked(inputs.x, problem.batch, problem.input_size, input_p), inputs)
+        inputs.x = inputs.x * _rows(locked_mask(inputs.x, problem.batch, problem.input_size, input_p), inputs)
     if training and between_p and problem.layers > 1:
         widths = [problem.directions * size for size in problem.output_sizes[:-1]]
-        masks = [_locked(inputs.x, problem.batch, width, between_p) for width in widths]
+        masks = [locked_mask(inputs.x, problem.batch, width, between_p) for width in widths]
         inputs.dropout_masks = [_rows(mask, inputs, problem.steps) for mask in masks]
     if problem.noise:
+        shape, like = (problem.steps, problem.batch), inputs.x
         inputs.cell_masks = [
-            [_cell_masks(variant, training, problem, inputs.x, layer) for _ in range(problem.directions)]
-            for layer in range(problem.layers)
+            [
+                cell_masks(variant, training, problem.noise, like, shape, (hidden, out), problem.transformed)
+                for _ in range(problem.directions)
+            ]
+            for hidden, out in zip(problem.hidden_sizes, problem.output_sizes, strict=True)
         ]
 
 
@@ -55,7 +56,12 @@ def draw_dropout_masks(problem: Problem, x: Tensor) -> list[Tensor]:
     ]
 
 
-def _locked(x: Tensor, batch: int, size: int, p: float) -> Tensor:
+def drop_weights(w_hh: Tensor, variant: Variant) -> Tensor:
+    """Return recurrent weights with some of their entries dropped."""
+    return torch.dropout(w_hh, variant.weight_drop, True)
+
+
+def locked_mask(x: Tensor, batch: int, size: int, p: float) -> Tensor:
     """Return one mask for all steps, (B, size)."""
     return torch.dropout(x.new_ones(batch, size), p, True)
 
@@ -68,41 +74,74 @@ def _rows(mask: Tensor, inputs: Inputs, steps: int | None = None) -> Tensor:
     return mask if steps is None else mask.unsqueeze(0).expand(steps, -1, -1)
 
 
+_GOLDEN, _FIRST, _SECOND = (n - 2**64 for n in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+
+
+def _random_words(seed: Tensor, first: int, count: int) -> Tensor:
+    """Return random words of 64 bits, from the first-th after a seed on, as the native core makes them.
+
+    SplitMix64: Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014.
+    """
+
+    def mixed(z: Tensor, shift: int) -> Tensor:
+        return z ^ ((z >> shift) & ((1 << (64 - shift)) - 1))  # the shift of a number without a sign
+
+    z = torch.arange(first + 1, first + count + 1, device=seed.device) * _GOLDEN + seed
+    return mixed(mixed(mixed(z, 30) * _FIRST, 27) * _SECOND, 31)
+
+
 def _drawn(wanted: Sequence[tuple[tuple[int, ...], float, float]], like: Tensor, transformed: bool) -> list[Tensor]:
     """Draw a mask for each (shape, probability p, value): the value with probability p, else zero.
 
-    PyTorch's Bernoulli takes one random number of 53 bits for each, which costs as much as the layer; here 16 bits
-    decide, so p is rounded to a multiple of 2^-16. Left to PyTorch are p of a few of these, and compiled graphs, in
-    which numbers of 64 bits cannot be drawn.
+    PyTorch's Bernoulli takes one random number of 53 bits for each, which costs as much as the layer; here its
+    generator gives a seed, and of the numbers that follow from it 16 bits decide, so p is rounded to a multiple of
+    2^-16. Left to PyTorch are p of a few of these, and compiled graphs, in which numbers of 64 bits cannot be drawn.
     """
     if torch.compiler.is_compiling() or not all(16 / 65536 < p < 1 - 16 / 65536 for _, p, _ in wanted):
         return [like.new_empty(shape).bernoulli_(p).mul_(value) for shape, p, value in wanted]
-    counts = [math.prod(shape) for shape, _, _ in wanted]
-    words = torch.empty((sum(counts) + 3) // 4, dtype=torch.int64, device=like.device).random_(-(2**63), None)
+    seed = torch.empty((), dtype=torch.int64, device=like.device).random_(-(2**63), None)
     native = cpu.unavailable() is None and like.is_cpu and like.dtype in cpu.SCALARS
-    if native and type(like) in (Tensor, nn.Parameter) and type(words) is Tensor and not transformed:
-        masks, at = [], words.data_ptr()
-        for count, (shape, p, value) in zip(counts, wanted, strict=True):
+    native = native and type(like) in (Tensor, nn.Parameter) and type(seed) is Tensor and not transformed
+    at, masks, is_double = 0, [], like.dtype == torch.float64
+    start = int(seed) % 2**64 if native else 0
+    for shape, p, value in wanted:
+        count, limit = math.prod(shape), round(p * 65536) - 32768
+        words = (count + 3) // 4
+        if native:
             mask = like.new_empty(shape)
-            is_double = like.dtype == torch.float64
-            cpu.native().fill_mask(is_double, at, count, round(p * 65536) - 32768, value, mask.data_ptr())
-            masks.append(mask)
-            at += 2 * count
-        return masks
-    parts = words.view(torch.int16)[: sum(counts)].split(counts)
-    return [
-        (bits < round(p * 65536) - 32768).to(like.dtype).mul_(value).view(shape)
-        for bits, (shape, p, value) in zip(parts, wanted, strict=True)
-    ]
+            cpu.native().fill_mask(is_double, start, at, count, limit, value, mask.data_ptr())
+        else:
+            bits = _random_words(seed, at, words).view(torch.int16)[:count]
+            mask = (bits < limit).to(like.dtype).mul_(value).view(shape)
+        masks.append(mask)
+        at += words
+    return masks
 
 
-def _cell_masks(variant: Variant, training: bool, problem: Problem, x: Tensor, layer: int) -> CellMasks:
-    hidden, out = problem.hidden_sizes[layer], problem.output_sizes[layer]
-    steps, batch = problem.steps, problem.batch
-    noise = problem.noise
+def cell_masks(
+    variant: Variant,
+    training: bool,
+    noise: Sequence[str],
+    x: Tensor,
+    shape: tuple[int, int],
+    sizes: tuple[int, int],
+    transformed: bool = False,
+) -> CellMasks:
+    """Draw the masks inside the recurrence of one layer in one direction.
+
+    Args:
+        variant: Whose noise it is.
+        training: Whether it is drawn; in evaluation zoneout takes the expected value.
+        noise: What ``variant.noise(training)`` asks for.
+        x: Whose dtype and device the masks have.
+        shape: T, B.
+        sizes: H, and the size of h.
+        transformed: Whether a transform of torch.func is active.
+    """
+    (steps, batch), (hidden, out) = shape, sizes
     made: dict[str, Any] = {}
     if "locked" in noise:
-        made["locked"] = _locked(x, batch, out, variant.locked_dropout[2])
+        made["locked"] = locked_mask(x, batch, out, variant.locked_dropout[2])
     wanted: dict[str, tuple[tuple[int, ...], float, float]] = {}
     if "candidate" in noise:
         kept = 1.0 - variant.recurrent_dropout
@@ -115,5 +154,5 @@ def _cell_masks(variant: Variant, training: bool, problem: Problem, x: Tensor, l
         else:
             made[name] = x.new_full((1, 1, size), p).expand(steps, batch, size)
     if wanted:
-        made |= zip(wanted, _drawn(list(wanted.values()), x, problem.transformed), strict=True)
+        made |= zip(wanted, _drawn(list(wanted.values()), x, transformed), strict=True)
     return CellMasks(**made)

@@ -39,7 +39,8 @@ def run_quick_half(module: Any, x: Any) -> Any:
     if x.layout is not _strided or x.is_nested or x.is_neg() or x.dim() != 3:
         return None
     own = module.__dict__
-    if own.get("variant") is not None:
+    variant = own.get("variant")
+    if variant is not None and not (variant.plain_in_training if own["training"] else variant.plain_in_evaluation):
         return None
     layers, memory = own["num_layers"], own.get("memory", "fast")
     if own["training"] and layers > 1 and own["dropout"] > 0:

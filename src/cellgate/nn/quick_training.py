@@ -14,6 +14,7 @@ from cellgate.backends.cpu_plain import train
 
 from .quick import plain_calls
 from .quick_half import run_quick_half
+from .quick_variant import run_quick_variant
 
 __all__ = ["run_quick_training"]
 
@@ -38,6 +39,10 @@ def run_quick_training(module: Any, x: Any, hx: Any) -> Any:
         return None
     inputs = _prepare(module, x)
     if inputs is None:
+        if getattr(module, "variant", None) is not None:
+            found = run_quick_variant(module, x)
+            if found is not None:
+                return found
         return run_quick_half(module, x)
     output, h_n, c_n = train(*inputs)
     return output.transpose(0, 1) if module.batch_first else output, (h_n, c_n)

@@ -126,7 +126,7 @@ class Stream:
             return  # half precision is widened on the way through the module
         if not all(w.is_contiguous() and w.dtype == first.dtype and w.is_cpu for w in tensors):
             return
-        if self._variant is not None:
+        if not variant.plain_in_evaluation:
             if variant.connection != "highway":
                 ways = [layer[0] for layer in weights]
                 self._any_cell = VariantSteps(cpu.native(), problem, ways, variant.zoneout)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
+from cellgate.backends.cpu_variant import form_of
 from cellgate.equations import FORMS, PLAIN, Cell
 from cellgate.errors import DtypeError, InputError
 
@@ -72,6 +74,31 @@ class Variant:
     def description(self) -> Cell:
         """What its cells compute."""
         return Cell(self.cell, self.peephole, self.norm, self.activation == "hard", self.cell_clip)
+
+    # Read by the native core (bindings_module.cpp), at every call: kept with the object, whose fields never change.
+
+    @cached_property
+    def plain_in_evaluation(self) -> bool:
+        """Whether calls in evaluation are those of ``torch.nn.LSTM``: what differs is initial values or noise only."""
+        stays = self.single_bias or self.learned_state or self.connection is not None or any(self.zoneout)
+        return self.description == PLAIN and not stays
+
+    @cached_property
+    def plain_in_training(self) -> bool:
+        """Whether calls in training are too: without noise."""
+        return self.plain_in_evaluation and not self.draws
+
+    @cached_property
+    def quick_form(self) -> tuple[Any, ...] | None:
+        """What the native core must know of a cell to train it the short way (``quick_variant``), or None: it may not.
+
+        The form as the kernels number it, whether there are peepholes, whether one bias, the clip. Full gate recurrence
+        joins two weights before it begins; a learned state and connections between layers are of the full way.
+        """
+        cell = self.description
+        if cell.memories == 4 or self.learned_state or self.connection is not None:
+            return None
+        return (*form_of(cell), int(self.peephole), int(self.single_bias), float(cell.clip or 0.0))
 
     @property
     def draws(self) -> bool:
