@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-__all__ = ["Plan", "Samples", "Timed", "interleave", "quartiles", "ratio"]
+__all__ = ["Plan", "Samples", "Timed", "interleave", "quartiles", "ratio", "rest"]
 
 
 class Timed(Protocol):
@@ -36,7 +36,8 @@ class Plan:
         seconds: and no shorter than this in all,
         patience: unless it took this long: then ``least`` rounds are enough.
         least: Rounds that even the slowest cell gets.
-        settle: Seconds of rest before a turn, in which another library's waiting threads go to sleep.
+        settle: The most seconds of rest before a turn. The rest ends when this process has used no CPU for a while: when
+            the threads of whoever had the turn before have stopped spinning.
     """
 
     block: float = 0.03
@@ -44,7 +45,7 @@ class Plan:
     seconds: float = 0.5
     patience: float = 5.0
     least: int = 3
-    settle: float = 0.002
+    settle: float = 0.1
 
 
 @dataclass
@@ -116,7 +117,7 @@ def interleave(
                 if turn:
                     turn(index)
                 elif plan.settle:
-                    time.sleep(plan.settle)
+                    rest(plan.settle)
                 seconds = _block(contender, calls[index], clock)
                 if turn:
                     turn(-1)
@@ -127,6 +128,29 @@ def interleave(
         if collecting:
             gc.enable()
     return samples
+
+
+# Seconds of which a thread that spins fills more than the share. A kernel may account for other CPUs' threads every 4 ms.
+_WATCHED, _SHARE = 0.005, 0.1
+
+
+def rest(
+    limit: float,
+    sleep: Callable[[float], Any] = time.sleep,
+    used: Callable[[], float] = time.process_time,
+) -> float:
+    """Sleep until no other thread of this process spins, and no longer than ``limit`` seconds; return the seconds slept.
+
+    Libraries let their threads spin after a call, in the hope of another. That takes the CPU from whoever is timed next.
+    """
+    slept = 0.0
+    while slept < limit:
+        before = used()
+        sleep(min(_WATCHED, limit - slept))
+        slept += _WATCHED
+        if used() - before < _WATCHED * _SHARE:
+            break
+    return min(slept, limit)
 
 
 def _enough(rounds: int, elapsed: float, plan: Plan) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
-from cellgate.bench.timing import Plan, interleave, quartiles, ratio
+from cellgate.bench.timing import Plan, interleave, quartiles, ratio, rest
 
 
 class Clock:
@@ -92,3 +92,13 @@ def test_a_cell_lasts_as_long_as_it_should():
     plan = Plan(block=0.01, rounds=3, seconds=2.0, patience=100.0, least=3, settle=0.0)
     samples = interleave([Worker("w", clock, 0.1, [])], plan, clock=clock)
     assert len(samples["w"].seconds) == pytest.approx(20, abs=1)
+
+
+@pytest.mark.parametrize(("spins", "slept"), [(0.0, 0.005), (0.004, 0.010), (0.0431, 0.050), (9.0, 0.1)])
+def test_a_rest_lasts_until_nothing_spins(spins, slept):
+    clock = Clock()
+
+    def sleep(seconds):
+        clock.now += seconds
+
+    assert rest(0.1, sleep, used=lambda: min(clock.now, spins)) == pytest.approx(slept)
