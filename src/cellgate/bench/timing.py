@@ -36,8 +36,8 @@ class Plan:
         seconds: and no shorter than this in all,
         patience: unless it took this long: then ``least`` rounds are enough.
         least: Rounds that even the slowest cell gets.
-        settle: The most seconds of rest before a turn. The rest ends when this process has used no CPU for a while: when
-            the threads of whoever had the turn before have stopped spinning.
+        settle: The most seconds of rest before a turn. It ends when this process has used no CPU for a while: when the
+            threads of whoever had the turn before have stopped spinning.
     """
 
     block: float = 0.03
@@ -130,7 +130,7 @@ def interleave(
     return samples
 
 
-# Seconds of which a thread that spins fills more than the share. A kernel may account for other CPUs' threads every 4 ms.
+# Seconds of which a thread that spins fills more than the share. Kernels may account for other CPUs' threads every 4 ms.
 _WATCHED, _SHARE = 0.005, 0.1
 
 
@@ -139,9 +139,9 @@ def rest(
     sleep: Callable[[float], Any] = time.sleep,
     used: Callable[[], float] = time.process_time,
 ) -> float:
-    """Sleep until no other thread of this process spins, and no longer than ``limit`` seconds; return the seconds slept.
+    """Sleep until no other thread of this process spins, at most ``limit`` seconds; return the seconds slept.
 
-    Libraries let their threads spin after a call, in the hope of another. That takes the CPU from whoever is timed next.
+    Libraries let their threads spin after a call, in the hope of another. That takes CPU time from whoever comes next.
     """
     slept = 0.0
     while slept < limit:
