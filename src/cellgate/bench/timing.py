@@ -130,7 +130,7 @@ def interleave(
     return samples
 
 
-# Seconds of which a thread that spins fills more than the share. Kernels may account for other CPUs' threads every 4 ms.
+# Seconds of which a thread that spins fills more than the share. Systems may count other CPUs' threads every 4 ms.
 _WATCHED, _SHARE = 0.005, 0.1
 
 
