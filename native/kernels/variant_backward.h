@@ -129,8 +129,8 @@ class VariantBackwardMember {
         S* a = plan_.gates_at[at];
         if (norm) {
           S *x = plan_.normal_ih_at[at], *h = plan_.normal_hh_at[at], *by = plan_.scales + 2 * at;
-          by[0] = normalise_row_into<S>(x, G, norm, was_.gain_ih, was_.shift_ih, x, a, false);
-          by[1] = normalise_row_into<S>(h, G, norm, was_.gain_hh, was_.shift_hh, h, a, true);
+          normalise_rows_into<S>({x, was_.gain_ih, was_.shift_ih, x}, {h, was_.gain_hh, was_.shift_hh, h}, G, norm, a,
+                                 by);
         }
         // h comes out once more, and states where they are at hand already: into scratch.
         VariantRow<S> row{a,
@@ -247,10 +247,9 @@ class VariantBackwardMember {
     const S* hh = plan_.again ? plan_.normal_hh_at[at] : was_.normal_hh + cell * G;
     const S* ih = plan_.again ? plan_.normal_ih_at[at] : was_.normal_ih + cell * G;
     const S* by = plan_.again ? plan_.scales + 2 * at : was_.scales + 2 * cell;
-    normalise_row_back<S>(out, hh, was_.gain_hh, by[1], G, was_.form.norm, c.da[at], plan_.gain_hh_of(own_),
-                          plan_.sum_of(own_));
-    normalise_row_back<S>(out, ih, was_.gain_ih, by[0], G, was_.form.norm, c.da_ih[at], plan_.gain_ih_of(own_),
-                          nullptr);
+    normalise_rows_back<S>(out, {hh, was_.gain_hh, by[1], c.da[at], plan_.gain_hh_of(own_)},
+                           {ih, was_.gain_ih, by[0], c.da_ih[at], plan_.gain_ih_of(own_)}, G, was_.form.norm,
+                           plan_.sum_of(own_));
   }
 
   // Two meetings a chunk: all rows are there; their packed copies are. A member that runs ahead into the next chunk finds

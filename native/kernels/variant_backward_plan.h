@@ -69,7 +69,8 @@ struct VariantBackwardPlan {
     sum_count = norm ? 2 : 1;
     // Peepholes (3H), gains of products (4H each), the sum of all gradients (4H), gain and shift of the cell (H each).
     more_size = 17 * was.hidden_size + 64;
-    constexpr int64_t bytes = int64_t{2} << 20, least = 512;  // of gradients, and rows
+    const int64_t bytes = int64_t{2} << (norm ? 19 : 20);  // of gradients, of which normalisation has two
+    constexpr int64_t least = 512;                         // rows
     const int64_t most = larger(least, bytes / (stride * static_cast<int64_t>(sizeof(S))));
     chunk_steps = larger<int64_t>(1, most / was.batch);
     if (was.steps > chunk_steps)

@@ -174,11 +174,11 @@ struct VariantForwardJob {
       o.out[k] = call.output.at(t, b);
       o.raw[k] = aside ? o.hidden + k * spaced<S>(H) : o.out[k];
       if (norm) {
-        const S by = normalise_row_into<S>(sums_of[at], G, call.form.norm, call.gain_ih, call.shift_ih,
-                                           call.normal_ih ? call.normal_ih + cell * G : nullptr, sums_of[at], false);
-        const S by_rec = normalise_row_into<S>(o.product[at], G, call.form.norm, call.gain_hh, call.shift_hh,
-                                               call.normal_hh ? call.normal_hh + cell * G : nullptr, sums_of[at], true);
-        if (call.scales) call.scales[2 * cell] = by, call.scales[2 * cell + 1] = by_rec;
+        S* const normal_ih = call.normal_ih ? call.normal_ih + cell * G : nullptr;
+        S* const normal_hh = call.normal_hh ? call.normal_hh + cell * G : nullptr;
+        normalise_rows_into<S>({sums_of[at], call.gain_ih, call.shift_ih, normal_ih},
+                               {o.product[at], call.gain_hh, call.shift_hh, normal_hh}, G, call.form.norm, sums_of[at],
+                               call.scales ? call.scales + 2 * cell : nullptr);
       }
       const bool dense = call.every_memory();
       S* memory_out = dense ? call.memory + cell * M : state + b * M;

@@ -88,6 +88,7 @@ def test_the_short_way_gives_the_numbers_of_the_full_way(
                 runs = count_short(counted)
                 found = results(module, x)
             # In evaluation what differs by noise only is plain: zoneout is not.
+            assert module.variant is not None
             assert len(runs) == (0 if module.variant.plain_in_evaluation and not training else len(module._all_weights))
             with monkeypatch.context() as full:
                 full_way(full)
