@@ -54,20 +54,13 @@ cellgate::StackShape make_stack(int scalar, int directions, bool bias,
   return shape;
 }
 
-size_t weight_count(const cellgate::StackShape& shape) {
-  size_t count = 0;
-  for (int l = 0; l < static_cast<int>(shape.layers.size()); ++l)
-    count += static_cast<size_t>(shape.weights_of(l) * shape.directions);
-  return count;
-}
-
 void stack_forward(const cellgate::StackShape& shape, int64_t steps, int64_t batch, uintptr_t x, int64_t x_step,
                    int64_t x_row, uintptr_t y, int64_t y_step, int64_t y_row, nb::handle weights, nb::handle h0,
                    nb::handle c0, nb::handle h_n, nb::handle c_n, int threads, uintptr_t lengths, uintptr_t reset,
                    int64_t rows, uintptr_t batch_sizes, nb::handle masks, uintptr_t saved, int keep, int64_t every,
                    bool weights_change, nb::handle packed) {
   const size_t layers = shape.layers.size();
-  Addresses w(weights, weight_count(shape), "weights"), h(h0, layers, "h0"), c(c0, layers, "c0"),
+  Addresses w(weights, shape.weight_count(), "weights"), h(h0, layers, "h0"), c(c0, layers, "c0"),
       hn(h_n, layers, "h_n"), cn(c_n, layers, "c_n"), m(masks, layers - 1, "masks");
   cellgate::StackForward call;
   call.steps = steps;
@@ -155,7 +148,7 @@ NB_MODULE(_native, m) {
       .def(
           "__init__",
           [](cellgate::PackedStack* self, const cellgate::StackShape& shape, nb::handle weights) {
-            Addresses w(weights, weight_count(shape), "weights");
+            Addresses w(weights, shape.weight_count(), "weights");
             new (self) cellgate::PackedStack(shape, w.data);
           },
           "stack"_a, "weights"_a);

@@ -16,10 +16,7 @@ void stack_backward(const StackShape& shape, int64_t steps, int64_t batch, uintp
                     nb::handle masks, uintptr_t saved, int keep, int64_t every, uintptr_t dy, int64_t dy_step,
                     int64_t dy_row, nb::handle dh_n, nb::handle dc_n, nb::handle trace, uintptr_t dx, int64_t dx_step,
                     int64_t dx_row, nb::handle dweights, nb::handle dh0, nb::handle dc0) {
-  const size_t layers = shape.layers.size();
-  size_t weight_count = 0;
-  for (size_t l = 0; l < layers; ++l)
-    weight_count += static_cast<size_t>(shape.weights_of(static_cast<int>(l)) * shape.directions);
+  const size_t layers = shape.layers.size(), weight_count = shape.weight_count();
   Addresses w(weights, weight_count, "weights"), h(h0, layers, "h0"), c(c0, layers, "c0"),
       m(masks, layers - 1, "masks"), dh(dh_n, layers, "dh_n"), dc(dc_n, layers, "dc_n"), tr(trace, 3 * layers, "trace"),
       dw(dweights, weight_count, "dweights"), gh(dh0, layers, "dh0"), gc(dc0, layers, "dc0");

@@ -159,22 +159,11 @@ nb::object Calls::run(nb::handle module, nb::handle x, nb::handle hx, bool gates
     many_states.resize(static_cast<size_t>(4 * sizes.L));
     table = many_states.data();
   }
-  const int64_t row = batch * sizes.D * (sizes.bits / 8);
-  for (int l = 0; l < sizes.L; ++l) {
-    table[l] = initial[0] ? const_cast<char*>(initial[0]) + l * row * sizes.P : nullptr;
-    table[sizes.L + l] = initial[1] ? const_cast<char*>(initial[1]) + l * row * sizes.H : nullptr;
-    table[2 * sizes.L + l] = h_at.begin() + l * row * sizes.P;
-    table[3 * sizes.L + l] = c_at.begin() + l * row * sizes.H;
-  }
-  StackForward call;
-  call.steps = steps;
-  call.batch = batch;
-  call.x = in.begin();
-  call.x_step = x_step;
-  call.x_row = x_row;
-  call.y = y_at.begin();
-  call.y_step = batch * sizes.width;
-  call.y_row = sizes.width;
+  sizes.split_state(const_cast<char*>(initial[0]), batch, sizes.P, table);
+  sizes.split_state(const_cast<char*>(initial[1]), batch, sizes.H, table + sizes.L);
+  sizes.split_state(h_at.begin(), batch, sizes.P, table + 2 * sizes.L);
+  sizes.split_state(c_at.begin(), batch, sizes.H, table + 3 * sizes.L);
+  StackForward call = sizes.call(steps, batch, in.begin(), x_step, x_row, y_at.begin());
   call.weights = weights.addresses();
   if (initial[0]) {
     call.h0 = table;

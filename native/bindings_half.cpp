@@ -8,13 +8,6 @@ using namespace nb::literals;
 namespace cellgate::python {
 namespace {
 
-size_t weight_count(const StackShape& shape) {
-  size_t count = 0;
-  for (int l = 0; l < static_cast<int>(shape.layers.size()); ++l)
-    count += static_cast<size_t>(shape.weights_of(l) * shape.directions);
-  return count;
-}
-
 // What forward and backward are told alike. y is contiguous.
 StackForward described(const StackShape& shape, int64_t steps, int64_t batch, uintptr_t x, int64_t x_step,
                        int64_t x_row, uintptr_t y, const Addresses& weights, const Addresses& h0, const Addresses& c0,
@@ -40,7 +33,7 @@ void forward(const StackShape& shape, int64_t steps, int64_t batch, uintptr_t x,
              uintptr_t y, nb::handle weights, nb::handle h0, nb::handle c0, nb::handle h_n, nb::handle c_n, int threads,
              uintptr_t saved) {
   const size_t layers = shape.layers.size();
-  Addresses w(weights, weight_count(shape), "weights"), h(h0, layers, "h0"), c(c0, layers, "c0"),
+  Addresses w(weights, shape.weight_count(), "weights"), h(h0, layers, "h0"), c(c0, layers, "c0"),
       hn(h_n, layers, "h_n"), cn(c_n, layers, "c_n");
   StackForward call = described(shape, steps, batch, x, x_step, x_row, y, w, h, c, threads, saved);
   call.h_n = hn.out();
@@ -57,7 +50,7 @@ void backward(const StackShape& shape, int64_t steps, int64_t batch, uintptr_t x
               uintptr_t y, nb::handle weights, nb::handle h0, nb::handle c0, int threads, uintptr_t saved, uintptr_t dy,
               int64_t dy_step, int64_t dy_row, nb::handle dh_n, nb::handle dc_n, uintptr_t dx, int64_t dx_step,
               int64_t dx_row, nb::handle dweights, nb::handle dh0, nb::handle dc0) {
-  const size_t layers = shape.layers.size(), count = weight_count(shape);
+  const size_t layers = shape.layers.size(), count = shape.weight_count();
   Addresses w(weights, count, "weights"), h(h0, layers, "h0"), c(c0, layers, "c0"), dh(dh_n, layers, "dh_n"),
       dc(dc_n, layers, "dc_n"), dw(dweights, count, "dweights"), gh(dh0, layers, "dh0"), gc(dc0, layers, "dc0");
   StackBackward call;

@@ -33,6 +33,24 @@ struct ModuleSizes {
   std::vector<std::array<int64_t, 2>> weights;  // shapes in the order of _all_weights; -1 in the place of a second size
   int64_t I, H, P, width;
   int L, D, bits;
+
+  // A call of the stack on x (T, B, I) by strides, with y (T, B, width) contiguous; what else there is the caller adds.
+  StackForward call(int64_t steps, int64_t batch, const void* x, int64_t x_step, int64_t x_row, void* y) const {
+    StackForward made;
+    made.steps = steps;
+    made.batch = batch;
+    made.x = x;
+    made.x_step = x_step;
+    made.x_row = x_row;
+    made.y = y;
+    made.y_step = batch * width;
+    made.y_row = width;
+    return made;
+  }
+  // The part of every layer in a state (L * D, B, size), contiguous; null where that is.
+  void split_state(char* state, int64_t batch, int64_t size, void** to) const {
+    for (int l = 0; l < L; ++l) to[l] = state ? state + l * D * batch * size * (bits / 8) : nullptr;
+  }
 };
 ModuleSizes sizes_of(const ModuleKey& key);
 

@@ -135,20 +135,9 @@ nb::object Training::forward(nb::handle x, nb::handle weights) {
       !tensors_.read(block.ptr(), block_at))
     return nb::none();
   void** state = table.data + count;
-  const int64_t row = B * sizes_.D * (sizes_.bits / 8);
-  for (int l = 0; l < L; ++l) {
-    state[l] = h_at.begin() + l * row * sizes_.P;
-    state[L + l] = c_at.begin() + l * row * sizes_.H;
-  }
-  StackForward call;
-  call.steps = T;
-  call.batch = B;
-  call.x = in.begin();
-  call.x_step = in.strides[0];
-  call.x_row = in.strides[1];
-  call.y = y_at.begin();
-  call.y_step = B * sizes_.width;
-  call.y_row = sizes_.width;
+  sizes_.split_state(h_at.begin(), B, sizes_.P, state);
+  sizes_.split_state(c_at.begin(), B, sizes_.H, state + L);
+  StackForward call = sizes_.call(T, B, in.begin(), in.strides[0], in.strides[1], y_at.begin());
   call.weights = table.data;
   call.h_n = state;
   call.c_n = state + L;
@@ -224,7 +213,7 @@ nb::object Training::backward(nb::handle saved, nb::handle needs, nb::handle dy,
     answer(2 + k, std::move(made));
   }
   StackBackward call;
-  StackForward& was = call.forward;
+  StackForward& was = call.forward = sizes_.call(T, B, x.begin(), x.strides[0], x.strides[1], y.begin());
   nb::object made = nb::none();
   if (wanted(1)) {
     made = tensors_.like(nb::borrow(given(kInput)));
@@ -237,14 +226,6 @@ nb::object Training::backward(nb::handle saved, nb::handle needs, nb::handle dy,
   answer(1, std::move(made));
   answer(0, nb::none());
 
-  was.steps = T;
-  was.batch = B;
-  was.x = x.begin();
-  was.x_step = x.strides[0];
-  was.x_row = x.strides[1];
-  was.y = y.begin();
-  was.y_step = B * sizes_.width;
-  was.y_row = sizes_.width;
   was.weights = weights;
   was.saved = block.begin();
   was.keep = keep_;
@@ -255,11 +236,8 @@ nb::object Training::backward(nb::handle saved, nb::handle needs, nb::handle dy,
     call.dy_step = dy_at.strides[0];
     call.dy_row = dy_at.strides[1];
   }
-  const int64_t row = B * sizes_.D * (sizes_.bits / 8);
-  for (int l = 0; l < L; ++l) {
-    if (dh_at.data) dh[l] = dh_at.begin() + l * row * sizes_.P;
-    if (dc_at.data) dc[l] = dc_at.begin() + l * row * sizes_.H;
-  }
+  if (dh_at.data) sizes_.split_state(dh_at.begin(), B, sizes_.P, dh);
+  if (dc_at.data) sizes_.split_state(dc_at.begin(), B, sizes_.H, dc);
   if (dh_at.data) call.dh_n = dh;
   if (dc_at.data) call.dc_n = dc;
   call.dweights = gradients;

@@ -1,6 +1,7 @@
 // A stack of layers as callers see it: shapes once, addresses on each call. Turns them into a ForwardCall.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -18,6 +19,12 @@ struct StackShape {
   std::vector<LayerShape> layers;
   // Addresses a layer and direction has: w_ih, w_hh, [b_ih, b_hh], [w_hr], in PyTorch's order.
   int weights_of(int layer) const { return 2 + (bias ? 2 : 0) + (layers[layer].projected ? 1 : 0); }
+  // Those of all layers and directions.
+  size_t weight_count() const {
+    int count = 0;
+    for (int l = 0; l < static_cast<int>(layers.size()); ++l) count += weights_of(l) * directions;
+    return static_cast<size_t>(count);
+  }
 };
 
 // Addresses of one call; a null address means "none". Everything is contiguous where no stride is named.

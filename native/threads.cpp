@@ -6,11 +6,11 @@
 #include <climits>
 #include <cstdlib>
 #include <cstring>
-#include <memory>
 #include <new>
 #include <system_error>
 #include <thread>
 
+#include "borrowed.h"
 #include "crowding.h"
 #include "fibers.h"
 
@@ -22,7 +22,6 @@
 #include <unistd.h>
 #endif
 #if defined(__unix__) || defined(__APPLE__)
-#include <dlfcn.h>
 #include <pthread.h>
 #endif
 #if defined(__x86_64__)
@@ -166,40 +165,6 @@ void work(Pool* pool, int index) {
 
 std::atomic<Pool*> the_pool{nullptr};
 
-// ---- the threads of an OpenMP runtime that is there already
-// ------------------------------------------------------------
-//
-// PyTorch's own operators run on such a runtime, whose threads keep spinning for milliseconds after each of them. A
-// second pool would compete with those threads for the CPUs, and lose half of them or a time slice of 3 ms at the start
-// of a call. So if the process has an OpenMP runtime of the GNU interface, the team is made of its threads; nothing is
-// linked. The members still wait for each other in our own way.
-struct OpenMp {
-  void (*parallel)(void (*)(void*), void*, unsigned, unsigned) = nullptr;
-  int (*thread)() = nullptr;
-  int (*threads)() = nullptr;
-  int (*in_parallel)() = nullptr;
-};
-
-// Its threads do not survive a fork, so the child of one does without.
-std::atomic<bool> forked{false};
-
-const OpenMp& openmp() {
-  static const OpenMp found = [] {
-    OpenMp f;
-#if defined(__unix__) && !defined(CELLGATE_NO_OPENMP)
-    const char* wish = std::getenv("CELLGATE_THREADS");
-    if (wish && std::strcmp(wish, "own") == 0) return f;
-    f.parallel = reinterpret_cast<decltype(f.parallel)>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
-    f.thread = reinterpret_cast<decltype(f.thread)>(dlsym(RTLD_DEFAULT, "omp_get_thread_num"));
-    f.threads = reinterpret_cast<decltype(f.threads)>(dlsym(RTLD_DEFAULT, "omp_get_num_threads"));
-    f.in_parallel = reinterpret_cast<decltype(f.in_parallel)>(dlsym(RTLD_DEFAULT, "omp_in_parallel"));
-    if (!f.thread || !f.threads || !f.in_parallel) f.parallel = nullptr;
-#endif
-    return f;
-  }();
-  return found;
-}
-
 // Whose hands the user wants, crowded or not, by CELLGATE_THREADS: "borrowed" or "one". ("own" leaves no others but one.)
 bool wants(const char* kind) {
   const char* wish = std::getenv("CELLGATE_THREADS");
@@ -212,24 +177,17 @@ Hands hands_of(Crowding& crowding, int size) {
 
 constexpr int64_t kRegion = 30'000;  // nanoseconds that a parallel region of the runtime costs
 
-struct OpenMpJob {
+struct BorrowedJob {
   Team::Task task;
   void* arg;
   int size;
-  bool granted;  // whether the runtime gave as many threads as asked for
   Pool* pool;
   uint32_t round;
   int64_t inside;  // nanoseconds between the caller's first and last step in the region
 };
 
-void run_in_openmp(void* argument) {
-  OpenMpJob& job = *static_cast<OpenMpJob*>(argument);
-  const int member = openmp().thread();
-  if (openmp().threads() != job.size) {
-    if (member == 0) job.granted = false;
-    return;
-  }
-  if (!job.task) return;  // a trial
+void run_member_borrowed(void* argument, int member) {
+  BorrowedJob& job = *static_cast<BorrowedJob*>(argument);
   const int64_t start = member == 0 ? now() : 0;
   spread_out(job.pool);
   job.task(job.arg, member, job.size);
@@ -238,46 +196,11 @@ void run_in_openmp(void* argument) {
   if (member == 0) job.inside = now() - start;
 }
 
-// Whether so many threads can be made at once. The runtime ends the process where it cannot make one, as it may where
-// memory is short; the stacks of those that were made here are kept by the C library for the next.
-bool can_make_threads(int count) {
-  std::atomic<bool> go{false};
-  std::unique_ptr<std::thread[]> made(new (std::nothrow) std::thread[static_cast<size_t>(count)]);
-  if (!made) return false;
-  int k = 0;
-  try {
-    for (; k < count; ++k) {
-      made[k] = std::thread([&go] {
-        while (!go.load(std::memory_order_acquire)) std::this_thread::yield();
-      });
-    }
-  } catch (const std::system_error&) {
-  }
-  go.store(true, std::memory_order_release);
-  for (int j = 0; j < k; ++j) made[j].join();
-  return k == count;
-}
-
-// Whether the calling thread may have a team of `size` from the runtime: tried once a thread, for limits that the user
-// set.
-bool openmp_grants(int size) {
-  if (!openmp().parallel || forked.load(std::memory_order_relaxed) || openmp().in_parallel()) return false;
-  thread_local int tried = 0;
-  if (tried != size) {
-    if (!can_make_threads(size - 1)) return false;
-    OpenMpJob trial{nullptr, nullptr, size, true, nullptr, 0, 0};
-    openmp().parallel(run_in_openmp, &trial, static_cast<unsigned>(size), 0);
-    if (!trial.granted) return false;
-    tried = size;
-  }
-  return true;
-}
-
 #if defined(__unix__) || defined(__APPLE__)
 // The child of a fork has none of the parent's threads: forget the pool (its memory is the parent's copy, a few pages).
 void forget_pool_in_child() {
   the_pool.store(nullptr, std::memory_order_relaxed);
-  forked.store(true, std::memory_order_relaxed);
+  forget_borrowed();
 }
 // From the time the library is loaded, not from the first call: the runtime's threads may be lost in a fork before it,
 // and whoever asks for them in the child waits for ever.
@@ -369,10 +292,10 @@ Team::Team(int wanted) : size_(1), leased_(false), kind_(Kind::own) {
   if (!p || p->leased.exchange(true, std::memory_order_acquire)) return;
   leased_ = true;
   const Hands hands = hands_of(p->crowding, wanted);
-  kind_ = hands == Hands::one && wanted <= kMostFibers        ? Kind::fibers
-          : hands == Hands::borrowed && openmp_grants(wanted) ? Kind::borrowed
-          : hands == Hands::borrowed                          ? Kind::only_own
-                                                              : Kind::own;
+  kind_ = hands == Hands::one && wanted <= kMostFibers     ? Kind::fibers
+          : hands == Hands::borrowed && can_borrow(wanted) ? Kind::borrowed
+          : hands == Hands::borrowed                       ? Kind::only_own
+                                                           : Kind::own;
   const bool ready = kind_ == Kind::fibers || kind_ == Kind::borrowed;
   size_ = ready ? wanted : std::min(start_workers(p, wanted - 1) + 1, wanted);
   if (size_ == 1) {
@@ -409,9 +332,8 @@ bool Team::run(Task task, void* arg) {
     return true;
   }
   if (kind_ == Kind::borrowed) {
-    OpenMpJob job{task, arg, size_, true, p, ++p->round, 0};
-    openmp().parallel(run_in_openmp, &job, static_cast<unsigned>(size_), 0);
-    if (job.granted) {
+    BorrowedJob job{task, arg, size_, p, ++p->round, 0};
+    if (run_borrowed(size_, run_member_borrowed, &job)) {
       // What the runtime's own barriers took beyond their usual time was waiting too.
       judge(Hands::borrowed, std::max<int64_t>(0, now() - start - job.inside - kRegion) * (size_ - 1));
       return true;

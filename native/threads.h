@@ -55,7 +55,7 @@ class Team {
 
  private:
   // Threads of an OpenMP runtime that is in the process anyway, our own, our own because there is no such runtime, or the
-  // caller's for all members (see threads.cpp).
+  // caller's for all members (borrowed.h, threads.cpp, fibers.h).
   enum class Kind { borrowed, own, only_own, fibers };
   int size_;
   bool leased_;

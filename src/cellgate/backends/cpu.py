@@ -15,8 +15,8 @@ from torch import Tensor
 
 from cellgate.equations import PLAIN
 
-from . import cpu_autograd, cpu_half, cpu_variant, half
-from .cpu_autograd import plain_rows
+from . import cpu_autograd, cpu_half, cpu_tensors, cpu_variant, half
+from .cpu_tensors import plain_rows
 from .problem import Inputs, Problem, Result, State
 from .ragged import padded_inputs, repacked_result
 
@@ -91,7 +91,7 @@ def new_block(size: tuple[int, ...], like: Tensor, least: int = 1 << 24) -> Tens
     return made.block(size, bits, least)
 
 
-cpu_autograd.new_block = new_block
+cpu_tensors.new_block = new_block
 
 
 def details() -> dict[str, Any]:
@@ -179,18 +179,18 @@ def _infer(stack: Any, problem: Problem, inputs: Inputs, threads: int) -> Result
         None if t is None else _contiguous(t) for t in (inputs.lengths, inputs.batch_sizes, inputs.reset)
     )
 
-    y = cpu_autograd.empty_output(problem, x)
-    h_n = cpu_autograd.empty_states(problem, problem.output_sizes, x)
-    c_n = cpu_autograd.empty_states(problem, problem.hidden_sizes, x)
-    layers = cpu_autograd.layer_addresses
+    y = cpu_tensors.empty_output(problem, x)
+    h_n = cpu_tensors.empty_states(problem, problem.output_sizes, x)
+    c_n = cpu_tensors.empty_states(problem, problem.hidden_sizes, x)
+    layers = cpu_tensors.layer_addresses
     stack.forward(
         problem.steps,
         problem.batch,
         x.data_ptr(),
-        *cpu_autograd.strides(x),
+        *cpu_tensors.strides(x),
         y.data_ptr(),
-        *cpu_autograd.strides(y),
-        cpu_autograd.addresses(weights),
+        *cpu_tensors.strides(y),
+        cpu_tensors.addresses(weights),
         layers(h0, problem, problem.output_sizes),
         layers(c0, problem, problem.hidden_sizes),
         layers(h_n, problem, problem.output_sizes),
@@ -200,7 +200,7 @@ def _infer(stack: Any, problem: Problem, inputs: Inputs, threads: int) -> Result
         _address(reset),
         x.shape[0] if problem.packed else 0,
         _address(sizes),
-        None if masks is None else cpu_autograd.addresses(masks),
+        None if masks is None else cpu_tensors.addresses(masks),
     )
     if problem.uniform:
         return Result(y, h_n[0], c_n[0])

@@ -20,27 +20,31 @@ from torch.autograd import Function
 
 from cellgate.equations import LSTMWeights
 
-from . import reference
-from .problem import Gates, Inputs, Problem, Result, State
+from . import cpu_tensors, reference
+from .cpu_tensors import (
+    addresses,
+    empty_output,
+    empty_rows_like,
+    empty_states,
+    layer_addresses,
+    plain_gradient,
+    plain_rows,
+    state_parts,
+    strides,
+)
+from .problem import Gates, Inputs, Problem, Result
 from .ragged import padded_inputs, repacked_result
 
 __all__ = [
     "KEEP",
     "Recorded",
-    "addresses",
     "backward",
-    "empty_output",
-    "empty_states",
     "forward",
-    "layer_addresses",
-    "plain_gradient",
-    "plain_rows",
     "recorded",
     "recorded_backward",
     "run_kept",
     "run_recorded",
     "saved_scalars",
-    "strides",
 ]
 
 KEEP = {"fast": 1, "lean": 2, "minimal": 3}
@@ -75,7 +79,7 @@ def run_recorded(stack: Any, problem: Problem, inputs: Inputs, threads: int) -> 
         padded, padded_in = padded_inputs(problem, inputs)
         assert padded_in.lengths is not None
         return repacked_result(run_recorded(stack, padded, padded_in, threads), padded_in.lengths)
-    h0, c0 = _parts(inputs.h0), _parts(inputs.c0)
+    h0, c0 = state_parts(inputs.h0), state_parts(inputs.c0)
     weights = [w for layer in inputs.weights for cell in layer for w in cell if w is not None]
     call = _Call(stack, problem, inputs, threads)
     output, *rest = _Stack.apply(call, inputs.x, *h0, *c0, *weights)
@@ -208,7 +212,7 @@ def backward(
     dy, *grads = grads
     states = 1 if problem.uniform else problem.layers
     dh_n, dc_n, trace = grads[:states], grads[states : 2 * states], grads[2 * states :]
-    dx = _empty_rows_like(x, problem) if needs[0] else None
+    dx = empty_rows_like(x, problem) if needs[0] else None
     found = [torch.empty_like(t) if wanted else None for t, wanted in zip(tensors, needs[1:], strict=True)]
     n = 0 if call.arguments[9] is None else states
     if dy is not None:
@@ -235,7 +239,7 @@ def run_kept(stack: Any, problem: Problem, inputs: Inputs, threads: int) -> Resu
     assert inputs.kept is not None
     weights = [w for layer in inputs.weights for cell in layer for w in cell if w is not None]
     y = empty_output(problem, inputs.x)
-    tensors = (*_parts(inputs.h0), *_parts(inputs.c0), *weights)
+    tensors = (*state_parts(inputs.h0), *state_parts(inputs.c0), *weights)
     h_n, c_n = forward(stack, problem, recorded(problem, inputs, threads, inputs.x, y, inputs.kept, tensors))
     return Result(y, h_n[0], c_n[0]) if problem.uniform else Result(y, tuple(h_n), tuple(c_n))
 
@@ -251,7 +255,7 @@ class _Stack(Function):
         rows = x.shape[0] if problem.packed else 0
         masked = inputs.dropout_masks is not None
         kept = call.stack.saved_size(problem.steps, problem.batch, rows, *keep_of(problem), masked)
-        saved = new_block((kept,), x, 1 << 20)  # never resized, so even a smaller one
+        saved = cpu_tensors.new_block((kept,), x, 1 << 20)  # never resized, so even a smaller one
         if problem.gates and problem.lengths:
             saved.zero_()
         done = recorded(problem, inputs, call.threads, x, y, saved, tensors)
@@ -312,7 +316,7 @@ def recorded_backward(
     ]
     h0, c0 = states or (None, None)
     result = reference.run(problem, replace(inputs, x=x, h0=h0, c0=c0, weights=weights))
-    outputs = [result.output, *_parts(result.h_n), *_parts(result.c_n)]
+    outputs = [result.output, *state_parts(result.h_n), *state_parts(result.c_n)]
     if problem.gates:
         assert result.gates is not None
         for layer, gates in enumerate(result.gates):
@@ -336,75 +340,7 @@ def recorded_backward(
     return [next(found) if need else None for need in needs]
 
 
-# ---- memory, shapes and addresses ------------------------------------------------------------------------------------
-
-
-def new_block(size: tuple[int, ...], like: Tensor, least: int = 0) -> Tensor:
-    """Return an uninitialised tensor; ``cpu`` puts its own function in this place, which reuses large blocks."""
-    return like.new_empty(size)
-
-
-def plain_rows(t: Tensor) -> Tensor:
-    """Return the tensor with its last dimension contiguous; the others may have any strides."""
-    t = t.resolve_neg()  # a lazily negated view, such as z.conj().imag, has the other sign in memory
-    return t if t.stride(-1) == 1 or t.shape[-1] <= 1 else t.contiguous()
-
-
-def plain_gradient(dy: Tensor) -> Tensor:
-    """Return dy as ``plain_rows`` does; one number for all, as a sum's gradient is, takes the memory of one row."""
-    if dy.numel() > dy.shape[-1] > 1 and not any(dy.stride()):
-        return dy.reshape(-1, dy.shape[-1])[:1].resolve_neg().contiguous().expand_as(dy)
-    return plain_rows(dy)
-
-
-def strides(t: Tensor) -> tuple[int, int]:
-    """Return the strides from step to step and from row to row; packed data have rows only."""
-    return (t.stride(0), t.stride(1)) if t.dim() == 3 else (0, t.stride(0))
-
-
-def addresses(tensors: Sequence[Tensor | None]) -> tuple[int, ...]:
-    """Return where each tensor begins, 0 for one that is not there."""
-    return tuple([0 if t is None else t.data_ptr() for t in tensors])
-
-
-def layer_addresses(parts: Sequence[Tensor | None], problem: Problem, sizes: tuple[int, ...]) -> tuple[int, ...] | None:
-    """Return where each layer's (D, B, size) begins, in one tensor for all layers or one tensor each."""
-    if not parts:
-        return None
-    first = parts[0]
-    if not problem.uniform or problem.layers == 1:
-        return addresses(parts)
-    if first is None:
-        return (0,) * problem.layers
-    start, each = first.data_ptr(), problem.directions * problem.batch * sizes[0] * first.element_size()
-    return tuple([start + layer * each for layer in range(problem.layers)])
-
-
-def _parts(state: State | None) -> tuple[Tensor, ...]:
-    if state is None:
-        return ()
-    return (state,) if isinstance(state, Tensor) else state
-
-
-def empty_states(problem: Problem, sizes: tuple[int, ...], x: Tensor) -> list[Tensor]:
-    """Return memory for h_n or c_n in the form of ``State``: one tensor, or one (D, B, size) a layer."""
-    if problem.uniform:
-        return [x.new_empty(problem.layers * problem.directions, problem.batch, sizes[0])]
-    return [x.new_empty(problem.directions, problem.batch, size) for size in sizes]
-
-
-def empty_output(problem: Problem, x: Tensor) -> Tensor:
-    """Return the output, (T, B, D*P) or packed; time-major in memory whatever x is, as nn.LSTM's."""
-    width = problem.directions * problem.output_sizes[-1]
-    if problem.packed:
-        return new_block((x.shape[0], width), x)
-    return new_block((problem.steps, problem.batch, width), x)
-
-
-def _empty_rows_like(x: Tensor, problem: Problem) -> Tensor:
-    if problem.packed or x.stride(0) >= x.stride(1):
-        return x.new_empty(x.shape)
-    return x.new_empty(problem.batch, problem.steps, x.shape[-1]).transpose(0, 1)
+# ---- traces and what a call has beside x -----------------------------------------------------------------------------
 
 
 def _plain_extras(inputs: Inputs) -> tuple[Tensor | None, Tensor | None, Tensor | None, list[Tensor] | None]:

@@ -17,17 +17,18 @@ from torch.autograd import Function
 
 from cellgate.equations import PLAIN
 
-from . import cpu_autograd
-from .cpu_autograd import (
+from . import cpu_tensors
+from .cpu_autograd import recorded_backward
+from .cpu_tensors import (
     addresses,
     empty_states,
     layer_addresses,
     plain_gradient,
     plain_rows,
-    recorded_backward,
+    state_parts,
     strides,
 )
-from .problem import Inputs, Problem, Result, State
+from .problem import Inputs, Problem, Result
 
 __all__ = ["reason_against", "run"]
 
@@ -62,7 +63,7 @@ def run(native: Any, stack: Any, problem: Problem, inputs: Inputs, threads: int)
     """Run a stack in bfloat16; ``stack`` is its shape in float32. Recorded by autograd if the problem says so."""
     call = _Call(native, stack, problem, inputs, threads)
     weights = [w for layer in inputs.weights for cell in layer for w in cell if w is not None]
-    tensors = (*_parts(inputs.h0), *_parts(inputs.c0), *weights)
+    tensors = (*state_parts(inputs.h0), *state_parts(inputs.c0), *weights)
     if problem.needs_grad:
         output, *rest = _Half.apply(call, inputs.x, *tensors)
         states = len(rest) // 2
@@ -128,7 +129,7 @@ class _Half(Function):
         x = plain_rows(x)
         tensors = tuple([t if t.is_contiguous() else t.contiguous() for t in tensors])
         size = call.stack.saved_size(problem.steps, problem.batch, 0, 1, 1, False)
-        saved = cpu_autograd.new_block((size,), torch.empty(0), 1 << 20)  # in float32
+        saved = cpu_tensors.new_block((size,), torch.empty(0), 1 << 20)  # in float32
         y, h_n, c_n = _forward(call, x, saved, tensors)
         ctx.call = call
         ctx.save_for_backward(x, y, saved, *tensors)
@@ -168,9 +169,3 @@ class _Half(Function):
         rounded = torch.empty_like(dx, dtype=torch.bfloat16)
         call.native.half_convert(False, (dx.data_ptr(),), (rounded.data_ptr(),), (dx.numel(),), call.threads)
         return None, rounded, *found
-
-
-def _parts(state: State | None) -> tuple[Tensor, ...]:
-    if state is None:
-        return ()
-    return (state,) if isinstance(state, Tensor) else state

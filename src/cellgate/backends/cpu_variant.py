@@ -20,7 +20,7 @@ from torch.autograd import Function
 
 from cellgate.equations import Cell, CellMasks, Form, LSTMWeights, connect
 
-from . import cpu_autograd, reference
+from . import cpu_tensors, reference
 from .problem import Gates, Inputs, Problem, Result, join_state, split_state
 from .ragged import padded_inputs, repacked_result
 
@@ -205,7 +205,7 @@ def _keep(call: DirectionCall, x: Tensor) -> _Kept:
     ragged = problem.gates and problem.lengths
 
     def empty(*size: int) -> Tensor:
-        block = cpu_autograd.new_block(size, x, _REUSED)
+        block = cpu_tensors.new_block(size, x, _REUSED)
         return block.zero_() if ragged else block
 
     planes = 5 if cell.name == "slstm" else 4

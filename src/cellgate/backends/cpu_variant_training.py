@@ -15,7 +15,7 @@ from torch.autograd import Function
 
 from cellgate.equations import Cell, CellMasks, LSTMWeights
 
-from . import cpu, cpu_autograd
+from . import cpu, cpu_tensors
 from .cpu_variant import DirectionCall, recorded_backward
 from .problem import Inputs, Problem
 
@@ -43,7 +43,7 @@ class _Direction(Function):
             found = training.backward(tensors, needs, masks, dy, dh_n, dc_n)
             if found is None:
                 # A gradient does not lie as the native call wants it, or a hook of autograd has put in other tensors.
-                dy = None if dy is None else cpu_autograd.plain_gradient(dy)
+                dy = None if dy is None else cpu_tensors.plain_gradient(dy)
                 dh_n, dc_n = (None if g is None else g.resolve_neg().contiguous() for g in (dh_n, dc_n))
                 tensors = tuple(t.resolve_neg().contiguous() for t in tensors)
                 found = training.backward(tensors, needs, masks, dy, dh_n, dc_n)

@@ -1,0 +1,92 @@
+"""Tensors as the native engine reads and writes them: their memory, their strides, their addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from .problem import Problem, State
+
+__all__ = [
+    "addresses",
+    "empty_output",
+    "empty_rows_like",
+    "empty_states",
+    "layer_addresses",
+    "new_block",
+    "plain_gradient",
+    "plain_rows",
+    "state_parts",
+    "strides",
+]
+
+
+def new_block(size: tuple[int, ...], like: Tensor, least: int = 0) -> Tensor:
+    """Return an uninitialised tensor; ``cpu`` puts its own function in this place, which reuses large blocks."""
+    return like.new_empty(size)
+
+
+def plain_rows(t: Tensor) -> Tensor:
+    """Return the tensor with its last dimension contiguous; the others may have any strides."""
+    t = t.resolve_neg()  # a lazily negated view, such as z.conj().imag, has the other sign in memory
+    return t if t.stride(-1) == 1 or t.shape[-1] <= 1 else t.contiguous()
+
+
+def plain_gradient(dy: Tensor) -> Tensor:
+    """Return dy as ``plain_rows`` does; one number for all, as a sum's gradient is, takes the memory of one row."""
+    if dy.numel() > dy.shape[-1] > 1 and not any(dy.stride()):
+        return dy.reshape(-1, dy.shape[-1])[:1].resolve_neg().contiguous().expand_as(dy)
+    return plain_rows(dy)
+
+
+def strides(t: Tensor) -> tuple[int, int]:
+    """Return the strides from step to step and from row to row; packed data have rows only."""
+    return (t.stride(0), t.stride(1)) if t.dim() == 3 else (0, t.stride(0))
+
+
+def addresses(tensors: Sequence[Tensor | None]) -> tuple[int, ...]:
+    """Return where each tensor begins, 0 for one that is not there."""
+    return tuple([0 if t is None else t.data_ptr() for t in tensors])
+
+
+def layer_addresses(parts: Sequence[Tensor | None], problem: Problem, sizes: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Return where each layer's (D, B, size) begins, in one tensor for all layers or one tensor each."""
+    if not parts:
+        return None
+    first = parts[0]
+    if not problem.uniform or problem.layers == 1:
+        return addresses(parts)
+    if first is None:
+        return (0,) * problem.layers
+    start, each = first.data_ptr(), problem.directions * problem.batch * sizes[0] * first.element_size()
+    return tuple([start + layer * each for layer in range(problem.layers)])
+
+
+def state_parts(state: State | None) -> tuple[Tensor, ...]:
+    """Return the tensors of a state, none where there is none."""
+    if state is None:
+        return ()
+    return (state,) if isinstance(state, Tensor) else state
+
+
+def empty_states(problem: Problem, sizes: tuple[int, ...], x: Tensor) -> list[Tensor]:
+    """Return memory for h_n or c_n in the form of ``State``: one tensor, or one (D, B, size) a layer."""
+    if problem.uniform:
+        return [x.new_empty(problem.layers * problem.directions, problem.batch, sizes[0])]
+    return [x.new_empty(problem.directions, problem.batch, size) for size in sizes]
+
+
+def empty_output(problem: Problem, x: Tensor) -> Tensor:
+    """Return the output, (T, B, D*P) or packed; time-major in memory whatever x is, as nn.LSTM's."""
+    width = problem.directions * problem.output_sizes[-1]
+    if problem.packed:
+        return new_block((x.shape[0], width), x)
+    return new_block((problem.steps, problem.batch, width), x)
+
+
+def empty_rows_like(x: Tensor, problem: Problem) -> Tensor:
+    """Return memory for the gradient of x, batch-major where x is."""
+    if problem.packed or x.stride(0) >= x.stride(1):
+        return x.new_empty(x.shape)
+    return x.new_empty(problem.batch, problem.steps, x.shape[-1]).transpose(0, 1)
