@@ -29,15 +29,15 @@ class Numbers {
   Py_ssize_t at_ = 0;
 };
 
-constexpr size_t kSizes = 10, kForm = 9, kForwardStrides = 10, kForwardAddresses = 30, kBackwardStrides = 4,
-                 kBackwardAddresses = 17;
+constexpr size_t kSizes = 9, kForm = 9, kForwardStrides = 10, kForwardAddresses = 31, kBackwardStrides = 4,
+                 kBackwardAddresses = 18;
 
 template <class S>
 VariantForward<S> forward_call(nb::handle sizes, nb::handle form, double clip, nb::handle strides, const Addresses& a) {
   VariantForward<S> c;
   Numbers n(sizes, kSizes, "sizes");
   c.steps = n.next(), c.batch = n.next(), c.input_size = n.next(), c.hidden_size = n.next();
-  c.projection_size = n.next(), c.recurrent_size = n.next();
+  c.projection_size = n.next();
   c.backward_in_time = n.next() != 0;
   c.weights_change = n.next() != 0;
   c.threads = static_cast<int>(n.next());
@@ -60,7 +60,7 @@ VariantForward<S> forward_call(nb::handle sizes, nb::handle form, double clip, n
   c.lengths = static_cast<const int64_t*>(a.data[at++]);
   c.reset = static_cast<const uint8_t*>(a.data[at++]);
   c.x = sequence(in());
-  c.w_ih = in(), c.w_rec = in(), c.b_ih = in(), c.b_hh = in(), c.w_hr = in(), c.peephole = in();
+  c.w_ih = in(), c.w_hh = in(), c.b_ih = in(), c.b_hh = in(), c.w_hr = in(), c.peephole = in(), c.w_gg = in();
   c.gain_ih = in(), c.shift_ih = in(), c.gain_hh = in(), c.shift_hh = in(), c.gain_c = in(), c.shift_c = in();
   c.h0 = in(), c.c0 = in(), c.locked = in();
   c.candidate = sequence(in()), c.zone_c = sequence(in()), c.zone_h = sequence(in());
@@ -86,7 +86,7 @@ VariantBackward<S> backward_call(const VariantForward<S>& was, nb::handle stride
   S* dx = out();
   step = s.next(), row = s.next();
   c.dx = {dx, step, row, nullptr};
-  c.dw_ih = out(), c.dw_rec = out(), c.db = out(), c.dw_hr = out(), c.dpeephole = out();
+  c.dw_ih = out(), c.dw_hh = out(), c.db = out(), c.dw_hr = out(), c.dpeephole = out(), c.dw_gg = out();
   c.dgain_ih = out(), c.dgain_hh = out(), c.dgain_c = out(), c.dshift_c = out();
   c.dh0 = out(), c.dc0 = out();
   return c;
@@ -131,12 +131,12 @@ void run_backward(bool is_double, nb::handle sizes, nb::handle form, double clip
 // Scalars of a direction's packed weights, of which sizes and addresses are those of a forward call.
 template <class S>
 VariantForward<S> weights_of(nb::handle sizes, nb::handle addresses) {
-  Numbers n(sizes, 4, "sizes");
-  Addresses a(addresses, 3, "addresses");
+  Numbers n(sizes, 3, "sizes");
+  Addresses a(addresses, 4, "addresses");
   VariantForward<S> c;
-  c.input_size = n.next(), c.hidden_size = n.next(), c.projection_size = n.next(), c.recurrent_size = n.next();
-  c.w_ih = static_cast<const S*>(a.data[0]), c.w_rec = static_cast<const S*>(a.data[1]);
-  c.w_hr = static_cast<const S*>(a.data[2]);
+  c.input_size = n.next(), c.hidden_size = n.next(), c.projection_size = n.next();
+  c.w_ih = static_cast<const S*>(a.data[0]), c.w_hh = static_cast<const S*>(a.data[1]);
+  c.w_hr = static_cast<const S*>(a.data[2]), c.w_gg = static_cast<const S*>(a.data[3]);
   return c;
 }
 
@@ -195,7 +195,7 @@ void bind_variants(nb::module_& m) {
       "Write a value where a random number of 16 bits, four to a word from word `first` after the seed on, is below a "
       "limit, else zero.");
   m.def("variant_packed_size", &packed_size, "is_double"_a, "sizes"_a, "addresses"_a,
-        "Scalars of packed weights; sizes are I, H, P, R, addresses w_ih, w_rec, w_hr or 0.");
+        "Scalars of packed weights; sizes are I, H, P, addresses w_ih, w_hh, w_hr or 0, w_gg or 0.");
   m.def("variant_pack", &pack, "is_double"_a, "sizes"_a, "addresses"_a, "to"_a,
         "Pack weights into so many scalars at an address, for `packed` of variant_forward.");
 }

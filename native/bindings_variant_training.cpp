@@ -21,11 +21,12 @@ using exchange::Tensor;
 // Parameters of a direction, in the order of the module's; the names are fields of LSTMWeights (equations/lstm.py).
 enum Slot {
   kIh,
-  kRec,
+  kHh,
   kBiasIh,
   kBiasHh,
   kProjection,
   kPeephole,
+  kGates,
   kGainIh,
   kShiftIh,
   kGainHh,
@@ -34,7 +35,7 @@ enum Slot {
   kShiftC,
   kSlots
 };
-constexpr const char* kFields[kSlots] = {"w_ih",    "w_hh",     "b_ih",    "b_hh",     "w_hr",   "peephole",
+constexpr const char* kFields[kSlots] = {"w_ih",    "w_hh",     "b_ih",    "b_hh",     "w_hr",   "peephole", "w_gg",
                                          "gain_ih", "shift_ih", "gain_hh", "shift_hh", "gain_c", "shift_c"};
 
 enum Mask { kLocked, kCandidate, kZoneC, kZoneH, kMasks };  // fields of CellMasks
@@ -81,7 +82,9 @@ struct Gradients {
 class CellTraining {
  public:
   CellTraining(const Tensors& tensors, CellSizes sizes)
-      : tensors_(tensors), sizes_(std::move(sizes)), every_(sizes_.keep == Keep::minimal ? kEvery : 1) {}
+      : tensors_(tensors),
+        sizes_(std::move(sizes)),
+        every_(sizes_.keep == Keep::minimal && !sizes_.form.gate_recurrence ? kEvery : 1) {}
 
   nb::object description() const;
   nb::object forward(nb::handle x, nb::handle weights, nb::handle masks) const;
@@ -103,7 +106,7 @@ class CellTraining {
     if (!sizes_.form.norm) return k;
     k.normal_hh = k.normal_ih + in_lines(rows * 4 * H);
     k.scales = k.normal_hh + in_lines(rows * 4 * H);
-    k.size = k.scales + in_lines(rows * 2);
+    k.size = k.scales + in_lines(rows * 4);
     return k;
   }
   bool small(int64_t T, int64_t B) const { return T * B * sizes_.H * (sizes_.P + sizes_.I) < kTiny; }
@@ -175,7 +178,7 @@ template <class S>
 VariantForward<S> CellTraining::described(const Given& g) const {
   VariantForward<S> c;
   c.steps = g.steps, c.batch = g.batch, c.input_size = sizes_.I, c.hidden_size = sizes_.H;
-  c.projection_size = c.recurrent_size = sizes_.P;
+  c.projection_size = sizes_.P;
   c.form = sizes_.form;
   c.backward_in_time = sizes_.backward_in_time;
   c.weights_change = true;
@@ -186,8 +189,8 @@ VariantForward<S> CellTraining::described(const Given& g) const {
   auto w = [&](Slot slot) { return in(g.weights[slot]); };
   auto mask = [&](Mask k) { return Sequence<const S>{in(g.mask[k].at), g.mask[k].step, g.mask[k].row, nullptr}; };
   c.x = {in(g.x.at), g.x.step, g.x.row, nullptr};
-  c.w_ih = w(kIh), c.w_rec = w(kRec), c.b_ih = w(kBiasIh), c.b_hh = w(kBiasHh), c.w_hr = w(kProjection);
-  c.peephole = w(kPeephole);
+  c.w_ih = w(kIh), c.w_hh = w(kHh), c.b_ih = w(kBiasIh), c.b_hh = w(kBiasHh), c.w_hr = w(kProjection);
+  c.peephole = w(kPeephole), c.w_gg = w(kGates);
   c.gain_ih = w(kGainIh), c.shift_ih = w(kShiftIh), c.gain_hh = w(kGainHh), c.shift_hh = w(kShiftHh);
   c.gain_c = w(kGainC), c.shift_c = w(kShiftC);
   c.locked = in(g.mask[kLocked].at);
@@ -245,7 +248,8 @@ bool CellTraining::run_backward(const Given& given, const Gradients& g) const {
   c.dy = {in(g.dy.at), g.dy.step, g.dy.row, nullptr};
   c.dh_n = in(g.dh_n), c.dc_n = in(g.dc_n);
   c.dx = {reinterpret_cast<S*>(g.dx.at), g.dx.step, g.dx.row, nullptr};
-  c.dw_ih = out(kIh), c.dw_rec = out(kRec), c.dw_hr = out(kProjection), c.dpeephole = out(kPeephole);
+  c.dw_ih = out(kIh), c.dw_hh = out(kHh), c.dw_hr = out(kProjection), c.dpeephole = out(kPeephole);
+  c.dw_gg = out(kGates);
   c.dgain_ih = out(kGainIh), c.dgain_hh = out(kGainHh), c.dgain_c = out(kGainC), c.dshift_c = out(kShiftC);
   // Both biases and the shifts of both products have one gradient.
   constexpr Slot same[] = {kBiasIh, kBiasHh, kShiftIh, kShiftHh};
@@ -375,8 +379,9 @@ std::shared_ptr<CellModule> CellTrainings::made(const ModuleKey& key, Keep keep,
       if (there) cell.parameters.push_back({slot, {rows, columns}});
     };
     const bool bias = key[4] != 0, norm = cell.form.norm != 0, shift = cell.form.norm == 1;
-    add(true, kIh, G, cell.I), add(true, kRec, G, cell.P), add(bias, kBiasIh, G), add(bias && n[10] == 0, kBiasHh, G);
+    add(true, kIh, G, cell.I), add(true, kHh, G, cell.P), add(bias, kBiasIh, G), add(bias && n[10] == 0, kBiasHh, G);
     add(cell.projected, kProjection, cell.P, H), add(n[9] != 0, kPeephole, 3 * H);
+    add(cell.form.gate_recurrence, kGates, 3 * H, 3 * H);
     add(norm, kGainIh, G), add(shift, kShiftIh, G), add(norm, kGainHh, G), add(shift, kShiftHh, G);
     add(norm, kGainC, H), add(shift, kShiftC, H);
     module->each = cell.parameters.size();

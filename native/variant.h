@@ -1,9 +1,8 @@
 // The contract of the cells that differ from torch.nn.LSTM's: one direction of one layer, forward and backward.
 //
 // Letters, gate order and rules as in lstm.h. M vectors of H make the state c of a layer: 1; 3 for the sLSTM (c, n, m),
-// 4 for full gate recurrence (c, i, f, o). What the recurrent weights multiply is the vector r of size R: h, or h with a
-// locked mask, and with full gate recurrence i, f and o of the step before besides. What each function of a form is,
-// equations/form.py says; the numbers are those of backends/cpu_variant.py.
+// 4 for full gate recurrence (c, i, f, o). What the recurrent weights multiply is the vector r: h, or h with a locked
+// mask. What each function of a form is, equations/form.py says; the numbers are those of backends/cpu_variant.py.
 #pragma once
 
 #include "lstm.h"
@@ -28,7 +27,6 @@ struct CellForm {
 template <class S>
 struct VariantForward {
   int64_t steps = 0, batch = 0, input_size = 0, hidden_size = 0, projection_size = 0;
-  int64_t recurrent_size = 0;  // R
   CellForm form;
   bool backward_in_time = false;
   bool weights_change = false;  // between calls, as in training: packed copies are not kept
@@ -37,11 +35,12 @@ struct VariantForward {
   const uint8_t* reset = nullptr;    // (T, B) or null
   Sequence<const S> x;               // (T, B, I)
   const S* w_ih = nullptr;           // (4H, I)
-  const S* w_rec = nullptr;          // (4H, R)
+  const S* w_hh = nullptr;           // (4H, P)
   const S* b_ih = nullptr;           // (4H) or null
   const S* b_hh = nullptr;           // (4H) or null
   const S* w_hr = nullptr;           // (P, H) or null
   const S* peephole = nullptr;       // (3H) of i, f, o, or null
+  const S* w_gg = nullptr;           // (3H, 3H) from i, f, o of the step before to i, f, o: with full gate recurrence
   // Of the normalised input product (4H), recurrent product (4H) and cell (H); shifts are null with RMS norm.
   const S *gain_ih = nullptr, *shift_ih = nullptr, *gain_hh = nullptr, *shift_hh = nullptr, *gain_c = nullptr,
           *shift_c = nullptr;
@@ -60,9 +59,7 @@ struct VariantForward {
   int64_t memory_every = 1;  // steps with t % K = K - 1 (0 for the backward direction); 1 with full gate recurrence
   S* gates = nullptr;        // out (T, B, planes, H) or null; backward without it computes gates again
   S *normal_ih = nullptr, *normal_hh = nullptr;  // out (T, B, 4H), normalised products before their gain, or null
-  S* scales = nullptr;                           // out (T, B, 2), what each was multiplied with, or null
-  // Whether r is not simply h.
-  bool aside() const { return locked || form.gate_recurrence; }
+  S* scales = nullptr;  // out (T, B, 4), what each was multiplied with, then the mean of the cell and its own; or null
   // Whether the state of every step is to be had in `memory`.
   bool every_memory() const { return memory && memory_every == 1; }
 };
@@ -77,7 +74,7 @@ struct VariantBackward {
   const S* dcell = nullptr;   // (T, B, H) or null, likewise of c
   // Gradients out; null: not wanted.
   Sequence<S> dx;  // (T, B, I)
-  S *dw_ih = nullptr, *dw_rec = nullptr, *db = nullptr, *dw_hr = nullptr, *dpeephole = nullptr;
+  S *dw_ih = nullptr, *dw_hh = nullptr, *db = nullptr, *dw_hr = nullptr, *dpeephole = nullptr, *dw_gg = nullptr;
   S *dgain_ih = nullptr, *dgain_hh = nullptr, *dgain_c = nullptr, *dshift_c = nullptr;  // shifts of products: db
   S *dh0 = nullptr, *dc0 = nullptr;
 };

@@ -49,7 +49,7 @@ def verdicts(document: dict[str, Any]) -> list[Verdict]:
 
     return [
         most("every cell and regulariser", lambda r: r["name"] not in (*NORMALISED, MORE_WORK), 1.5),
-        most("full gate recurrence, whose products are 2.6 times as large", lambda r: r["name"] == MORE_WORK, 1.5),
+        most("full gate recurrence, whose products are over twice as large", lambda r: r["name"] == MORE_WORK, 1.5),
         most("layer norm, RMS norm, sLSTM", lambda r: r["name"] in NORMALISED, 1.8),
         least("H <= 128", lambda r: r["T, B, I, H"][3] <= 128, 4.0),
         least("H 256 and 512", lambda r: r["T, B, I, H"][3] > 128, 1.5),

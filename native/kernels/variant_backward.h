@@ -43,29 +43,34 @@ class VariantBackwardMember {
   int64_t place_of(int64_t t, int64_t k) const { return plan_.base[t] - plan_.base[begin_] + rows_.place(me_, k); }
 
   void start() {
-    const int64_t I = was_.input_size, H = was_.hidden_size, P = was_.projection_size, R = was_.recurrent_size;
+    const int64_t I = was_.input_size, H = was_.hidden_size, P = was_.projection_size;
     const int64_t G = plan_.G, M = rows_.memory_size();
     auto pack = [&](const S* w, int64_t depth, int64_t columns, S* to) {
       pack_panels(w, columns, depth, columns, to, first_panel(columns, me_), first_panel(columns, me_ + 1));
     };
-    auto pack_transposed = [&](const S* w, int64_t depth, S* to) {
-      pack_panels_transposed(w, depth, depth, G, to, first_panel(G, me_), first_panel(G, me_ + 1));
+    auto pack_transposed = [&](const S* w, int64_t depth, int64_t columns, S* to) {
+      pack_panels_transposed(w, depth, depth, columns, to, first_panel(columns, me_), first_panel(columns, me_ + 1));
     };
-    pack(was_.w_rec, G, R, plan_.packed_rec);
+    pack(was_.w_hh, G, P, plan_.packed_rec);
     if (plan_.want_dx) pack(was_.w_ih, G, I, plan_.packed_ih);
     if (plan_.projected) pack(was_.w_hr, P, H, plan_.packed_hr);
     if (plan_.again) {
-      pack_transposed(was_.w_ih, I, plan_.packed_ih_t);
-      pack_transposed(was_.w_rec, R, plan_.packed_rec_t);
+      pack_transposed(was_.w_ih, I, G, plan_.packed_ih_t);
+      pack_transposed(was_.w_hh, P, G, plan_.packed_rec_t);
       for (int64_t j = 0; j < G && me_ == 0; ++j)
         plan_.bias[j] = (was_.b_ih ? was_.b_ih[j] : S(0)) + (was_.b_hh ? was_.b_hh[j] : S(0));
+    }
+    for (int part = 0; part < 2 && was_.w_gg; ++part) {
+      const S* w = was_.w_gg + part * 6 * H * H;
+      pack(w, (2 - part) * H, 3 * H, plan_.packed_gg[part]);
+      if (plan_.again) pack_transposed(w, 3 * H, (2 - part) * H, plan_.packed_gg_t[part]);
     }
     for (int64_t j = 0; j < plan_.more_size; ++j) own_.more[j] = S(0);
     for (int64_t k = 0; k < rows_.count(me_); ++k) {
       const int64_t b = rows_.row(me_, k), place = rows_.place(me_, k);
       S* carry = plan_.carry + place * plan_.rec_stride;
       copy_scalars<S>(call_.dh_n ? call_.dh_n + b * P : nullptr, carry, P);
-      copy_scalars<S>(nullptr, carry + P, R - P);
+      if (was_.w_gg) copy_scalars<S>(nullptr, plan_.gates_carry + place * plan_.gg_stride, 3 * H);
       copy_scalars<S>(call_.dc_n ? call_.dc_n + b * M : nullptr, plan_.dmemory + place * M, M);
       if (plan_.want_dx)
         for (int64_t t = rows_.length(b); t < was_.steps; ++t) copy_scalars<S>(nullptr, call_.dx.at(t, b), I);
@@ -75,16 +80,20 @@ class VariantBackwardMember {
   // ---- a chunk -------------------------------------------------------------------------------------------------------
   void list_rows() {
     const VariantChunk<S>& c = *chunk_;
-    const int64_t R = was_.recurrent_size, P = was_.projection_size;
+    const int64_t P = was_.projection_size;
     for (int64_t t = begin_; t < end_; ++t) {
       const int64_t n = rows_.active(me_, t);
       for (int64_t k = 0; k < n; ++k) {
         const int64_t b = rows_.row(me_, k), at = place_of(t, k);
         c.x[at] = was_.x.at(t, b);
         c.rec[at] = rows_.h_before(t, b);
-        if (was_.aside()) {
-          rows_.write_rec(c.rec[at], plan_.sparse ? nullptr : rows_.memory_before(t, b), b, c.rec_block + at * R);
-          c.rec[at] = c.rec_block + at * R;
+        if (was_.locked) {
+          rows_.write_rec(c.rec[at], b, c.rec_block + at * P);
+          c.rec[at] = c.rec_block + at * P;
+        }
+        if (was_.w_gg) {
+          c.gates[at] = rows_.memory_before(t, b) + was_.hidden_size;
+          c.da_gg[at] = c.da_gg_block + at * plan_.stride;
         }
         if (plan_.want_dx) c.dx[at] = call_.dx.at(t, b);
         c.da[at] = c.da_block + at * plan_.stride;
@@ -92,6 +101,7 @@ class VariantBackwardMember {
         if (plan_.projected) c.dh[at] = c.dh_block + at * P;
         if (!plan_.again) continue;
         plan_.gates_at[at] = plan_.gates + at * was_.form.gate_planes() * was_.hidden_size;
+        if (was_.w_gg) plan_.o_at[at] = plan_.gates_at[at] + 3 * was_.hidden_size;
         if (plan_.norm) {
           plan_.normal_ih_at[at] = plan_.normal_ih + at * plan_.G;
           plan_.normal_hh_at[at] = plan_.normal_hh + at * plan_.G;
@@ -112,48 +122,53 @@ class VariantBackwardMember {
 
   void gates_again() {
     const VariantChunk<S>& c = *chunk_;
-    const int64_t I = was_.input_size, H = was_.hidden_size, R = was_.recurrent_size, G = plan_.G;
+    const int64_t I = was_.input_size, H = was_.hidden_size, P = was_.projection_size, G = plan_.G;
     const int64_t M = rows_.memory_size(), mine = share(count_, me_), n = share(count_, me_ + 1) - mine;
-    const int64_t panels = panel_count<S>(G);
     const int norm = was_.form.norm;
-    S* const* ih = (norm ? plan_.normal_ih_at : plan_.gates_at) + mine;
-    S* const* rec = (norm ? plan_.normal_hh_at : plan_.gates_at) + mine;
+    auto product = [&](const S* const* from, int64_t depth, const S* packed, int64_t columns, S* const* to, bool add) {
+      rows_product<S>(from + mine, n, depth, packed, columns, 0, panel_count<S>(columns), to + mine, add);
+    };
     meet();
-    rows_product<S>(c.x + mine, n, I, plan_.packed_ih_t, G, 0, panels, ih, false);
-    rows_product<S>(c.rec + mine, n, R, plan_.packed_rec_t, G, 0, panels, rec, !norm);
+    product(c.x, I, plan_.packed_ih_t, G, norm ? plan_.normal_ih_at : plan_.gates_at, false);
+    product(c.rec, P, plan_.packed_rec_t, G, norm ? plan_.normal_hh_at : plan_.gates_at, !norm);
+    for (int64_t at = mine; at < mine + n && norm; ++at) {
+      S *x = plan_.normal_ih_at[at], *h = plan_.normal_hh_at[at];
+      normalise_rows_into<S>({x, was_.gain_ih, was_.shift_ih, x}, {h, was_.gain_hh, was_.shift_hh, h}, G, norm,
+                             plan_.gates_at[at], plan_.scales + 4 * at);
+    }
+    if (was_.w_gg) {
+      product(c.gates, 3 * H, plan_.packed_gg_t[0], 2 * H, plan_.gates_at, true);
+      product(c.gates, 3 * H, plan_.packed_gg_t[1], H, plan_.o_at, true);
+    }
     meet();
     for (int64_t j = 0; j < end_ - begin_; ++j) {
       const int64_t t = was_.backward_in_time ? end_ - 1 - j : begin_ + j, active = rows_.active(me_, t);
       for (int64_t k = 0; k < active; ++k) {
         const int64_t b = rows_.row(me_, k), at = place_of(t, k);
         S* a = plan_.gates_at[at];
-        if (norm) {
-          S *x = plan_.normal_ih_at[at], *h = plan_.normal_hh_at[at], *by = plan_.scales + 2 * at;
-          normalise_rows_into<S>({x, was_.gain_ih, was_.shift_ih, x}, {h, was_.gain_hh, was_.shift_hh, h}, G, norm, a,
-                                 by);
-        }
         // h comes out once more, and states where they are at hand already: into scratch.
-        VariantRow<S> row{a,
-                          plan_.bias,
-                          memory_before(t, k),
-                          plan_.sparse ? plan_.cell + at * M : own_.spare,
-                          a,
-                          own_.dfresh,
-                          at_or_none(was_.candidate, t, b),
-                          at_or_none(was_.zone_c, t, b),
-                          was_.peephole,
-                          was_.gain_c,
-                          was_.shift_c,
-                          own_.fresh};
-        variant_cell_forward(was_.form, row, H);
+        own_.again[k] = {a,
+                         plan_.bias,
+                         memory_before(t, k),
+                         plan_.sparse ? plan_.cell + at * M : own_.spare,
+                         a,
+                         own_.dfresh + k * spaced<S>(H),
+                         at_or_none(was_.candidate, t, b),
+                         at_or_none(was_.zone_c, t, b),
+                         was_.peephole,
+                         was_.gain_c,
+                         was_.shift_c,
+                         own_.fresh + k * spaced<S>(H),
+                         norm ? plan_.scales + 4 * at + 2 : nullptr};
       }
+      variant_cell_forward(was_.form, own_.again, active, H);
     }
   }
 
   void step(int64_t t) {
     const VariantChunk<S>& c = *chunk_;
-    const int64_t P = was_.projection_size, H = was_.hidden_size, R = was_.recurrent_size;
-    const int64_t M = rows_.memory_size(), RS = plan_.rec_stride, n = rows_.active(me_, t);
+    const int64_t P = was_.projection_size, H = was_.hidden_size, M = rows_.memory_size();
+    const int64_t RS = plan_.rec_stride, GS = plan_.gg_stride, n = rows_.active(me_, t);
     for (int64_t k = 0; k < n; ++k) complete_dh(t, k);
     if (plan_.projected) {
       for (int64_t k = 0; k < n; ++k) {
@@ -162,24 +177,21 @@ class VariantBackwardMember {
       }
       rows_product<S>(own_.from, n, P, plan_.packed_hr, H, 0, panel_count<S>(H), own_.to, false);
     }
-    for (int64_t k = 0; k < n; ++k) row_back(t, k);
-    S* to = plan_.carries ? plan_.product : plan_.carry;
-    if (plan_.shared) {
-      meet();
-      const int64_t all = rows_.active(t), at = plan_.base[t] - plan_.base[begin_];
-      for (int64_t p = 0; p < all; ++p) own_.from[p] = c.da_block + (at + p) * plan_.stride, own_.to[p] = to + p * RS;
-      rows_product<S>(own_.from, all, plan_.G, plan_.packed_rec, R, first_panel(R, me_), first_panel(R, me_ + 1),
-                      own_.to, false);
-      meet();
-    } else {
-      for (int64_t k = 0; k < n; ++k) own_.from[k] = c.da[place_of(t, k)], own_.to[k] = to + rows_.place(me_, k) * RS;
-      rows_product<S>(own_.from, n, plan_.G, plan_.packed_rec, R, 0, panel_count<S>(R), own_.to, false);
+    rows_back(t, n);
+    if (plan_.shared) meet();
+    back_product(t, n, c.da_block, plan_.packed_rec, plan_.G, P, plan_.carries ? plan_.product : plan_.carry, RS,
+                 false);
+    if (was_.w_gg) {
+      back_product(t, n, c.da_gg_block, plan_.packed_gg[0], 2 * H, 3 * H, plan_.gates_carry, GS, false);
+      back_product(t, n, c.da_gg_block + 3 * H, plan_.packed_gg[1], H, 3 * H, plan_.gates_carry, GS, true);
     }
+    if (plan_.shared) meet();
     for (int64_t k = 0; k < n; ++k) {
       const int64_t b = rows_.row(me_, k), place = rows_.place(me_, k);
       S* carry = plan_.carry + place * RS;
       if (rows_.cut(t, b)) {
-        copy_scalars<S>(nullptr, carry, R);
+        copy_scalars<S>(nullptr, carry, P);
+        if (was_.w_gg) copy_scalars<S>(nullptr, plan_.gates_carry + place * GS, 3 * H);
         copy_scalars<S>(nullptr, plan_.dmemory + place * M, M);
         continue;
       }
@@ -191,8 +203,21 @@ class VariantBackwardMember {
         if (was_.zone_h) d = d + get<S>(plan_.kept + place * P + u, m);
         put<S>(d, carry + u, m);
       });
-      copy_scalars<S>(made + P, carry + P, R - P);
     }
+  }
+
+  // to(place) (+)= `depth` columns of da, a block of the chunk, times packed weights, for the rows of step t: my n, or my
+  // columns of all.
+  void back_product(int64_t t, int64_t n, const S* da, const S* packed, int64_t depth, int64_t columns, S* to,
+                    int64_t stride, bool add) {
+    const int64_t count = plan_.shared ? rows_.active(t) : n, base = plan_.base[t] - plan_.base[begin_];
+    for (int64_t k = 0; k < count; ++k) {
+      const int64_t place = plan_.shared ? k : rows_.place(me_, k);
+      own_.from[k] = da + (base + place) * plan_.stride;
+      own_.to[k] = to + place * stride;
+    }
+    rows_product<S>(own_.from, count, depth, packed, columns, plan_.shared ? first_panel(columns, me_) : 0,
+                    plan_.shared ? first_panel(columns, me_ + 1) : panel_count<S>(columns), own_.to, add);
   }
 
   // dh of my row k; with zoneout a part of it goes to the step before at once.
@@ -213,43 +238,74 @@ class VariantBackwardMember {
     });
   }
 
-  void row_back(int64_t t, int64_t k) {
+  // The cells of my n rows of step t.
+  void rows_back(int64_t t, int64_t n) {
     const VariantChunk<S>& c = *chunk_;
-    const int64_t H = was_.hidden_size, P = was_.projection_size, G = plan_.G, M = rows_.memory_size();
-    const int64_t b = rows_.row(me_, k), place = rows_.place(me_, k), cell = t * was_.batch + b, at = place_of(t, k);
+    const int64_t H = was_.hidden_size, P = was_.projection_size, M = rows_.memory_size();
     const int64_t planes = was_.form.gate_planes() * H;
-    S* out = plan_.norm ? own_.gradient : c.da[at];
-    VariantRowBack<S> row{plan_.again ? plan_.gates_at[at] : was_.gates + cell * planes,
-                          plan_.sparse ? plan_.cell + at * M : was_.memory + cell * M,
-                          memory_before(t, k),
-                          plan_.projected ? plan_.hidden + place * spaced<S>(H) : plan_.dh + place * spaced<S>(P),
-                          plan_.dmemory + place * M,
-                          call_.dgates ? call_.dgates + cell * planes : nullptr,
-                          call_.dcell ? call_.dcell + cell * H : nullptr,
-                          plan_.carry + place * plan_.rec_stride + P,
-                          at_or_none(was_.candidate, t, b),
-                          at_or_none(was_.zone_c, t, b),
-                          was_.peephole,
-                          was_.gain_c,
-                          was_.shift_c,
-                          out,
-                          plan_.projected ? c.raw_block + at * H : nullptr,
-                          plan_.peephole_of(own_),
-                          plan_.gain_c_of(own_),
-                          plan_.shift_c_of(own_),
-                          own_.fresh,
-                          own_.dfresh};
-    if (was_.form.slstm)
-      slstm_back(row, H);
-    else
-      gated_back(was_.form, row, H);
-    if (!plan_.norm) return;
-    const S* hh = plan_.again ? plan_.normal_hh_at[at] : was_.normal_hh + cell * G;
-    const S* ih = plan_.again ? plan_.normal_ih_at[at] : was_.normal_ih + cell * G;
-    const S* by = plan_.again ? plan_.scales + 2 * at : was_.scales + 2 * cell;
-    normalise_rows_back<S>(out, {hh, was_.gain_hh, by[1], c.da[at], plan_.gain_hh_of(own_)},
-                           {ih, was_.gain_ih, by[0], c.da_ih[at], plan_.gain_ih_of(own_)}, G, was_.form.norm,
-                           plan_.sum_of(own_));
+    S** const out = was_.w_gg ? c.da_gg : c.da;
+    for (int64_t k = 0; k < n; ++k) {
+      const int64_t b = rows_.row(me_, k), place = rows_.place(me_, k), cell = t * was_.batch + b, at = place_of(t, k);
+      const S* scales = !plan_.norm ? nullptr : plan_.again ? plan_.scales + 4 * at : was_.scales + 4 * cell;
+      own_.back[k] = {plan_.again ? plan_.gates_at[at] : was_.gates + cell * planes,
+                      plan_.sparse ? plan_.cell + at * M : was_.memory + cell * M,
+                      memory_before(t, k),
+                      plan_.projected ? plan_.hidden + place * spaced<S>(H) : plan_.dh + place * spaced<S>(P),
+                      plan_.dmemory + place * M,
+                      call_.dgates ? call_.dgates + cell * planes : nullptr,
+                      call_.dcell ? call_.dcell + cell * H : nullptr,
+                      was_.w_gg ? plan_.gates_carry + place * plan_.gg_stride : nullptr,
+                      at_or_none(was_.candidate, t, b),
+                      at_or_none(was_.zone_c, t, b),
+                      was_.peephole,
+                      was_.gain_c,
+                      was_.shift_c,
+                      out[at],
+                      plan_.projected ? c.raw_block + at * H : nullptr,
+                      plan_.peephole_of(own_),
+                      plan_.gain_c_of(own_),
+                      plan_.shift_c_of(own_),
+                      scales ? scales + 2 : nullptr,
+                      own_.fresh + k * spaced<S>(H),
+                      own_.dfresh + k * spaced<S>(H),
+                      S(0),
+                      S(0)};
+    }
+    for (int64_t k = 0; k < n; k += kRowsAtOnce) {
+      const int64_t end = smaller(n, k + kRowsAtOnce);
+      variant_cell_back(was_.form, own_.back + k, end - k, H);
+      if (!plan_.norm) continue;
+      int64_t j = k;
+      for (; j + 2 <= end; j += 2) products_back<2>(t, j, n);
+      for (; j < end; ++j) products_back<1>(t, j, n);
+    }
+  }
+
+  // The normalised products of my rows k to k + N, of n in this step.
+  template <int N>
+  void products_back(int64_t t, int64_t k, int64_t n) {
+    const VariantChunk<S>& c = *chunk_;
+    NormalRowsBack<S, N> rows;
+    rows.gain[0] = was_.gain_ih, rows.gain[1] = was_.gain_hh;
+    rows.dgain[0] = plan_.gain_ih_of(own_), rows.dgain[1] = plan_.gain_hh_of(own_), rows.dshift = plan_.sum_of(own_);
+    for (int j = 0; j < N; ++j) {
+      const int64_t at = place_of(t, k + j), cell = t * was_.batch + rows_.row(me_, k + j);
+      rows.da[j] = own_.back[k + j].da;
+      rows.normal[j][0] = plan_.again ? plan_.normal_ih_at[at] : was_.normal_ih + cell * plan_.G;
+      rows.normal[j][1] = plan_.again ? plan_.normal_hh_at[at] : was_.normal_hh + cell * plan_.G;
+      rows.scale[j] = plan_.again ? plan_.scales + 4 * at : was_.scales + 4 * cell;
+      rows.dz[j][0] = c.da_ih[at], rows.dz[j][1] = c.da[at];
+      rows.next_normal[j][0] = rows.normal[j][0], rows.next_normal[j][1] = rows.normal[j][1];
+      rows.next_gates[j] = own_.back[k + j].gates;
+      if (plan_.again) continue;
+      const int64_t later = k + j + kRowsAtOnce < n ? 0 : was_.backward_in_time ? 1 : -1, next = t + later;
+      if (next < 0 || next >= was_.steps) continue;
+      const int64_t row = rows_.row(me_, later ? (k + j) % kRowsAtOnce % n : k + j + kRowsAtOnce),
+                    its = next * was_.batch + row;
+      rows.next_normal[j][0] = was_.normal_ih + its * plan_.G, rows.next_normal[j][1] = was_.normal_hh + its * plan_.G;
+      rows.next_gates[j] = was_.gates + its * was_.form.gate_planes() * was_.hidden_size;
+    }
+    rows.run(plan_.G, was_.form.norm);
   }
 
   // Two meetings a chunk: all rows are there; their packed copies are. A member that runs ahead into the next chunk finds
@@ -273,10 +329,19 @@ class VariantBackwardMember {
     if (plan_.want_dx)
       rows_product<S>(c.da_ih + mine, end - mine, G, plan_.packed_ih, I, 0, panel_count<S>(I), c.dx + mine, false);
     meet();
-    for (int s = 0; s < plan_.sum_count; ++s)
-      for (int64_t j = first_panel(G, me_); j < first_panel(G, me_ + 1); ++j)
-        sum_product(c.sum[s].packed, c.sum[s].all(), count_, panel_in_place(c.sum[s].da, plan_.stride, G, j, true),
-                    plan_.sums[s], plan_.stride, begun_);
+    auto sum_columns = [&](const VariantSum<S>& g, int64_t first, int64_t columns, S* to, int64_t stride) {
+      for (int64_t j = first_panel(columns, me_); j < first_panel(columns, me_ + 1); ++j)
+        sum_product(g.packed, g.all(), count_, panel_in_place(g.da + first, plan_.stride, columns, j, true), to, stride,
+                    begun_);
+    };
+    for (int s = 0; s < plan_.sum_count; ++s) {
+      if (!c.sum[s].gates) {
+        sum_columns(c.sum[s], 0, G, plan_.sums[s], plan_.stride);
+        continue;
+      }
+      sum_columns(c.sum[s], 0, 2 * H, plan_.sums[s], plan_.gg_stride);
+      sum_columns(c.sum[s], 3 * H, H, plan_.sums[s] + 2 * H, plan_.gg_stride);
+    }
     if (plan_.projected && call_.dw_hr)
       for (int64_t j = first_panel(H, me_); j < first_panel(H, me_ + 1); ++j)
         sum_product(c.left_hr, P, count_, panel_in_place(c.raw_block, H, H, j, false), plan_.sums_hr, H, begun_);
@@ -301,27 +366,30 @@ class VariantBackwardMember {
       if (was_.form.gate_recurrence)
         over_units<S>(3 * H, [&](int64_t u, int64_t m) {
           S* to = call_.dc0 + b * M + H + u;
-          put<S>(get<S>(to, m) + get<S>(carry + P + u, m), to, m);
+          put<S>(get<S>(to, m) + get<S>(plan_.gates_carry + place * plan_.gg_stride + u, m), to, m);
         });
     }
   }
 
   void write() {
-    const int64_t I = was_.input_size, H = was_.hidden_size, P = was_.projection_size, R = was_.recurrent_size;
+    const int64_t I = was_.input_size, H = was_.hidden_size, P = was_.projection_size;
     const int64_t G = plan_.G, stride = plan_.stride;
     constexpr int64_t W = panel_width<S>();
-    const int64_t n0 = first_panel(G, me_) * W, n1 = smaller(G, first_panel(G, me_ + 1) * W);
-    auto transposed = [&](const S* from, int64_t columns, S* to) {
+    // to (n, columns) = from (columns, n)^T, my part of n.
+    auto transposed = [&](const S* from, int64_t from_stride, int64_t n, int64_t columns, S* to) {
+      const int64_t n0 = first_panel(n, me_) * W, n1 = smaller(n, first_panel(n, me_ + 1) * W);
       if (!to) return;
       if (begun_)
-        copy_transposed(from, stride, columns, n0, n1, to, columns);
+        copy_transposed(from, from_stride, columns, n0, n1, to, columns);
       else
         for (int64_t j = n0 * columns; j < n1 * columns; ++j) to[j] = S(0);
     };
-    transposed(plan_.norm ? plan_.sums[1] : plan_.sums[0], I, call_.dw_ih);
-    transposed(plan_.norm ? plan_.sums[0] : plan_.sums[0] + I * stride, R, call_.dw_rec);
+    transposed(plan_.norm ? plan_.sums[1] : plan_.sums[0], stride, G, I, call_.dw_ih);
+    transposed(plan_.norm ? plan_.sums[0] : plan_.sums[0] + I * stride, stride, G, P, call_.dw_hh);
+    if (was_.w_gg) transposed(plan_.sums[plan_.sum_count - 1], plan_.gg_stride, 3 * H, 3 * H, call_.dw_gg);
+    const int64_t n0 = first_panel(G, me_) * W, n1 = smaller(G, first_panel(G, me_ + 1) * W);
     if (!plan_.norm && call_.db)
-      copy_scalars<S>(begun_ ? plan_.sums[0] + (I + R) * stride + n0 : nullptr, call_.db + n0, n1 - n0);
+      copy_scalars<S>(begun_ ? plan_.sums[0] + (I + P) * stride + n0 : nullptr, call_.db + n0, n1 - n0);
     if (plan_.projected && call_.dw_hr) {
       const int64_t h0 = first_panel(H, me_) * W, h1 = smaller(H, first_panel(H, me_ + 1) * W);
       for (int64_t p = 0; p < P; ++p)

@@ -22,7 +22,8 @@ struct VariantRow {
   const S* peephole;   // (3H)
   const S* gain;       // (H), of the normalised cell
   const S* shift;      // (H)
-  S* fresh;            // (H) scratch of the row
+  S* fresh;            // (H) scratch of the row: the cell that is normalised
+  S* scales;           // out: its mean and what it was multiplied with
 };
 
 // Sums before activation take part in no product with a gate that is not there.
@@ -83,7 +84,7 @@ CELLGATE_INLINE V log_sigmoid(V a) {
 }
 
 template <class S>
-void slstm_forward(const VariantRow<S>& row, int64_t H) {
+void slstm_forward(const VariantRow<S> row, int64_t H) {
   using V = Vec<S>;
   const V zero = V::zero(), reach = V::set1(-ExpTerms<S>::reach);
   over_units<S>(H, [&](int64_t u, int64_t n) {
@@ -112,7 +113,7 @@ void slstm_forward(const VariantRow<S>& row, int64_t H) {
 }
 
 template <class S>
-void gated_forward(const CellForm& form, const VariantRow<S>& row, int64_t H) {
+void gated_forward(const CellForm form, const VariantRow<S> row, int64_t H) {
   using V = Vec<S>;
   const V one = V::set1(S(1)), half = V::set1(S(0.5)), two = V::set1(S(2)), clip = V::set1(static_cast<S>(form.clip));
   const bool hard = form.hard;
@@ -153,21 +154,31 @@ void gated_forward(const CellForm& form, const VariantRow<S>& row, int64_t H) {
     else
       put<S>(o * squash(fresh, form), row.h + u, n);
   });
-  if (!form.norm) return;
-  normalise_row(row.fresh, H, form.norm);
+}
+
+// h from the normalised cell, which gated_forward leaves in `fresh`. A pass of its own over some rows: they then wait for
+// their sums side by side.
+template <class S>
+void normalised_h(const CellForm form, const VariantRow<S> row, int64_t H) {
+  const RowScale<S> by(row.fresh, H, form.norm);
+  if (row.scales) row.scales[0] = by.mean, row.scales[1] = by.scale;
   over_units<S>(H, [&](int64_t u, int64_t n) {
-    V seen = get<S>(row.fresh + u, n) * get<S>(row.gain + u, n);
+    Vec<S> seen = by.of(get<S>(row.fresh + u, n)) * get<S>(row.gain + u, n);
     if (row.shift) seen = seen + get<S>(row.shift + u, n);
     put<S>(get<S>(row.gates + 3 * H + u, n) * squash(seen, form), row.h + u, n);
   });
 }
 
+// Rows that pass after pass goes over: enough to wait side by side, few enough to stay in the first-level cache.
+constexpr int64_t kRowsAtOnce = 4;
+
 template <class S>
-void variant_cell_forward(const CellForm& form, const VariantRow<S>& row, int64_t H) {
-  if (form.slstm)
-    slstm_forward(row, H);
-  else
-    gated_forward(form, row, H);
+void variant_cell_forward(const CellForm& form, const VariantRow<S>* rows, int64_t count, int64_t H) {
+  for (int64_t first = 0; first < count; first += kRowsAtOnce) {
+    const int64_t end = smaller(count, first + kRowsAtOnce);
+    for (int64_t k = first; k < end; ++k) form.slstm ? slstm_forward(rows[k], H) : gated_forward(form, rows[k], H);
+    for (int64_t k = first; k < end && form.norm; ++k) normalised_h(form, rows[k], H);
+  }
 }
 
 // ---- backward ---------------------------------------------------------------------------------------------------------
@@ -187,17 +198,19 @@ struct VariantRowBack {
   const S* peephole;
   const S* gain;
   const S* shift;
-  S* da;         // out (4H)
-  S* raw;        // out (H): h before projection, or null
-  S* dpeephole;  // (3H) added to, or null
-  S* dgain;      // (H) added to, with normalisation
-  S* dshift;     // (H) added to, or null
-  S* fresh;      // (H) scratch: the cell, normalised
-  S* dfresh;     // (H) scratch
+  S* da;            // out (4H)
+  S* raw;           // out (H): h before projection, or null
+  S* dpeephole;     // (3H) added to, or null
+  S* dgain;         // (H) added to, with normalisation
+  S* dshift;        // (H) added to, or null
+  const S* scales;  // mean and scale of the normalised cell
+  S* fresh;         // (H) scratch: the cell, normalised
+  S* dfresh;        // (H) scratch: the gradient of its value times the gain
+  S mean, slope;    // scratch: means over it, alone and times the cell
 };
 
 template <class S>
-void slstm_back(const VariantRowBack<S>& row, int64_t H) {
+void slstm_back(const VariantRowBack<S> row, int64_t H) {
   using V = Vec<S>;
   const V zero = V::zero(), one = V::set1(S(1)), half = V::set1(S(0.5));
   over_units<S>(H, [&](int64_t u, int64_t n) {
@@ -237,42 +250,56 @@ void slstm_back(const VariantRowBack<S>& row, int64_t H) {
   });
 }
 
+// The new cell before its limit.
 template <class S>
-void gated_back(const CellForm& form, const VariantRowBack<S>& row, int64_t H) {
+CELLGATE_INLINE Vec<S> cell_made(const VariantRowBack<S>& row, int64_t H, int64_t u, int64_t n) {
+  Vec<S> drive = get<S>(row.gates + u, n) * get<S>(row.gates + 2 * H + u, n);
+  if (row.candidate) drive = drive * get<S>(row.candidate + u, n);
+  return fma(get<S>(row.gates + H + u, n), get<S>(row.before + u, n), drive);
+}
+
+// What the normalisation of the cell needs to know of all its units; a pass of its own, as forward's.
+template <class S>
+void normalised_h_back(const CellForm form, VariantRowBack<S>& to, int64_t H) {
+  const VariantRowBack<S> row = to;
+  using V = Vec<S>;
+  const V clip = V::set1(static_cast<S>(form.clip)), cell_mean = V::set1(row.scales[0]), by = V::set1(row.scales[1]);
+  V firsts[4] = {V::zero(), V::zero(), V::zero(), V::zero()}, seconds[4] = {V::zero(), V::zero(), V::zero(), V::zero()};
+  over_units_in_chains<S>(H, [&](int64_t u, int64_t n, int j) __attribute__((always_inline)) {
+    V fresh = cell_made(row, H, u, n);
+    if (form.clip > 0) fresh = clamp(fresh, -clip, clip);
+    const V z = (fresh - cell_mean) * by, gain = get<S>(row.gain + u, n);
+    V seen = z * gain;
+    if (row.shift) seen = seen + get<S>(row.shift + u, n);
+    const V shown = squash(seen, form), o = get<S>(row.gates + 3 * H + u, n), dh = get<S>(row.dh + u, n);
+    if (row.raw) put<S>(o * shown, row.raw + u, n);
+    put<S>(dh * shown, row.da + 3 * H + u, n);  // of o, for the pass below
+    const V dseen = dh * o * squash_slope(shown, form), d = dseen * gain;
+    put<S>(fma(dseen, z, get<S>(row.dgain + u, n)), row.dgain + u, n);
+    if (row.dshift) put<S>(get<S>(row.dshift + u, n) + dseen, row.dshift + u, n);
+    put<S>(z, row.fresh + u, n);
+    put<S>(d, row.dfresh + u, n);
+    firsts[j] = firsts[j] + d;
+    seconds[j] = fma(d, z, seconds[j]);  // beyond the last unit d is zero
+  });
+  to.mean = form.norm == 1 ? sum(sum_of_chains(firsts)) / static_cast<S>(H) : S(0);
+  to.slope = sum(sum_of_chains(seconds)) / static_cast<S>(H);
+}
+
+template <class S>
+void gated_back(const CellForm form, const VariantRowBack<S> row, int64_t H) {
   using V = Vec<S>;
   const V zero = V::zero(), one = V::set1(S(1)), half = V::set1(S(0.5)), clip = V::set1(static_cast<S>(form.clip));
+  const V mean = V::set1(row.mean), slope = V::set1(row.slope), by = V::set1(row.scales ? row.scales[1] : S(1));
   const bool hard = form.hard;
-  // The new cell before its limit.
-  auto made = [&](int64_t u, int64_t n) {
-    V drive = get<S>(row.gates + u, n) * get<S>(row.gates + 2 * H + u, n);
-    if (row.candidate) drive = drive * get<S>(row.candidate + u, n);
-    return fma(get<S>(row.gates + H + u, n), get<S>(row.before + u, n), drive);
-  };
-  if (form.norm) {
-    over_units<S>(H, [&](int64_t u, int64_t n) {
-      V fresh = made(u, n);
-      if (form.clip > 0) fresh = clamp(fresh, -clip, clip);
-      put<S>(fresh, row.fresh + u, n);
-    });
-    const S scale = normalise_row(row.fresh, H, form.norm);
-    over_units<S>(H, [&](int64_t u, int64_t n) {
-      V seen = get<S>(row.fresh + u, n) * get<S>(row.gain + u, n);
-      if (row.shift) seen = seen + get<S>(row.shift + u, n);
-      V shown = squash(seen, form), o = get<S>(row.gates + 3 * H + u, n), dh = get<S>(row.dh + u, n);
-      if (row.raw) put<S>(o * shown, row.raw + u, n);
-      put<S>(dh * shown, row.da + 3 * H + u, n);  // of o, for the pass below
-      put<S>(dh * o * squash_slope(shown, form), row.dfresh + u, n);
-    });
-    normalise_row_back(row.dfresh, row.fresh, row.gain, scale, H, form.norm, row.dfresh, row.dgain, row.dshift);
-  }
   over_units<S>(H, [&](int64_t u, int64_t n) {
     V i = get<S>(row.gates + u, n), f = get<S>(row.gates + H + u, n), g = get<S>(row.gates + 2 * H + u, n),
       o = get<S>(row.gates + 3 * H + u, n), c_prev = get<S>(row.before + u, n);
-    V unlimited = made(u, n), fresh = form.clip > 0 ? clamp(unlimited, -clip, clip) : unlimited;
+    V unlimited = cell_made(row, H, u, n), fresh = form.clip > 0 ? clamp(unlimited, -clip, clip) : unlimited;
     V d_o, dfresh;
     if (form.norm) {
       d_o = get<S>(row.da + 3 * H + u, n);
-      dfresh = get<S>(row.dfresh + u, n);
+      dfresh = by * fnma(get<S>(row.fresh + u, n), slope, get<S>(row.dfresh + u, n) - mean);
     } else {
       V shown = squash(fresh, form), dh = get<S>(row.dh + u, n);
       if (row.raw) put<S>(o * shown, row.raw + u, n);
@@ -335,5 +362,11 @@ void gated_back(const CellForm& form, const VariantRowBack<S>& row, int64_t H) {
     put<S>(da_g, row.da + 2 * H + u, n);
     put<S>(da_o, row.da + 3 * H + u, n);
   });
+}
+
+template <class S>
+void variant_cell_back(const CellForm& form, VariantRowBack<S>* rows, int64_t count, int64_t H) {
+  for (int64_t k = 0; k < count && form.norm; ++k) normalised_h_back(form, rows[k], H);
+  for (int64_t k = 0; k < count; ++k) form.slstm ? slstm_back(rows[k], H) : gated_back(form, rows[k], H);
 }
 CELLGATE_END

@@ -8,13 +8,16 @@ CELLGATE_BEGIN
 // A layer's weights as forward reads them, one after the other.
 template <class S>
 struct VariantPanels {
-  int64_t ih, rec, hr;  // where each begins
+  int64_t ih, hh, gg_if, gg_o, hr;  // where each begins; w_gg in two, since what it makes lies on both sides of g
   int64_t size;
   explicit VariantPanels(const VariantForward<S>& c) {
     const int64_t G = 4 * c.hidden_size, line = 64 / static_cast<int64_t>(sizeof(S));
     ih = 0;
-    rec = ih + round_up(packed_size<S>(c.input_size, G), line);
-    hr = rec + round_up(packed_size<S>(c.recurrent_size, G), line);
+    const int64_t H = c.hidden_size, gates = c.w_gg ? 3 * H : 0;
+    hh = ih + round_up(packed_size<S>(c.input_size, G), line);
+    gg_if = hh + round_up(packed_size<S>(c.projection_size, G), line);
+    gg_o = gg_if + round_up(packed_size<S>(gates, 2 * H), line);
+    hr = gg_o + round_up(packed_size<S>(gates, H), line);
     size = hr + (c.w_hr ? packed_size<S>(c.hidden_size, c.projection_size) : 0);
   }
   // Packs the part of one of `members`.
@@ -23,10 +26,11 @@ struct VariantPanels {
       const int64_t panels = panel_count<S>(columns);
       pack_panels_transposed(w, depth, depth, columns, at, member * panels / members, (member + 1) * panels / members);
     };
-    const int64_t G = 4 * c.hidden_size;
+    const int64_t H = c.hidden_size, G = 4 * H;
     one(c.w_ih, c.input_size, G, to + ih);
-    one(c.w_rec, c.recurrent_size, G, to + rec);
-    if (c.w_hr) one(c.w_hr, c.hidden_size, c.projection_size, to + hr);
+    one(c.w_hh, c.projection_size, G, to + hh);
+    if (c.w_gg) one(c.w_gg, 3 * H, 2 * H, to + gg_if), one(c.w_gg + 6 * H * H, 3 * H, H, to + gg_o);
+    if (c.w_hr) one(c.w_hr, H, c.projection_size, to + hr);
   }
 };
 
@@ -40,15 +44,16 @@ struct VariantForwardJob {
   Epoch* arrived;
   S* fresh;               // where weights are packed in this call, or null: `packed` is ready
   const S* packed;        // VariantPanels
-  S *bias, *state, *rec;  // (4H); (B, M*H) where not every state is kept; (B, R) where r is not h: of the step before
+  S *bias, *state, *rec;  // (4H); (B, M*H) where not every state is kept; (B, P) where r is not h: of the step before
   S *sums, *products;     // of all rows, where the product is shared
   struct alignas(64) Own {
-    const S** from;  // (chunk * rows)
-    S** to;          // (chunk * rows)
-    const S** h;     // (rows) r before the step
-    S** product;     // (rows)
-    S** raw;         // (own rows)
-    S** out;         // (own rows)
+    const S** from;      // (chunk * rows)
+    S** to;              // (chunk * rows)
+    const S** h;         // (rows) r before the step
+    S** product;         // (rows)
+    VariantRow<S>* row;  // (own rows)
+    S** raw;             // (own rows)
+    S** out;             // (own rows)
     S *sums, *products, *hidden, *gates, *fresh;
     uint32_t round;
   }* own;
@@ -78,7 +83,7 @@ struct VariantForwardJob {
     }
     bias = shelf.take<S>(G);
     state = shelf.take<S>(call.every_memory() ? 0 : B * rows.memory_size());
-    rec = shelf.take<S>(call.aside() ? B * call.recurrent_size : 0);
+    rec = shelf.take<S>(call.locked ? B * call.projection_size : 0);
     sums = shelf.take<S>(shared ? chunk * B * stride : 0);
     products = shelf.take<S>(shared && norm ? B * stride : 0);
     own = shelf.take<Own>(members);
@@ -89,13 +94,14 @@ struct VariantForwardJob {
       o.to = shelf.take<S*>(chunk * n);
       o.h = shelf.take<const S*>(n);
       o.product = shelf.take<S*>(n);
+      o.row = shelf.take<VariantRow<S>>(mine);
       o.raw = shelf.take<S*>(mine);
       o.out = shelf.take<S*>(mine);
       o.sums = shared ? sums : shelf.take<S>(chunk * n * stride);
       o.products = shared ? products : shelf.take<S>(norm ? n * stride : 0);
       o.hidden = shelf.take<S>(projected || call.zone_h ? mine * spaced<S>(H) : 0);
-      o.gates = shelf.take<S>(call.gates ? 0 : 5 * H);
-      o.fresh = shelf.take<S>(H);
+      o.gates = shelf.take<S>(call.gates ? 0 : mine * spaced<S>(5 * H));
+      o.fresh = shelf.take<S>(norm ? mine * spaced<S>(H) : 0);
       o.round = 0;
       if (shelf.base) own[m] = o;
     }
@@ -120,9 +126,7 @@ struct VariantForwardJob {
       const int64_t b = rows.row(me, k);
       if (!call.every_memory())
         copy_scalars<S>(rows.initial_memory(b), state + b * rows.memory_size(), rows.memory_size());
-      if (call.aside())
-        rows.write_rec(call.h0 ? call.h0 + b * P : rows.zeros, rows.initial_memory(b), b,
-                       rec + b * call.recurrent_size);
+      if (call.locked) rows.write_rec(call.h0 ? call.h0 + b * P : rows.zeros, b, rec + b * P);
     }
     meet(me);
     for (int64_t s0 = 0; s0 < call.steps; s0 += chunk) run_chunk(me, s0, smaller(call.steps, s0 + chunk));
@@ -150,14 +154,33 @@ struct VariantForwardJob {
     }
   }
 
-  // r before the step, of row b.
+  // r and the state before the step, of row b.
   const S* rec_before(int64_t t, int64_t b) const {
-    if (!call.aside()) return rows.h_before(t, b);
-    return rows.cut(t, b) ? rows.zeros : rec + b * call.recurrent_size;
+    if (!call.locked) return rows.h_before(t, b);
+    return rows.cut(t, b) ? rows.zeros : rec + b * call.projection_size;
+  }
+  const S* memory_before(int64_t t, int64_t b) const {
+    if (call.every_memory()) return rows.memory_before(t, b);
+    return rows.cut(t, b) ? rows.zeros : state + b * rows.memory_size();
+  }
+
+  // Adds what the gates of the step before make to the sums of i, f and o; the columns of g have no part in it.
+  void gate_product(Own& o, int me, int64_t t, int64_t all, S* const* sums_of) {
+    const int64_t H = call.hidden_size;
+    auto product = [&](S* const* to, int64_t columns, int64_t packed_at) {
+      rows_product<S>(o.h, all, 3 * H, panels_of(packed_at), columns, shared ? first_panel(columns, me) : 0,
+                      shared ? first_panel(columns, me + 1) : panel_count<S>(columns), to, true);
+    };
+    for (int64_t k = 0; k < all; ++k) {
+      o.h[k] = memory_before(t, shared ? rows.row_at(k) : rows.row(me, k)) + H;
+      o.product[k] = sums_of[k] + 3 * H;
+    }
+    product(sums_of, 2 * H, panels.gg_if);
+    product(o.product, H, panels.gg_o);
   }
 
   void run_step(Own& o, int me, int64_t t, S* const* sums_of) {
-    const int64_t H = call.hidden_size, P = call.projection_size, R = call.recurrent_size, B = call.batch;
+    const int64_t H = call.hidden_size, P = call.projection_size, B = call.batch;
     const int64_t M = rows.memory_size(), planes = call.form.gate_planes() * H;
     const int64_t n = rows.active(me, t), all = shared ? rows.active(t) : n;
     const bool aside = projected || call.zone_h,
@@ -166,45 +189,51 @@ struct VariantForwardJob {
       o.h[k] = rec_before(t, shared ? rows.row_at(k) : rows.row(me, k));
       if (norm) o.product[k] = o.products + k * stride;
     }
-    rows_product<S>(o.h, all, R, panels_of(panels.rec), G, shared ? first_panel(G, me) : 0,
+    rows_product<S>(o.h, all, P, panels_of(panels.hh), G, shared ? first_panel(G, me) : 0,
                     shared ? first_panel(G, me + 1) : panel_count<S>(G), norm ? o.product : sums_of, !norm);
-    if (shared) meet(me);
-    for (int64_t k = 0; k < n; ++k) {
-      const int64_t b = rows.row(me, k), cell = t * B + b, at = shared ? rows.place(me, k) : k;
-      o.out[k] = call.output.at(t, b);
-      o.raw[k] = aside ? o.hidden + k * spaced<S>(H) : o.out[k];
-      if (norm) {
+    if (norm) {
+      if (shared) meet(me);
+      for (int64_t k = 0; k < n; ++k) {
+        const int64_t cell = t * B + rows.row(me, k), at = shared ? rows.place(me, k) : k;
         S* const normal_ih = call.normal_ih ? call.normal_ih + cell * G : nullptr;
         S* const normal_hh = call.normal_hh ? call.normal_hh + cell * G : nullptr;
         normalise_rows_into<S>({sums_of[at], call.gain_ih, call.shift_ih, normal_ih},
                                {o.product[at], call.gain_hh, call.shift_hh, normal_hh}, G, call.form.norm, sums_of[at],
-                               call.scales ? call.scales + 2 * cell : nullptr);
+                               call.scales ? call.scales + 4 * cell : nullptr);
       }
-      const bool dense = call.every_memory();
-      S* memory_out = dense ? call.memory + cell * M : state + b * M;
-      VariantRow<S> row{sums_of[at],
-                        bias,
-                        dense            ? rows.memory_before(t, b)
-                        : rows.cut(t, b) ? rows.zeros
-                                         : state + b * M,
-                        memory_out,
-                        call.gates ? call.gates + cell * planes : o.gates,
-                        o.raw[k],
-                        at_or_none(call.candidate, t, b),
-                        at_or_none(call.zone_c, t, b),
-                        call.peephole,
-                        call.gain_c,
-                        call.shift_c,
-                        o.fresh};
-      variant_cell_forward(call.form, row, H);
-      if (!dense)
-        if (S* kept = rows.kept_memory(t, b)) copy_scalars<S>(memory_out, kept, M);
     }
+    if (call.w_gg) {
+      if (shared) meet(me);  // its columns are shared out otherwise
+      gate_product(o, me, t, all, sums_of);
+    }
+    if (shared && (!norm || call.w_gg)) meet(me);
+    const bool dense = call.every_memory();
+    for (int64_t k = 0; k < n; ++k) {
+      const int64_t b = rows.row(me, k), cell = t * B + b;
+      o.out[k] = call.output.at(t, b);
+      o.raw[k] = aside ? o.hidden + k * spaced<S>(H) : o.out[k];
+      o.row[k] = {sums_of[shared ? rows.place(me, k) : k],
+                  bias,
+                  memory_before(t, b),
+                  dense ? call.memory + cell * M : state + b * M,
+                  call.gates ? call.gates + cell * planes : o.gates + k * spaced<S>(5 * H),
+                  o.raw[k],
+                  at_or_none(call.candidate, t, b),
+                  at_or_none(call.zone_c, t, b),
+                  call.peephole,
+                  call.gain_c,
+                  call.shift_c,
+                  o.fresh + k * spaced<S>(H),
+                  call.scales ? call.scales + 4 * cell + 2 : nullptr};
+    }
+    variant_cell_forward(call.form, o.row, n, H);
+    for (int64_t k = 0; k < n && !dense; ++k)
+      if (S* kept = rows.kept_memory(t, rows.row(me, k))) copy_scalars<S>(o.row[k].memory_out, kept, M);
     if (projected) {
       rows_product<S>(const_cast<const S* const*>(o.raw), n, H, panels_of(panels.hr), P, 0, panel_count<S>(P), o.out,
                       false);
     }
-    for (int64_t k = 0; k < n && (call.zone_h || call.aside()); ++k) {
+    for (int64_t k = 0; k < n && (call.zone_h || call.locked); ++k) {
       const int64_t b = rows.row(me, k);
       if (call.zone_h) {
         const S *made = projected ? o.out[k] : o.raw[k], *old = rows.h_before(t, b), *zone = call.zone_h.at(t, b);
@@ -213,8 +242,7 @@ struct VariantForwardJob {
           put<S>(fma(z, get<S>(old + u, m), (Vec<S>::set1(S(1)) - z) * get<S>(made + u, m)), o.out[k] + u, m);
         });
       }
-      if (call.aside())
-        rows.write_rec(o.out[k], call.every_memory() ? call.memory + (t * B + b) * M : state + b * M, b, rec + b * R);
+      if (call.locked) rows.write_rec(o.out[k], b, rec + b * P);
     }
     if (shared) meet(me);
   }
@@ -256,12 +284,13 @@ PackKey variant_key(const VariantForward<S>& c) {
     absorb(whole, one.b);
   };
   take(c.w_ih, 4 * c.hidden_size * c.input_size);
-  take(c.w_rec, 4 * c.hidden_size * c.recurrent_size);
+  take(c.w_hh, 4 * c.hidden_size * c.projection_size);
+  if (c.w_gg) take(c.w_gg, 9 * c.hidden_size * c.hidden_size);
   if (c.w_hr) take(c.w_hr, c.projection_size * c.hidden_size);
   PackKey key{};
   key.digest[0] = whole.a, key.digest[1] = whole.b;
   key.shape[0] = c.input_size, key.shape[1] = c.hidden_size, key.shape[2] = c.projection_size;
-  key.shape[3] = 2 * c.recurrent_size + (c.w_hr ? 1 : 0);
+  key.shape[3] = (c.w_gg ? 2 : 0) + (c.w_hr ? 1 : 0);
   key.packer = reinterpret_cast<const void*>(&variant_pack<S>);
   key.kind = 1;
   return key;

@@ -46,11 +46,12 @@ struct VariantTeam {
 // a tile, columns where a row's reading of the weights counts for more than two meetings a step.
 template <class S>
 VariantTeam variant_team(const VariantForward<S>& call, int64_t passes) {
-  const int64_t columns = 4 * call.hidden_size, depth = call.recurrent_size, B = call.batch;
-  const int64_t work = passes * call.steps * B * columns * (call.input_size + depth);
+  const int64_t columns = 4 * call.hidden_size, depth = call.projection_size, B = call.batch;
+  const int64_t recurrent = columns * depth + (call.w_gg ? 9 * call.hidden_size * call.hidden_size : 0);
+  const int64_t work = passes * call.steps * B * (columns * call.input_size + recurrent);
   const int most = static_cast<int>(smaller<int64_t>(call.threads, 1 + work / 12'000'000));
   const int by_rows = static_cast<int>(smaller<int64_t>(most, larger<int64_t>(1, B / 4)));
-  const int64_t bytes = columns * depth * static_cast<int64_t>(sizeof(S));
+  const int64_t bytes = recurrent * static_cast<int64_t>(sizeof(S));
   // Without a second member for the rows anyway, less is worth a meeting.
   const int64_t large = by_rows == most ? int64_t{3} << 19 : int64_t{3} << 17;
   const int by_columns = static_cast<int>(smaller<int64_t>(most, panel_count<S>(depth)));
@@ -101,7 +102,7 @@ struct VariantRows {
     const int64_t edge = call->backward_in_time ? t + 1 : t;
     return (!call->backward_in_time || edge < length(b)) && call->reset[edge * call->batch + b];
   }
-  // h, r and c with which step t of a row begins, the latter where every state is kept.
+  // h and the state with which step t of a row begins, the latter where every state is kept.
   const S* h_before(int64_t t, int64_t b) const {
     if (cut(t, b)) return zeros;
     if (first(t, b)) return call->h0 ? call->h0 + b * call->projection_size : zeros;
@@ -120,20 +121,15 @@ struct VariantRows {
     if (!call->memory || t % every != (call->backward_in_time ? 0 : every - 1)) return nullptr;
     return call->memory + (t / every * call->batch + b) * memory_size();
   }
-  // r of a row from its h and state.
-  void write_rec(const S* h, const S* memory, int64_t b, S* rec) const {
-    const int64_t P = call->projection_size, gates = call->form.gate_recurrence ? 3 * call->hidden_size : 0;
-    const S* mask = call->locked ? call->locked + b * P : nullptr;
-    over_units<S>(P, [&](int64_t u, int64_t n) {
-      Vec<S> x = get<S>(h + u, n);
-      put<S>(mask ? x * get<S>(mask + u, n) : x, rec + u, n);
-    });
-    over_units<S>(gates,
-                  [&](int64_t u, int64_t n) { put<S>(get<S>(memory + call->hidden_size + u, n), rec + P + u, n); });
+  // r of a row from its h, with a locked mask.
+  void write_rec(const S* h, int64_t b, S* rec) const {
+    const int64_t P = call->projection_size;
+    const S* mask = call->locked + b * P;
+    over_units<S>(P, [&](int64_t u, int64_t n) { put<S>(get<S>(h + u, n) * get<S>(mask + u, n), rec + u, n); });
   }
   int64_t longest_state() const {
     const VariantForward<S>& c = *call;
-    return larger(larger(c.recurrent_size, c.input_size), 5 * c.hidden_size) + 64;
+    return larger(larger(c.projection_size, c.input_size), 5 * c.hidden_size) + 64;
   }
 };
 

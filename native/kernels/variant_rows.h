@@ -65,14 +65,6 @@ struct RowScale {
   CELLGATE_INLINE Vec<S> of(Vec<S> z) const { return (z - Vec<S>::set1(mean)) * Vec<S>::set1(scale); }
 };
 
-// z[n] normalised, in place; returns its scale.
-template <class S>
-S normalise_row(S* z, int64_t n, int norm) {
-  const RowScale<S> by(z, n, norm);
-  over_units<S>(n, [&](int64_t u, int64_t m) { put<S>(by.of(get<S>(z + u, m)), z + u, m); });
-  return by.scale;
-}
-
 // RowScale of two rows at once: what follows from a sum over one row would wait for it alone.
 template <class S>
 struct RowScales {
@@ -135,69 +127,67 @@ void normalise_rows_into(const NormalRow<S>& a, const NormalRow<S>& b, int64_t n
   if (scales) scales[0] = by.scale[0], scales[1] = by.scale[1];
 }
 
-// dz[n] from the gradient of the value, da, given the normalised z: dz = scale (d - mean(d) - z mean(d z)), d = da gain.
-// dgain += da z; dshift += da where wanted.
-template <class S>
-void normalise_row_back(const S* da, const S* normal, const S* gain, S scale, int64_t n, int norm, S* dz, S* dgain,
-                        S* dshift) {
-  using V = Vec<S>;
-  V firsts[4] = {V::zero(), V::zero(), V::zero(), V::zero()}, seconds[4] = {V::zero(), V::zero(), V::zero(), V::zero()};
-  over_units_in_chains<S>(n, [&](int64_t u, int64_t m, int j) __attribute__((always_inline)) {
-    V a = get<S>(da + u, m), z = get<S>(normal + u, m), d = a * get<S>(gain + u, m);
-    firsts[j] = firsts[j] + d;
-    seconds[j] = fma(d, z, seconds[j]);
-    put<S>(fma(a, z, get<S>(dgain + u, m)), dgain + u, m);
-    if (dshift) put<S>(get<S>(dshift + u, m) + a, dshift + u, m);
-  });
-  const V first = sum_of_chains(firsts), second = sum_of_chains(seconds);
-  const V mean = norm == 1 ? V::set1(sum(first) / static_cast<S>(n)) : V::zero();
-  const V slope = V::set1(sum(second) / static_cast<S>(n)), by = V::set1(scale);
-  over_units<S>(n, [&](int64_t u, int64_t m) {
-    V d = get<S>(da + u, m) * get<S>(gain + u, m);
-    put<S>(by * fnma(get<S>(normal + u, m), slope, d - mean), dz + u, m);
-  });
-}
-
-// A normalised product on the way back: its values before gain and shift, what they were multiplied with, and where the
-// gradients belong.
-template <class S>
-struct NormalRowBack {
-  const S *normal, *gain;
-  S scale;
-  S *dz, *dgain;
-};
-
-// normalise_row_back of both products, which have the gradient da, and dshift, in common.
-template <class S>
-void normalise_rows_back(const S* da, const NormalRowBack<S>& a, const NormalRowBack<S>& b, int64_t n, int norm,
-                         S* dshift) {
-  using V = Vec<S>;
-  const NormalRowBack<S> rows[2] = {a, b};
-  V firsts[2][2], seconds[2][2];
-  for (int r = 0; r < 2; ++r)
-    for (int j = 0; j < 2; ++j) firsts[r][j] = seconds[r][j] = V::zero();
-  over_units_in_chains<S>(n, [&](int64_t u, int64_t m, int j) __attribute__((always_inline)) {
-    V d = get<S>(da + u, m);
-    put<S>(get<S>(dshift + u, m) + d, dshift + u, m);
-    for (int r = 0; r < 2; ++r) {
-      V z = get<S>(rows[r].normal + u, m), dn = d * get<S>(rows[r].gain + u, m);
-      firsts[r][j % 2] = firsts[r][j % 2] + dn;
-      seconds[r][j % 2] = fma(dn, z, seconds[r][j % 2]);
-      put<S>(fma(d, z, get<S>(rows[r].dgain + u, m)), rows[r].dgain + u, m);
-    }
-  });
-  V mean[2], slope[2], by[2];
-  for (int r = 0; r < 2; ++r) {
-    mean[r] = norm == 1 ? V::set1(sum(firsts[r][0] + firsts[r][1]) / static_cast<S>(n)) : V::zero();
-    slope[r] = V::set1(sum(seconds[r][0] + seconds[r][1]) / static_cast<S>(n));
-    by[r] = V::set1(rows[r].scale);
+// Both normalised products of a step on the way back, for N rows at once, which share the reading of gains and sums: from
+// the gradient of the value, da, which they have in common, and their values z before gain and shift,
+//   dz = scale (d - mean(d) - z mean(d z)), d = da gain;    dgain += da z;    dshift += da
+template <class S, int N>
+struct NormalRowsBack {
+  const S* gain[2];
+  S *dgain[2], *dshift;
+  const S* da[N];
+  const S *normal[N][2], *scale[N];
+  S* dz[N][2];  // one of them may be da
+  // Rows of n that will be read before long, and are fetched meanwhile: what forward kept comes from far away.
+  const S *next_normal[N][2], *next_gates[N];
+  CELLGATE_INLINE void run(int64_t n, int norm) const {
+    using V = Vec<S>;
+    const NormalRowsBack at = *this;  // by value: a store of a vector may alias anything in memory
+    V firsts[N][2], seconds[N][2];
+#pragma GCC unroll 2
+    for (int k = 0; k < N; ++k)
+#pragma GCC unroll 2
+      for (int r = 0; r < 2; ++r) firsts[k][r] = seconds[k][r] = V::zero();
+    over_units<S>(n, [&](int64_t u, int64_t m) __attribute__((always_inline)) {
+      V d[N], all = get<S>(at.dshift + u, m);
+#pragma GCC unroll 2
+      for (int k = 0; k < N; ++k) d[k] = get<S>(at.da[k] + u, m), all = all + d[k];
+      put<S>(all, at.dshift + u, m);
+#pragma GCC unroll 2
+      for (int r = 0; r < 2; ++r) {
+        const V by = get<S>(at.gain[r] + u, m);
+        V sum_of_rows = get<S>(at.dgain[r] + u, m);
+#pragma GCC unroll 2
+        for (int k = 0; k < N; ++k) {
+          __builtin_prefetch(at.next_normal[k][r] + u, 0, 2);
+          const V z = get<S>(at.normal[k][r] + u, m), dn = d[k] * by;
+          firsts[k][r] = firsts[k][r] + dn;
+          seconds[k][r] = fma(dn, z, seconds[k][r]);
+          sum_of_rows = fma(d[k], z, sum_of_rows);
+        }
+        put<S>(sum_of_rows, at.dgain[r] + u, m);
+      }
+    });
+    V mean[N][2], slope[N][2], by[N][2];
+#pragma GCC unroll 2
+    for (int k = 0; k < N; ++k)
+#pragma GCC unroll 2
+      for (int r = 0; r < 2; ++r) {
+        mean[k][r] = norm == 1 ? V::set1(sum(firsts[k][r]) / static_cast<S>(n)) : V::zero();
+        slope[k][r] = V::set1(sum(seconds[k][r]) / static_cast<S>(n));
+        by[k][r] = V::set1(at.scale[k][r]);
+      }
+    over_units<S>(n, [&](int64_t u, int64_t m) __attribute__((always_inline)) {
+      const V gains[2] = {get<S>(at.gain[0] + u, m), get<S>(at.gain[1] + u, m)};
+#pragma GCC unroll 2
+      for (int k = 0; k < N; ++k) {
+        __builtin_prefetch(at.next_gates[k] + u, 0, 2);
+        const V d = get<S>(at.da[k] + u, m);
+#pragma GCC unroll 2
+        for (int r = 0; r < 2; ++r)
+          put<S>(by[k][r] * fnma(get<S>(at.normal[k][r] + u, m), slope[k][r], d * gains[r] - mean[k][r]),
+                 at.dz[k][r] + u, m);
+      }
+    });
   }
-  over_units<S>(n, [&](int64_t u, int64_t m) {
-    V d = get<S>(da + u, m);
-    for (int r = 0; r < 2; ++r) {
-      V dn = d * get<S>(rows[r].gain + u, m);
-      put<S>(by[r] * fnma(get<S>(rows[r].normal + u, m), slope[r], dn - mean[r]), rows[r].dz + u, m);
-    }
-  });
-}
+};
 CELLGATE_END

@@ -61,7 +61,7 @@ double run(const CellForm& form, const Sizes& s, bool peephole, bool noise, bool
            int64_t every) {
   const int64_t T = s.T, B = s.B, I = s.I, H = s.H, P = s.P ? s.P : H, G = 4 * H;
   const int64_t M = form.memories() * H, planes = form.gate_planes() * H;
-  const int64_t R = P + (form.gate_recurrence ? 3 * H : 0), N = T * B;
+  const int64_t N = T * B;
   Heap<S> heap;
   std::vector<int64_t> lengths;
   std::vector<uint8_t> reset(static_cast<size_t>(N));
@@ -71,15 +71,16 @@ double run(const CellForm& form, const Sizes& s, bool peephole, bool noise, bool
   auto given = [&](int64_t n, int64_t seed) { return static_cast<const S*>(heap.make(n, seed, 0.5)); };
 
   VariantForward<S> f;
-  f.steps = T, f.batch = B, f.input_size = I, f.hidden_size = H, f.projection_size = P, f.recurrent_size = R;
+  f.steps = T, f.batch = B, f.input_size = I, f.hidden_size = H, f.projection_size = P;
   f.form = form, f.backward_in_time = backward_in_time, f.threads = threads;
   f.lengths = lengths.data(), f.reset = reset.data();
   f.x = rows(given(N * I, 1), I);
   // Sums stay of one size in wide layers: a cell without forget gate is else no well-posed problem for float.
   const double wide = H > 100 ? 0.1 : 0.5;
-  f.w_ih = given(G * I, 2), f.w_rec = heap.make(G * R, 3, wide), f.b_ih = given(G, 4), f.b_hh = given(G, 5);
+  f.w_ih = given(G * I, 2), f.w_hh = heap.make(G * P, 3, wide), f.b_ih = given(G, 4), f.b_hh = given(G, 5);
   if (s.P) f.w_hr = heap.make(P * H, 6, wide);
   if (peephole) f.peephole = given(3 * H, 7);
+  if (form.gate_recurrence) f.w_gg = heap.make(9 * H * H, 25, wide);
   if (form.norm) f.gain_ih = given(G, 8), f.gain_hh = given(G, 9), f.gain_c = given(H, 10);
   if (form.norm == 1) f.shift_ih = given(G, 11), f.shift_hh = given(G, 12), f.shift_c = given(H, 13);
   f.h0 = given(B * P, 14);
@@ -100,16 +101,17 @@ double run(const CellForm& form, const Sizes& s, bool peephole, bool noise, bool
   f.memory = heap.make((T + f.memory_every - 1) / f.memory_every * B * M, 0);
   if (every == 1) f.gates = heap.make(N * planes, 0);
   if (every == 1 && form.norm)
-    f.normal_ih = heap.make(N * G, 0), f.normal_hh = heap.make(N * G, 0), f.scales = heap.make(2 * N, 0);
+    f.normal_ih = heap.make(N * G, 0), f.normal_hh = heap.make(N * G, 0), f.scales = heap.make(4 * N, 0);
 
   VariantBackward<S> b;
   b.was = f;
   b.dy = rows(given(N * P, 20), P);
   b.dh_n = given(B * P, 21), b.dc_n = given(B * M, 22), b.dgates = given(N * planes, 23), b.dcell = given(N * H, 24);
   b.dx = rows(heap.out(N * I), I);
-  b.dw_ih = heap.out(G * I), b.dw_rec = heap.out(G * R), b.db = heap.out(G);
+  b.dw_ih = heap.out(G * I), b.dw_hh = heap.out(G * P), b.db = heap.out(G);
   if (s.P) b.dw_hr = heap.out(P * H);
   if (peephole) b.dpeephole = heap.out(3 * H);
+  if (form.gate_recurrence) b.dw_gg = heap.out(9 * H * H);
   if (form.norm) b.dgain_ih = heap.out(G), b.dgain_hh = heap.out(G), b.dgain_c = heap.out(H);
   if (form.norm == 1) b.dshift_c = heap.out(H);
   b.dh0 = heap.out(B * P), b.dc0 = heap.out(B * M);
@@ -172,6 +174,8 @@ void check_all() {
   check("slstm", slstm, false, false);
   check("slstm with noise", slstm, false, true);
   check("full gate recurrence", gates, true, true);
+  gates.norm = 1;
+  check("full gate recurrence, normalised", gates, false, true);
 }
 
 }  // namespace

@@ -24,6 +24,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no input activation": {"cell": "no_input_activation", "peephole": True},
     "no output activation": {"cell": "no_output_activation", "peephole": True},
     "full gate recurrence": {"cell": "full_gate_recurrence", "peephole": True},
+    "full gate recurrence, layer norm": {"cell": "full_gate_recurrence", "norm": "layer", "zoneout": 0.2},
     "hard": {"activation": "hard"},
     "hard original with peepholes": {"cell": "original", "activation": "hard", "peephole": True},
     "clip": {"cell_clip": 0.3},

@@ -131,7 +131,7 @@ def test_memory_of_training(memory: str) -> None:
     steps, batch, hidden = 64, 5, 32
     for variant, fast, lean, minimal in (
         ("peephole", 5, 1, 1 / 16),
-        ("layer norm", 5 + 8 + 2 / 32, 1, 1 / 16),
+        ("layer norm", 5 + 8 + 4 / 32, 1, 1 / 16),
         ("slstm", 8, 3, 3 / 16),
         ("full gate recurrence", 8, 4, 4),
     ):
@@ -247,18 +247,18 @@ class Guarded:
     def variant_forward(self, is_double, sizes, form, clip, strides, addresses) -> None:
         steps, batch, _, hidden, out, *_ = sizes
         cells, memory, planes = steps * batch, (3 if form[7] else 4 if form[8] else 1), (5 if form[7] else 4)
-        counts = [batch * out, batch * memory * hidden, cells * out, 0, -(-steps // sizes[9]) * batch * memory * hidden]
-        counts += [cells * planes * hidden, cells * 4 * hidden, cells * 4 * hidden, cells * 2]
+        counts = [batch * out, batch * memory * hidden, cells * out, 0, -(-steps // sizes[8]) * batch * memory * hidden]
+        counts += [cells * planes * hidden, cells * 4 * hidden, cells * 4 * hidden, cells * 4]
         first = len(addresses) - len(counts)
         self.run(
             addresses, first, counts, lambda a: cpu.native().variant_forward(is_double, sizes, form, clip, strides, a)
         )
 
     def variant_backward(self, is_double, sizes, form, clip, strides, addresses, gradient_strides, gradients) -> None:
-        steps, batch, inputs, hidden, out, recurrent, *_ = sizes
+        steps, batch, inputs, hidden, out, *_ = sizes
         memory, four = (3 if form[7] else 4 if form[8] else 1), 4 * hidden
-        counts = [steps * batch * inputs, four * inputs, four * recurrent, four, out * hidden, 3 * hidden, four, four]
-        counts += [hidden, hidden, batch * out, batch * memory * hidden]
+        counts = [steps * batch * inputs, four * inputs, four * out, four, out * hidden, 3 * hidden, 9 * hidden**2]
+        counts += [four, four, hidden, hidden, batch * out, batch * memory * hidden]
         first = len(gradients) - len(counts)
         before = (is_double, sizes, form, clip, strides, addresses, gradient_strides)
         self.run(gradients, first, counts, lambda g: cpu.native().variant_backward(*before, g))

@@ -24,7 +24,7 @@ from . import cpu_tensors, reference
 from .problem import Gates, Inputs, Problem, Result, join_state, split_state
 from .ragged import padded_inputs, repacked_result
 
-__all__ = ["DirectionCall", "form_of", "recorded_backward", "recurrent", "run"]
+__all__ = ["DirectionCall", "form_of", "recorded_backward", "run"]
 
 _INPUT = {"gate": 0, "one": 1}
 _FORGET = {"gate": 0, "one": 1, "coupled": 2}
@@ -88,10 +88,9 @@ def run(native: Any, problem: Problem, inputs: Inputs, threads: int) -> Result:
                 threads,
                 problem.hidden_sizes[layer],
                 d == 1,
-                weights,
             )
             state = (None, None) if h0 is None or c0 is None else (h0[layer][d], c0[layer][d])
-            tensors = (x, *state, *recurrent(weights))
+            tensors = (x, *state, *weights)
             sides.append(_Direction.apply(call, *tensors) if problem.needs_grad else _run(call, *tensors)[0])
         outputs = [side[0] for side in sides]
         x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
@@ -107,15 +106,6 @@ def run(native: Any, problem: Problem, inputs: Inputs, threads: int) -> Result:
 def _side_by_side(states: Sequence[Tensor]) -> Tensor:
     """Return the state of every direction, (D, B, size)."""
     return states[0] if len(states) == 1 else torch.cat(list(states))
-
-
-def recurrent(weights: LSTMWeights) -> tuple[Tensor | None, ...]:
-    """Return the weights as the kernels take them: those of the gates of the step before beside those of h."""
-    if weights.w_gg is None:
-        return tuple(weights)
-    to_i, to_f, to_o = weights.w_gg.chunk(3)
-    all_four = torch.cat([to_i, to_f, torch.zeros_like(to_i), to_o])
-    return tuple(weights._replace(w_hh=torch.cat([weights.w_hh, all_four], dim=1), w_gg=None))
 
 
 def _gates(sides: Sequence[Any], outputs: Sequence[Tensor], hidden: int) -> Gates:
@@ -136,7 +126,6 @@ class DirectionCall:
     threads: int
     hidden: int
     backward: bool
-    weights: LSTMWeights
 
 
 @dataclass(slots=True)
@@ -216,7 +205,7 @@ def _keep(call: DirectionCall, x: Tensor) -> _Kept:
         empty(steps, batch, planes * hidden) if gates else None,
         empty(steps, batch, 4 * hidden) if normal else None,
         empty(steps, batch, 4 * hidden) if normal else None,
-        empty(steps, batch, 2) if normal else None,
+        empty(steps, batch, 4) if normal else None,
     )
 
 
@@ -235,7 +224,6 @@ def _arguments(
         x.shape[-1],
         call.hidden,
         output.shape[-1],
-        w.w_hh.shape[1],
         int(call.backward),
         int(problem.needs_grad),
         call.threads,
@@ -246,7 +234,7 @@ def _arguments(
     locked = None if call.masks.locked is None else call.masks.locked.contiguous()
     strides = [n for t in (x, *masks, output) for n in ((0, 0) if t is None else t.stride()[:2])]
     ordered = [
-        *(lengths, reset, x, w.w_ih, w.w_hh, w.b_ih, w.b_hh, w.w_hr, w.peephole),
+        *(lengths, reset, x, w.w_ih, w.w_hh, w.b_ih, w.b_hh, w.w_hr, w.peephole, w.w_gg),
         *(w.gain_ih, w.shift_ih, w.gain_hh, w.shift_hh, w.gain_c, w.shift_c),
         *(h0, c0, locked, *masks, h_n, c_n, output, None),
         *kept.tensors(),
@@ -302,7 +290,7 @@ def _run_backward(
     dh0, dc0 = like(h0, wanted=needs[1]), like(c0, wanted=needs[2])
     arguments, _alive = _arguments(call, x, tensors, kept, (output, None, None))
     strides = (*((0, 0) if dy is None else dy.stride()[:2]), *((0, 0) if dx is None else dx.stride()[:2]))
-    named = ("w_hr", "peephole", "gain_ih", "gain_hh", "gain_c", "shift_c")
+    named = ("w_hr", "peephole", "w_gg", "gain_ih", "gain_hh", "gain_c", "shift_c")
     ordered = [dy, dh_n, dc_n, dgates, dcell, dx, d["w_ih"], d["w_hh"], db, *(d[name] for name in named), dh0, dc0]
     call.native.variant_backward(*arguments, strides, _addresses(ordered))
     return [dx, dh0, dc0, *(d[name] if need[name] else None for name in LSTMWeights._fields)]
@@ -324,11 +312,6 @@ def recorded_backward(
     leaves = [None if t is None else t.view_as(t) for t in (x, *tensors[:count])]
     x_in, h0, c0, *rest = leaves
     weights = _weights(rest)
-    if call.weights.w_gg is not None:
-        # The kernels' weights hold those of the gates beside those of h.
-        out = weights.w_hh.shape[1] - 3 * call.hidden
-        to_i, to_f, _, to_o = weights.w_hh[:, out:].chunk(4)
-        weights = weights._replace(w_hh=weights.w_hh[:, :out], w_gg=torch.cat([to_i, to_f, to_o]))
     problem = call.problem
     one = replace(
         problem,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cellgate.equations import LSTMWeights
 
-from .cpu_variant import form_of, recurrent
+from .cpu_variant import form_of
 from .problem import Problem
 
 __all__ = ["VariantSteps"]
@@ -22,7 +22,7 @@ class _Layer:
     """One layer: its tensors, which must stay alive, and the arguments of its calls that never change."""
 
     tensors: tuple[Any, ...]
-    sizes: tuple[int, ...]  # B, I, H, P, R
+    sizes: tuple[int, ...]  # B, I, H, P
     before: tuple[int, ...]  # addresses of weights, from w_ih on
     zones: tuple[int, ...]  # addresses of zoneout's probabilities
     packed: int
@@ -49,14 +49,13 @@ class VariantSteps:
 
     def _layer(self, problem: Problem, layer: int, weights: LSTMWeights, zoneout: tuple[float, float]) -> _Layer:
         hidden, out = problem.hidden_sizes[layer], problem.output_sizes[layer]
-        w = LSTMWeights._make(None if t is None else t.detach().contiguous() for t in recurrent(weights))
-        inputs, depth = w.w_ih.shape[1], w.w_hh.shape[1]
-        sizes = (inputs, hidden, out, depth)
-        to_pack = (w.w_ih.data_ptr(), w.w_hh.data_ptr(), _address(w.w_hr))
+        w = LSTMWeights._make(None if t is None else t.detach().contiguous() for t in weights)
+        sizes = (w.w_ih.shape[1], hidden, out)
+        to_pack = (w.w_ih.data_ptr(), w.w_hh.data_ptr(), _address(w.w_hr), _address(w.w_gg))
         packed = w.w_ih.new_empty(self._native.variant_packed_size(self._double, sizes, to_pack))
         self._native.variant_pack(self._double, sizes, to_pack, packed.data_ptr())
         zones = [w.w_ih.new_full((size,), p) if p else None for size, p in zip((hidden, out), zoneout, strict=True)]
-        ordered = (w.w_ih, w.w_hh, w.b_ih, w.b_hh, w.w_hr, w.peephole)
+        ordered = (w.w_ih, w.w_hh, w.b_ih, w.b_hh, w.w_hr, w.peephole, w.w_gg)
         norms = (w.gain_ih, w.shift_ih, w.gain_hh, w.shift_hh, w.gain_c, w.shift_c)
         return _Layer(
             (w, zones, packed),
@@ -80,11 +79,11 @@ class VariantSteps:
         """
         h, c, h_next, c_next = states
         for layer, one in enumerate(self._layers):
-            batch, inputs, hidden, out, depth = one.sizes
+            batch, inputs, hidden, out = one.sizes
             y = x.new_empty(steps, batch, out)
             self._native.variant_forward(
                 self._double,
-                (steps, batch, inputs, hidden, out, depth, 0, 0, threads, 1),
+                (steps, batch, inputs, hidden, out, 0, 0, threads, 1),
                 self._form,
                 self._clip,
                 (batch * inputs, inputs, 0, 0, 0, 0, 0, 0, batch * out, out),

@@ -95,9 +95,7 @@ def _in_full(
         memory=memory,
         cell=cell,
     )
-    call = DirectionCall(
-        cpu.native(), problem, Inputs(x, None, None, [[weights]]), masks, 1, hidden, is_backward, weights
-    )
+    call = DirectionCall(cpu.native(), problem, Inputs(x, None, None, [[weights]]), masks, 1, hidden, is_backward)
     wanted = dict(zip(fields, needs[1:], strict=True))
     all_needs = [needs[0], False, False, *(wanted.get(name, False) for name in LSTMWeights._fields)]
     d_x, _, _, *found = recorded_backward(all_needs, call, x, (None, None, *weights), grads)

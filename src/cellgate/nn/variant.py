@@ -92,11 +92,11 @@ class Variant:
     def quick_form(self) -> tuple[Any, ...] | None:
         """What the native core must know of a cell to train it the short way (``quick_variant``), or None: it may not.
 
-        The form as the kernels number it, whether there are peepholes, whether one bias, the clip. Full gate recurrence
-        joins two weights before it begins; a learned state and connections between layers are of the full way.
+        The form as the kernels number it, whether there are peepholes, whether one bias, the clip. A learned state and
+        connections between layers are of the full way.
         """
         cell = self.description
-        if cell.memories == 4 or self.learned_state or self.connection is not None:
+        if self.learned_state or self.connection is not None:
             return None
         return (*form_of(cell), int(self.peephole), int(self.single_bias), float(cell.clip or 0.0))
 
