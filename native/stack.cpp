@@ -21,6 +21,9 @@ bool run(const ForwardCall<double>& call) {
   return kernels().forward_f64(call);
 }
 
+// Layers run one after another. Were layer l to take step t while layer l + 1 takes step t - 1, members would meet once a
+// step for all layers and not once for each; but the weights of all layers would then compete for the second-level cache
+// at every step, and input products could no longer be taken for many steps at once.
 template <class S>
 bool forward_as(const StackShape& shape, const StackForward& in) {
   const int layers = static_cast<int>(shape.layers.size());

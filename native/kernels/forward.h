@@ -249,8 +249,14 @@ class ForwardMember {
       if (way.gate[0])
         for (int g = 0; g < 4; ++g) rows.gate[g] = own_.gate[g];
       if (way.cell) rows.cell_out = own_.cell_out;
-      for (int64_t block = block0; block < block1; ++block)
+      // To and fro, where reading the weights is most of the work: a step begins with those that the one before it, of this
+      // call or the last, left in the cache.
+      thread_local bool back = false;
+      back = n <= Vec<S>::tile_rows && !back;
+      for (int64_t k = block0; k < block1; ++k) {
+        const int64_t block = back ? block0 + block1 - 1 - k : k;
         run_block(rows, how, way, weights, I, P, H, n, block, block - block0, chunk_rows, chunk_row);
+      }
       if (projected) {
         if (units > 1) {
           publish(plan_.progress[member_], done + static_cast<uint32_t>(2 * s + 1));
