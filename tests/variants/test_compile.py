@@ -10,6 +10,7 @@ from tests.variants.cases import SHAPES, VARIANTS, assert_close, make, on_backen
 from torch._dynamo.testing import CompileCounterWithBackend
 
 import cellgate
+from cellgate.backends import cpu
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +30,49 @@ def test_values_and_gradients(variant: str) -> None:
     case.module.named_parameters = module.named_parameters
     got, _ = on_backend(case, "auto")
     assert_close(got, want, 1e-12)
+
+
+class Counted:
+    """The native module, with the calls of its kernels for variants counted."""
+
+    def __init__(self) -> None:
+        self.forward, self.backward = 0, 0
+
+    def variant_forward(self, *arguments) -> None:
+        self.forward += 1
+        cpu.native().variant_forward(*arguments)
+
+    def variant_backward(self, *arguments) -> None:
+        self.backward += 1
+        cpu.native().variant_backward(*arguments)
+
+
+@pytest.mark.parametrize("memory", ["fast", "lean", "minimal"])
+@pytest.mark.parametrize(
+    "variant", ["peephole", "zoneout", "layer norm", "slstm", "full gate recurrence", "residual", "highway"]
+)
+@pytest.mark.parametrize("ragged", [False, True], ids=["dense", "ragged"])
+def test_training_runs_forward_once(variant: str, memory: str, ragged: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gradients are those outside a graph, for every length; the kernels run once for each direction of a layer."""
+    counted, run = Counted(), cpu.cpu_variant.run
+    monkeypatch.setattr(cpu.cpu_variant, "run", lambda _, *rest: run(counted, *rest))
+    connected = variant in ("residual", "highway")
+    module = make(VARIANTS[variant], {"num_layers": 2, "bidirectional": not connected}).module.eval()
+    module.memory = memory
+    compiled = torch.compile(module, backend="aot_eager", fullgraph=True)
+    kernels = 2 if connected else 4
+    for steps in (21, 5, 40):
+        x = torch.randn(steps, 3, 3, dtype=torch.float64, requires_grad=True)
+        found = []
+        for layer in (module, compiled):
+            counted.forward = counted.backward = 0
+            with cellgate.use_backend("cpu"):
+                output, (h_n, c_n) = layer(x, lengths=torch.tensor([steps, steps // 2, 1]) if ragged else None)
+                loss = output.square().sum() + h_n.sum() + c_n.sin().sum()
+                found.append([output.detach(), *torch.autograd.grad(loss, [x, *module.parameters()])])
+        assert (counted.forward, counted.backward) == (kernels, kernels)
+        for got, want in zip(found[1], found[0], strict=True):
+            torch.testing.assert_close(got, want)
 
 
 @pytest.mark.parametrize(

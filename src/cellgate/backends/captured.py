@@ -4,10 +4,10 @@ A graph must not hold one node for every step: it would be right for one T only,
 a graph is captured the whole stack is one opaque operator, ``cellgate::lstm``, of which the capture needs shapes only.
 The backend is chosen when the graph runs, by the rules of ``dispatch`` and the ``use_backend`` of that moment.
 
-Where the graph will train the plain cell on the CPU, the operator's last output is a block of bytes for backward: one
-line that says whether it was filled, then the block of ``native/saved.h``. For other cells, where another backend runs,
-and in exported programs, which are seldom trained, nothing is kept: backward runs the stack again with autograd and
-differentiates that.
+Where the graph will train on the CPU, the operator's last output is a block of bytes for backward: one line that says
+whether it was filled, then the block of ``native/saved.h`` or, for other cells, that of ``cpu_variant``, from which
+backward records the stack again without running it. Where another backend runs, and in exported programs, which are
+seldom trained, nothing is kept: backward runs the stack again with autograd and differentiates that.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from cellgate.equations import FORMS, PLAIN, Cell, CellMasks, LSTMWeights
 
-from . import cpu, cpu_autograd
+from . import cpu, cpu_autograd, cpu_variant
 from .dispatch import choose, execute, requested_backend
 from .problem import Inputs, Problem, Result, State, nested_weights
 from .ragged import check_range
@@ -128,7 +128,10 @@ def _lstm(*arguments) -> list[Tensor]:
     if len(kept):
         kept[:_LINE] = choice.name == cpu.NAME
         inputs.kept = kept[_LINE:] if kept[0] else None
-    return [*(t.contiguous() for t in _outputs(execute(problem, inputs, choice))), kept]
+    outputs = [t.contiguous() for t in _outputs(execute(problem, inputs, choice))]
+    # An operator's results may not share memory, as those of a variant may with what is kept.
+    memory = kept.untyped_storage().data_ptr()
+    return [*(t.clone() if len(kept) and t.untyped_storage().data_ptr() == memory else t for t in outputs), kept]
 
 
 @_lstm.register_fake
@@ -154,7 +157,8 @@ def _(*arguments) -> list[Tensor]:
 def _lstm_backward(grads, needs, output, kept, *arguments) -> list[Tensor]:
     """Return the gradients of those of x, state and weights that ``needs`` marks, in this order."""
     call = _Call(*arguments)
-    if len(kept) and kept[0]:
+    filled = bool(len(kept) and kept[0])
+    if filled and _is_plain(call):
         problem, inputs = _problem(call)
         tensors = (*call.state, *call.weights)
         done = cpu_autograd.recorded(problem, inputs, torch.get_num_threads(), call.x, output, kept[_LINE:], tensors)
@@ -165,7 +169,11 @@ def _lstm_backward(grads, needs, output, kept, *arguments) -> list[Tensor]:
     call = call._replace(x=given[0], state=given[1 : 1 + len(call.state)], weights=given[1 + len(call.state) :])
     with _autograd_recording():
         problem, inputs = _problem(call)
-        outputs = _outputs(execute(problem, inputs, choose(problem, requested_backend())))
+        if filled:
+            inputs.kept, inputs.filled = kept[_LINE:], True
+            outputs = _outputs(cpu.run(problem, inputs))
+        else:
+            outputs = _outputs(execute(problem, inputs, choose(problem, requested_backend())))
         pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None and o.requires_grad]
         leaves = [t for t, need in zip(given, needs, strict=True) if need]
         found = torch.autograd.grad([o for o, _ in pairs], leaves, [g for _, g in pairs], allow_unused=True)
@@ -217,18 +225,14 @@ _lstm.register_autograd(_backward, setup_context=_setup_context)
 
 def _bytes_kept(call: _Call) -> int:
     """Return the length of the operator's last output."""
-    if (
-        not _is_plain(call)
-        or not call.record
-        or call.x.device.type != "cpu"
-        or call.x.dtype not in cpu.SCALARS
-        or cpu.unavailable()
-    ):
+    if not call.record or call.x.device.type != "cpu" or call.x.dtype not in cpu.SCALARS or cpu.unavailable():
         return 0
-    rows = call.x.shape[0] if call.batch_sizes is not None else call.steps * call.batch
-    scalars = cpu_autograd.saved_scalars(
-        call.steps, call.batch, rows, call.hidden_sizes, call.proj_sizes, call.directions, call.dropout > 0, call.memory
-    )
+    sizes = call.hidden_sizes, call.proj_sizes, call.directions
+    if _is_plain(call):
+        rows = call.x.shape[0] if call.batch_sizes is not None else call.steps * call.batch
+        scalars = cpu_autograd.saved_scalars(call.steps, call.batch, rows, *sizes, call.dropout > 0, call.memory)
+    else:
+        scalars = cpu_variant.kept_scalars(call.steps, call.batch, *sizes, call.memory, _cell(call))
     return _LINE + scalars * call.x.element_size()
 
 

@@ -6,10 +6,14 @@ stack, dropout between layers and connections, is made of PyTorch's operations h
 With ``memory="fast"`` states c, gates and, with normalisation, both normalised products are kept for backward; with
 "lean" the states only, with "minimal" those of every 16th step (with full gate recurrence, where gates are part of it,
 all of them). What was not kept is computed again while backward goes through time, a chunk of steps after the other.
+
+Where a compiled graph calls, which autograd does not see, all that and what every direction returns lies in
+``Inputs.kept``. Backward then builds the graph of the stack from there, without running a kernel forward again.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,7 +28,7 @@ from . import cpu_tensors, reference
 from .problem import Gates, Inputs, Problem, Result, join_state, split_state
 from .ragged import padded_inputs, repacked_result
 
-__all__ = ["DirectionCall", "form_of", "recorded_backward", "run"]
+__all__ = ["DirectionCall", "form_of", "kept_scalars", "recorded_backward", "run"]
 
 _INPUT = {"gate": 0, "one": 1}
 _FORGET = {"gate": 0, "one": 1, "coupled": 2}
@@ -70,9 +74,13 @@ def run(native: Any, problem: Problem, inputs: Inputs, threads: int) -> Result:
         assert padded_in.lengths is not None
         return repacked_result(run(native, padded, padded_in, threads), padded_in.lengths)
     x = inputs.x
+    block = None if inputs.kept is None else _Block(inputs.kept, x)
+    record = problem.needs_grad if block is None else inputs.filled
+    if block is not None:
+        problem = replace(problem, needs_grad=True)  # kept is what backward needs, whoever calls it
     h0 = None if inputs.h0 is None else split_state(inputs.h0, problem)
     c0 = None if inputs.c0 is None else split_state(inputs.c0, problem)
-    without_masks = replace(inputs, cell_masks=None)
+    without_masks = replace(inputs, cell_masks=None, kept=None)
     h_n, c_n, gates = [], [], []
     for layer, directions in enumerate(inputs.weights):
         before = x
@@ -88,10 +96,12 @@ def run(native: Any, problem: Problem, inputs: Inputs, threads: int) -> Result:
                 threads,
                 problem.hidden_sizes[layer],
                 d == 1,
+                block,
+                inputs.filled,
             )
             state = (None, None) if h0 is None or c0 is None else (h0[layer][d], c0[layer][d])
             tensors = (x, *state, *weights)
-            sides.append(_Direction.apply(call, *tensors) if problem.needs_grad else _run(call, *tensors)[0])
+            sides.append(_Direction.apply(call, *tensors) if record else _run(call, *tensors)[0])
         outputs = [side[0] for side in sides]
         x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
         h_n.append(_side_by_side([side[1] for side in sides]))
@@ -115,6 +125,22 @@ def _gates(sides: Sequence[Any], outputs: Sequence[Tensor], hidden: int) -> Gate
     return Gates(i, f, g, o, cells[..., :hidden], torch.stack(list(outputs), dim=2))
 
 
+class _Block:
+    """Memory of which tensors are taken, one after the other."""
+
+    def __init__(self, kept: Tensor, like: Tensor) -> None:
+        self._rest = kept.view(like.dtype)
+
+    def take(self, size: tuple[int, ...]) -> Tensor:
+        count = math.prod(size)
+        taken, self._rest = self._rest[:count].view(size), self._rest[_in_lines(count) :]
+        return taken
+
+
+def _in_lines(scalars: int) -> int:
+    return (scalars + 31) // 32 * 32
+
+
 @dataclass(slots=True)
 class DirectionCall:
     """One direction of one layer, beside its differentiable tensors."""
@@ -126,6 +152,8 @@ class DirectionCall:
     threads: int
     hidden: int
     backward: bool
+    block: _Block | None = None  # where it keeps and returns everything, if anywhere
+    filled: bool = False  # the block holds all that already
 
 
 @dataclass(slots=True)
@@ -180,33 +208,68 @@ class _Direction(Function):
         return (None, *_run_backward(call, x, output, tensors[:count], kept, ctx.needs_input_grad[1:], grads))
 
 
-def _every(problem: Problem) -> int:
+def _every(memory: str, cell: Cell, gates: bool) -> int:
     """Return at which intervals states are kept."""
-    return _EVERY if problem.memory == "minimal" and not problem.gates and problem.cell.memories != 4 else 1
+    return _EVERY if memory == "minimal" and not gates and cell.memories != 4 else 1
+
+
+def _kept_sizes(
+    steps: int, batch: int, hidden: int, memory: str, cell: Cell, *, gates: bool = False
+) -> list[tuple[int, ...] | None]:
+    """Return the sizes of what training keeps of a direction, in the order of ``_Kept``."""
+    planes = 5 if cell.name == "slstm" else 4
+    every = _every(memory, cell, gates)
+    gates = gates or memory == "fast"
+    normal = gates and cell.norm is not None
+    return [
+        (-(-steps // every), batch, cell.memories * hidden),
+        (steps, batch, planes * hidden) if gates else None,
+        *((steps, batch, size) if normal else None for size in (4 * hidden, 4 * hidden, 4)),
+    ]
+
+
+def _out_sizes(steps: int, batch: int, hidden: int, out: int, cell: Cell) -> list[tuple[int, ...]]:
+    """Return the sizes of output, h_n and c_n."""
+    return [(steps, batch, out), (1, batch, out), (1, batch, cell.memories * hidden)]
+
+
+def kept_scalars(
+    steps: int,
+    batch: int,
+    hidden_sizes: Sequence[int],
+    proj_sizes: Sequence[int],
+    directions: int,
+    memory: str,
+    cell: Cell,
+) -> int:
+    """Return the size of ``Inputs.kept`` for a stack; sizes may be symbols of a graph."""
+    total = 0
+    for hidden, proj in zip(hidden_sizes, proj_sizes, strict=True):
+        sizes = [size for size in _kept_sizes(steps, batch, hidden, memory, cell) if size is not None]
+        sizes += _out_sizes(steps, batch, hidden, proj or hidden, cell)
+        total += directions * sum(_in_lines(math.prod(size)) for size in sizes)
+    return total
 
 
 def _keep(call: DirectionCall, x: Tensor) -> _Kept:
-    problem, hidden = call.problem, call.hidden
-    steps, batch, cell = problem.steps, problem.batch, problem.cell
+    problem = call.problem
     if not (problem.needs_grad or problem.gates):
         return _Kept(None, None, None, None, None)
     # Past a length nothing is written; a trace must show zeros there.
     ragged = problem.gates and problem.lengths
 
-    def empty(*size: int) -> Tensor:
+    def empty(size: tuple[int, ...] | None) -> Tensor | None:
+        if size is None:
+            return None
+        if call.block is not None:
+            return call.block.take(size)
         block = cpu_tensors.new_block(size, x, _REUSED)
         return block.zero_() if ragged else block
 
-    planes = 5 if cell.name == "slstm" else 4
-    gates = problem.memory == "fast" or problem.gates
-    normal = gates and problem.needs_grad and cell.norm is not None
-    return _Kept(
-        empty(-(-steps // _every(problem)), batch, cell.memories * hidden),
-        empty(steps, batch, planes * hidden) if gates else None,
-        empty(steps, batch, 4 * hidden) if normal else None,
-        empty(steps, batch, 4 * hidden) if normal else None,
-        empty(steps, batch, 4) if normal else None,
-    )
+    sizes = _kept_sizes(problem.steps, problem.batch, call.hidden, problem.memory, problem.cell, gates=problem.gates)
+    if not problem.needs_grad:
+        sizes[2:] = [None] * 3
+    return _Kept(*map(empty, sizes))
 
 
 def _arguments(
@@ -227,7 +290,7 @@ def _arguments(
         int(call.backward),
         int(problem.needs_grad),
         call.threads,
-        _every(problem),
+        _every(problem.memory, problem.cell, problem.gates),
     )
     lengths, reset = (None if t is None else t.contiguous() for t in (call.inputs.lengths, call.inputs.reset))
     masks = [None if m is None else _plain(m) for m in call.masks[1:]]
@@ -247,11 +310,10 @@ def _arguments(
 def _run_forward(call: DirectionCall, x: Tensor, tensors: Sequence[Tensor | None], kept: _Kept) -> tuple[Tensor, ...]:
     problem, w = call.problem, _weights(tensors[2:])
     out = call.hidden if w.w_hr is None else w.w_hr.shape[0]
-    outs = (
-        x.new_empty(problem.steps, problem.batch, out),
-        x.new_empty(1, problem.batch, out),
-        x.new_empty(1, problem.batch, problem.cell.memories * call.hidden),
-    )
+    new = x.new_empty if call.block is None else call.block.take
+    outs = tuple(new(size) for size in _out_sizes(problem.steps, problem.batch, call.hidden, out, problem.cell))
+    if call.filled:
+        return outs
     arguments, _alive = _arguments(call, x, tensors, kept, outs)
     call.native.variant_forward(*arguments)
     return outs

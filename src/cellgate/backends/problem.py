@@ -130,7 +130,8 @@ class Inputs:
         cell_masks: ``cell_masks[layer][direction]``, time-major and padded also for packed data; or None.
         highway: (W_t, b_t) of every layer but the first, with ``connection="highway"``; or None.
         kept: Memory in which the native engine is to leave what backward needs, where autograd does not record the call
-            (``native/saved.h``); or None. Other backends leave it alone.
+            (``native/saved.h``, for other cells ``cpu_variant``); or None. Other backends leave it alone.
+        filled: Whether ``kept`` holds it already: a variant is then only recorded again, without running forward.
     """
 
     x: Tensor
@@ -144,6 +145,7 @@ class Inputs:
     cell_masks: Sequence[Sequence[CellMasks]] | None = None
     highway: Sequence[tuple[Tensor, Tensor]] | None = None
     kept: Tensor | None = None
+    filled: bool = False
 
 
 @dataclass(slots=True)
