@@ -29,7 +29,6 @@ class BackwardMember {
     share_ = job.split_units ? 0 : me_;
     first_place_ = job.shares.begin(share_);
     cells_ = job.cells + me_ * job.B;
-    ahead_ = job.ahead + me_ * job.B;
   }
 
   void run() {
@@ -61,8 +60,6 @@ class BackwardMember {
   uint32_t round_ = 0;
   int64_t first_place_;
   CellRow<S>* cells_;
-  RowAhead* ahead_;
-  bool have_ahead_ = false;
   WeightGradients<S> gradients_;
   // Gate gradients of the step taken before the one under way, of my share.
   S* const* da_before_ = nullptr;
@@ -241,22 +238,8 @@ class BackwardMember {
     }
   }
 
-  // What step q will read of the n rows of the step before it. Gates and cell states that are computed again are at hand.
-  void set_ahead(int64_t q, int64_t n) {
-    have_ahead_ = q < job_.T && !job_.checkpoints;
-    if (!have_ahead_) return;
-    const int64_t t = job_.step(q);
-    for (int64_t k = 0; k < n; ++k) {
-      const int64_t b = batch_row(k), place = first_place_ + k, before = job_.before(t, place);
-      const bool active = t < job_.shares.length(place);
-      for (int g = 0; g < 4; ++g) ahead_[k].array[g] = job_.recompute || !active ? nullptr : way_.gate[g].at(t, b);
-      ahead_[k].array[4] = active && before >= 0 ? way_.cell.at(before, b) : nullptr;
-      ahead_[k].array[5] = active ? at_or_null(way_.dy, t, b) : nullptr;
-    }
-  }
-
   // Calls visit(k, sums, panel) for every row k < n and each of my panels, sums holding the row's product with the panel of
-  // `right`; rows from `fresh` on have none, their sums are zero.
+  // `right`; rows from `fresh` on have none, their sums are zero. fetch: visit computes the cells of these rows and units.
   template <class Visit>
   void for_tiles(const S* const* left, const RightOperand<S>& right, int64_t fresh, int64_t n, bool fetch,
                  Visit visit) {
@@ -274,12 +257,11 @@ class BackwardMember {
         const int64_t k0 = deep.begin(d), k1 = deep.begin(d + 1);
         for (int64_t p = 0; p < cuts.parts; ++p) {
           const int64_t k = cuts.begin(p), count = cuts.begin(p + 1) - k;
-          const void* blocks[V::tile_rows * kAheadArrays];
+          const void* blocks[V::tile_rows * kCellArrays];
           Ahead ahead{blocks, 0};
           if (fetch && k1 == depth) {
             for (int64_t r = 0; r < count; ++r)
-              for (const void* array : ahead_[k + r].array)
-                if (array) blocks[ahead.count++] = static_cast<const S*>(array) + panel.first;
+              ahead.count += cell_blocks(cells_[k + r], panel.first, job_.H, blocks + ahead.count);
           }
           S* sums[V::tile_rows];
           for (int64_t r = 0; r < count; ++r) sums[r] = many ? many + (k + r) * kWidth : few + r * kWidth;
@@ -302,9 +284,8 @@ class BackwardMember {
     const int64_t n = active(q), fresh = smaller(n, active_before_), H = job_.H;
     if (n < active_before_) finish_rows(q);
     set_cells(rows, q, in_chunk, at, n, fresh);
-    set_ahead(q + 1, n);
     if (!job_.projected) {
-      for_tiles(da_before_, job_.hh, fresh, n, have_ahead_, [&](int64_t k, S* dh, const Panel<S>& panel) {
+      for_tiles(da_before_, job_.hh, fresh, n, true, [&](int64_t k, S* dh, const Panel<S>& panel) {
         add_outside(cells_[k], dh, panel.first, columns_of(panel));
         cell_gradients(cells_[k], dh, panel.first, columns_of(panel), H);
       });
@@ -314,7 +295,7 @@ class BackwardMember {
         copy_row(dh, rows.dh_row[at + k] + panel.first, columns_of(panel));
       });
       if (job_.split_units) meet();
-      for_tiles(rows.dh_row + at, job_.hr, n, n, have_ahead_, [&](int64_t k, S* dm, const Panel<S>& panel) {
+      for_tiles(rows.dh_row + at, job_.hr, n, n, true, [&](int64_t k, S* dm, const Panel<S>& panel) {
         cell_gradients(cells_[k], dm, panel.first, columns_of(panel), H);
       });
     }

@@ -91,12 +91,6 @@ struct ChunkRows {
   S* cell;     // with cell checkpoints: c (H) of each row
 };
 
-// Where a row's arrays of the next step lie: four gates, the cell state before, dy.
-constexpr int kAheadArrays = 6;
-struct RowAhead {
-  const void* array[kAheadArrays];
-};
-
 constexpr int64_t kChunkBytes = int64_t{2} << 20;  // of gate gradients
 constexpr int64_t kChunkRowsLeast = 512;
 constexpr int64_t kLargeSums = int64_t{4} << 20;   // bytes of weight gradients that are better written once,
@@ -135,7 +129,6 @@ struct BackwardJob {
   S* sums;                     // [x | h | 1]^T da: (I + P + 1, stride)
   S* tile_sums;                // (members, B, panel): sums of a panel that is read in pieces
   CellRow<S>* cells;           // (members, B): the rows of the step under way
-  RowAhead* ahead;             // (members, B): what their next step reads
   ChunkRows<S> chunk[2];
 
   // Few rows against weights that overflow a core's own cache: better that each core keeps its part of the weights.
@@ -203,7 +196,6 @@ struct BackwardJob {
     sums = want_weights && !direct ? arena.take<S>(left_columns * stride) : nullptr;
     tile_sums = 4 * H > kDepth ? arena.take<S>(members * B * panel_width<S>()) : nullptr;
     cells = arena.take<CellRow<S>>(members * B);
-    ahead = arena.take<RowAhead>(members * B);
     for (ChunkRows<S>& rows : chunk) {
       if (&rows != chunk && one_chunk) break;
       rows.x = arena.take<const S*>(chunk_rows);

@@ -18,6 +18,20 @@ struct Rows {
   S** cell_out;  // null: cell states are not kept
 };
 
+// Where R rows of a block are written that no cache near holds yet, to `line` (6 R entries): a store that waits for its
+// line holds up those after it. Returns how many there are.
+template <class S>
+CELLGATE_INLINE int64_t lines_written(int R, const Rows<S>& rows, int64_t j, int64_t u, const void** line) {
+  int64_t count = 0;
+  for (int r = 0; r < R; ++r) line[count++] = rows.h_out[j + r] + u;
+  if (!rows.gate[0]) return count;
+  for (int r = 0; r < R; ++r) {
+    for (int g = 0; g < 4; ++g) line[count++] = rows.gate[g][j + r] + u;
+    if (rows.cell_out && rows.cell_out[j + r]) line[count++] = rows.cell_out[j + r] + u;
+  }
+  return count;
+}
+
 // i, f, g and o before activation lie at pre + r * row + k * gate, for k = 0 .. 3, a whole vector each can be read; u is
 // the first unit, n <= lanes how many of them exist. j: the first row.
 template <class S>

@@ -22,11 +22,13 @@ template <int R, int N, class S>
 void run_tile(const TileJob<S>& job, int64_t j) {
   using V = Vec<S>;
   constexpr int L = V::lanes;
+  const void* line[R * 6];
+  Lines ahead{line, lines_written(R, *job.rows, j, job.u, line)};
   V acc[R][N];
   for (int r = 0; r < R; ++r)
     for (int g = 0; g < N; ++g) acc[r][g] = V::load(job.start + (j + r) * job.start_row + g * L);
-  if (job.ih) accumulate(acc, job.rows->x + j, job.I, job.ih);
-  accumulate(acc, job.rows->h + j, job.P, job.hh);
+  if (job.ih) accumulate(acc, job.rows->x + j, job.I, job.ih, ahead);
+  accumulate(acc, job.rows->h + j, job.P, job.hh, ahead);
   alignas(64) S pre[(R * N + (N < 4)) * L];  // gates that are not whole vectors are read as such, past the last row
   for (int r = 0; r < R; ++r)
     for (int g = 0; g < N; ++g) acc[r][g].store(pre + (r * N + g) * L);
@@ -40,13 +42,15 @@ template <int R, class S>
 void run_tall_tile(const TileJob<S>& job, int64_t j) {
   using V = Vec<S>;
   constexpr int L = V::lanes;
+  const void* line[R * 6];
+  Lines ahead{line, lines_written(R, *job.rows, j, job.u, line)};
   alignas(64) S pre[R * 4 * L];
   for (int g = 0; g < 4; g += 2) {
     V acc[R][2];
     for (int r = 0; r < R; ++r)
       for (int k = 0; k < 2; ++k) acc[r][k] = V::load(job.start + (j + r) * job.start_row + (g + k) * L);
-    if (job.ih) accumulate_two(acc, job.rows->x + j, job.I, job.ih + g * L);
-    accumulate_two(acc, job.rows->h + j, job.P, job.hh + g * L);
+    if (job.ih) accumulate_two(acc, job.rows->x + j, job.I, job.ih + g * L, ahead);
+    accumulate_two(acc, job.rows->h + j, job.P, job.hh + g * L, ahead);
     for (int r = 0; r < R; ++r)
       for (int k = 0; k < 2; ++k) acc[r][k].store(pre + (r * 4 + g + k) * L);
   }
@@ -97,7 +101,8 @@ void run_projection(const Rows<S>& rows, int64_t j, int64_t H, const S* panel, i
   V acc[R][4];
   for (int r = 0; r < R; ++r)
     for (int g = 0; g < 4; ++g) acc[r][g] = V::zero();
-  accumulate(acc, const_cast<const S* const*>(rows.h_out) + j, H, panel);
+  Lines none{nullptr, 0};
+  accumulate(acc, const_cast<const S* const*>(rows.h_out) + j, H, panel, none);
   for (int r = 0; r < R; ++r)
     for (int g = 0; g < 4; ++g) {
       int64_t m = larger<int64_t>(0, smaller<int64_t>(L, n - g * L));
@@ -113,7 +118,8 @@ void run_input(const S* const* x, int64_t I, const S* panel, const S* bias, S* s
   V acc[R][N];
   for (int r = 0; r < R; ++r)
     for (int g = 0; g < N; ++g) acc[r][g] = V::load(bias + g * L);
-  accumulate(acc, x, I, panel);
+  Lines none{nullptr, 0};
+  accumulate(acc, x, I, panel, none);
   for (int r = 0; r < R; ++r)
     for (int g = 0; g < N; ++g) acc[r][g].store(sums + (r * N + g) * L);
 }

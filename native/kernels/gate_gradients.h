@@ -29,6 +29,20 @@ struct CellRow {
   bool cut;  // dh and dc from the step after do not reach this one
 };
 
+// Where the row's units from u on are read and written, to `block`, as far as they lie in arrays of all steps; returns
+// how many places there are.
+constexpr int kCellArrays = 12;
+template <class S>
+CELLGATE_INLINE int64_t cell_blocks(const CellRow<S>& row, int64_t u, int64_t H, const void** block) {
+  int64_t count = 0;
+  for (int g = 0; g < 4; ++g) block[count++] = row.gate[g] + u;
+  for (int g = 0; g < 4; ++g) block[count++] = row.da + g * H + u;
+  const S* const other[] = {row.cell, row.cell_prev, row.dy, row.dc};
+  for (const S* array : other)
+    if (array) block[count++] = array + u;
+  return count;
+}
+
 // dh (n units from u on) += what reaches h from outside the recurrence. Where `cut`, what dh held does not count.
 template <class S>
 CELLGATE_INLINE void add_outside(const CellRow<S>& row, S* dh, int64_t u, int64_t n) {

@@ -39,7 +39,8 @@ struct TileTarget {
   bool add;        // += instead of =
 };
 
-// Memory that will be needed soon: blocks of one panel's width, fetched while the arithmetic of a tile runs.
+// Memory that will be needed soon: blocks of one panel's width, fetched during the last of a tile's arithmetic, as far as
+// that is long enough.
 struct Ahead {
   const void* const* block;
   int64_t count;
@@ -87,7 +88,7 @@ __attribute__((noinline)) void gemm_tile(TileLeft<S, Packed> left, const S* __re
   };
   int64_t k = 0;
   for (; k + 4 <= count; k += 4) {
-    if (ahead.count > 0) fetch_block<S>(ahead.block[--ahead.count]);
+    if (4 * ahead.count >= count - k) fetch_block<S>(ahead.block[--ahead.count]);
     step(k, 0);
     step(k + 1, 1 % Ways);
     step(k + 2, 0);

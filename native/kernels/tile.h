@@ -10,24 +10,42 @@ constexpr int chains() {
   return R * N >= 12 ? 1 : R * N >= 6 ? 2 : 4;
 }
 
+// Lines of memory that will be needed soon, asked for one by one while the arithmetic runs: all at once they would hold
+// up its loads.
+struct Lines {
+  const void* const* line;
+  int64_t count;
+  CELLGATE_INLINE void fetch() {
+    if (count > 0) __builtin_prefetch(line[--count], 1, 3);
+  }
+};
+
 // acc[r][j] += sum over k of row[r][k] * panel[k][j]; panel is [K][N][lanes].
 template <int R, int N, class S>
-CELLGATE_INLINE void accumulate(Vec<S> (&acc)[R][N], const S* const* row, int64_t K, const S* panel) {
+CELLGATE_INLINE void accumulate(Vec<S> (&acc)[R][N], const S* const* row, int64_t K, const S* panel, Lines& ahead) {
   using V = Vec<S>;
   constexpr int L = V::lanes;
   constexpr int C = chains<R, N>();
   const S* a[R];
   for (int r = 0; r < R; ++r) a[r] = row[r];
   if constexpr (C == 1) {
-    for (int64_t k = 0; k < K; ++k, panel += N * L) {
+    auto step = [&](int64_t k) __attribute__((always_inline)) {
       V w[N];
       for (int j = 0; j < N; ++j) w[j] = V::load(panel + j * L);
+      panel += N * L;
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
         V x = V::set1(a[r][k]);
         for (int j = 0; j < N; ++j) acc[r][j] = fma(x, w[j], acc[r][j]);
       }
+    };
+    int64_t k = 0;
+    for (; k + 2 <= K; k += 2) {
+      ahead.fetch();
+      step(k);
+      step(k + 1);
     }
+    if (k < K) step(k);
   } else {
     V part[C][R][N];
     for (int c = 0; c < C; ++c)
@@ -35,6 +53,7 @@ CELLGATE_INLINE void accumulate(Vec<S> (&acc)[R][N], const S* const* row, int64_
         for (int j = 0; j < N; ++j) part[c][r][j] = c ? V::zero() : acc[r][j];
     int64_t k = 0;
     for (; k + C <= K; k += C, panel += N * L * C) {
+      ahead.fetch();
 #pragma GCC unroll 8
       for (int c = 0; c < C; ++c) {
 #pragma GCC unroll 8
@@ -63,19 +82,27 @@ CELLGATE_INLINE void accumulate(Vec<S> (&acc)[R][N], const S* const* row, int64_
 
 // The same against two of the four vectors, from `panel` on, of a panel [K][4][lanes].
 template <int R, class S>
-CELLGATE_INLINE void accumulate_two(Vec<S> (&acc)[R][2], const S* const* row, int64_t K, const S* panel) {
+CELLGATE_INLINE void accumulate_two(Vec<S> (&acc)[R][2], const S* const* row, int64_t K, const S* panel, Lines& ahead) {
   using V = Vec<S>;
   constexpr int L = V::lanes;
   const S* a[R];
   for (int r = 0; r < R; ++r) a[r] = row[r];
-  for (int64_t k = 0; k < K; ++k, panel += 4 * L) {
+  auto step = [&](int64_t k) __attribute__((always_inline)) {
     const V w[2] = {V::load(panel), V::load(panel + L)};
+    panel += 4 * L;
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
       const V x = V::set1(a[r][k]);
       for (int j = 0; j < 2; ++j) acc[r][j] = fma(x, w[j], acc[r][j]);
     }
+  };
+  int64_t k = 0;
+  for (; k + 2 <= K; k += 2) {
+    ahead.fetch();
+    step(k);
+    step(k + 1);
   }
+  if (k < K) step(k);
 }
 
 // As accumulate, against weights as PyTorch keeps them, w (4H, K) row-major, without packing: for units u .. u + U - 1,
