@@ -120,6 +120,23 @@ def test_training_reads_on_where_it_stopped():
     assert states[-1] is None
 
 
+@pytest.mark.parametrize(("given", "held"), [(None, 20_000), (0.05, 27_000), (0.0, 0)])
+def test_what_is_held_back_to_stop_in_time(given, held):
+    text = read_text(RHYME * 10_000)
+    model = LanguageModel(validation=given)
+    model.vocabulary_ = Vocabulary.fit(RHYME, "characters", 100)
+    learnt, validation = model._tokens(text)
+    assert (len(learnt), len(validation)) == (540_000 - held, held)
+
+
+def test_time_alone_ends_a_training_that_was_given_some():
+    tokens = np.zeros(3_000_000, dtype=np.int64)
+    objective = GenerateObjective(tokens, tokens[:0], 32, 64)
+    read = objective.rounds * objective.streams * objective.steps / len(tokens)
+    epochs = [LanguageModel(max_seconds=time)._settings(objective, len(tokens)).max_epochs for time in (None, 60.0)]
+    assert [round(count * read) for count in epochs] == [4, 40]
+
+
 def test_bigrams_are_those_counted_by_hand():
     bigrams = Bigrams.fit(np.array([0, 1, 0, 1, 1]), 2)
     unigram = np.array([3, 4]) / 7  # counts 2 and 3, each once more

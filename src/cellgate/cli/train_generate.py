@@ -61,12 +61,12 @@ def command(
     max_time: options.MaxTime = None,
     patience: options.Patience = None,
     validation: Annotated[
-        float,
+        float | None,
         typer.Option(
-            min=0, max=0.9, help="The share of the training, its end, kept to stop in time.",
-            rich_help_panel=options.MODEL_PANEL,
+            min=0, max=0.9, show_default="0.05, 20,000 characters at most",
+            help="The share of the training, its end, kept to stop in time.", rich_help_panel=options.MODEL_PANEL,
         ),
-    ] = 0.05,
+    ] = None,
     seed: options.Seed = 0,
     resume: options.Resume = False,
     checkpoint_every: options.CheckpointEvery = 10.0,

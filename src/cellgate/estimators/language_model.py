@@ -46,10 +46,11 @@ class LanguageModel(Parameters):
         learning_rate: the highest of the schedule.
         batch_size: streams of text that are read side by side.
         steps: tokens of a stream that are differentiated through at once.
-        max_epochs: the most passes over the text.
+        max_epochs: the most passes over the text; by its length, or forty where `max_seconds` ends the training.
         max_seconds: the most training time; the schedule then ends with it.
         patience: epochs without improvement before it stops.
-        validation: the share of the text, its end, kept for stopping at the right time.
+        validation: the share of the text, its end, kept for stopping at the right time; None for a twentieth, but no
+            more than 20,000 characters: enough to tell one pass from another, the rest is better learnt.
         seed: of weights, dropout and where reading begins; equal seeds give equal runs.
 
     Attributes:
@@ -84,7 +85,7 @@ class LanguageModel(Parameters):
         max_epochs: int | None = None,
         max_seconds: float | None = None,
         patience: int | None = None,
-        validation: float = 0.05,
+        validation: float | None = None,
         seed: int = 0,
     ) -> None:
         self.units: Units = units
@@ -138,7 +139,7 @@ class LanguageModel(Parameters):
         self._check()
         text = read_text(X)
         # The end of the text is held back before anything is learnt of it, the vocabulary included.
-        held = int(len(text.text) * self.validation)
+        held = self._held(text)
         self.vocabulary_ = Vocabulary.fit(text.text[: len(text.text) - held], self.units, self.vocabulary_size)
         tokens, validation = self._tokens(text)
         self.bigrams_ = Bigrams.fit(tokens, len(self.vocabulary_))
@@ -165,9 +166,15 @@ class LanguageModel(Parameters):
         tokens, validation = self._tokens(text)
         return self._learn(text, tokens, validation, copy.deepcopy(self.model_), watch, None, 10.0)
 
+    def _held(self, text: Text) -> int:
+        """How many characters at the end of the text are not learnt."""
+        if self.validation is None:
+            return min(len(text.text) // 20, _HELD)
+        return int(len(text.text) * self.validation)
+
     def _tokens(self, text: Text) -> tuple[np.ndarray, np.ndarray]:
         """Those to learn from, and those held back."""
-        cut = len(text.text) - int(len(text.text) * self.validation)
+        cut = len(text.text) - self._held(text)
         tokens, validation = self.vocabulary_.encode(text.text[:cut]), self.vocabulary_.encode(text.text[cut:])
         if len(tokens) < _FEWEST:
             raise DataError(
@@ -221,9 +228,9 @@ class LanguageModel(Parameters):
             )
 
     def _settings(self, objective: GenerateObjective, tokens: int) -> TrainingSettings:
-        # So many tokens are read in all, at least twice and at most forty times the text.
+        # So many tokens are read in all, at least twice and at most forty times the text, where no time is set.
         share = objective.rounds * objective.streams * objective.steps / tokens
-        passes = min(40.0, max(2.0, _TOKENS / tokens))
+        passes = 40.0 if self.max_seconds is not None else min(40.0, max(2.0, _TOKENS / tokens))
         epochs = self.max_epochs or max(3, math.ceil(passes / share))
         return TrainingSettings(
             max_epochs=epochs,
@@ -245,7 +252,8 @@ class LanguageModel(Parameters):
         expect("units", self.units, "'characters' or 'words'", lambda v: v in ("characters", "words"))
         for name in ("dropout", "state_dropout"):
             expect(name, getattr(self, name), "a share from 0 to below 1", lambda v: 0 <= v < 1)
-        expect("validation", self.validation, "a share from 0 to below 1", lambda v: 0 <= v < 1)
+        if self.validation is not None:
+            expect("validation", self.validation, "a share from 0 to below 1, or None", lambda v: 0 <= v < 1)
         expect("learning_rate", self.learning_rate, "a number above 0", lambda v: v > 0)
         if self.max_seconds is not None:
             expect("max_seconds", self.max_seconds, "a number above 0, or None", lambda v: v > 0)
@@ -424,4 +432,5 @@ class LanguageModel(Parameters):
         return made
 
 
+_HELD = 20_000  # characters to stop in time by
 _TOKENS = 12_000_000  # to read in all, where the caller says nothing: some ten minutes on two cores
