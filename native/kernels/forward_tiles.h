@@ -27,8 +27,8 @@ void run_tile(const TileJob<S>& job, int64_t j) {
   V acc[R][N];
   for (int r = 0; r < R; ++r)
     for (int g = 0; g < N; ++g) acc[r][g] = V::load(job.start + (j + r) * job.start_row + g * L);
-  if (job.ih) accumulate(acc, job.rows->x + j, job.I, job.ih, ahead);
-  accumulate(acc, job.rows->h + j, job.P, job.hh, ahead);
+  if (job.ih) accumulate<N>(acc, job.rows->x + j, job.I, job.ih, &ahead);
+  accumulate<N>(acc, job.rows->h + j, job.P, job.hh, &ahead);
   alignas(64) S pre[(R * N + (N < 4)) * L];  // gates that are not whole vectors are read as such, past the last row
   for (int r = 0; r < R; ++r)
     for (int g = 0; g < N; ++g) acc[r][g].store(pre + (r * N + g) * L);
@@ -49,8 +49,8 @@ void run_tall_tile(const TileJob<S>& job, int64_t j) {
     V acc[R][2];
     for (int r = 0; r < R; ++r)
       for (int k = 0; k < 2; ++k) acc[r][k] = V::load(job.start + (j + r) * job.start_row + (g + k) * L);
-    if (job.ih) accumulate_two(acc, job.rows->x + j, job.I, job.ih + g * L, ahead);
-    accumulate_two(acc, job.rows->h + j, job.P, job.hh + g * L, ahead);
+    if (job.ih) accumulate<4>(acc, job.rows->x + j, job.I, job.ih + g * L, &ahead);
+    accumulate<4>(acc, job.rows->h + j, job.P, job.hh + g * L, &ahead);
     for (int r = 0; r < R; ++r)
       for (int k = 0; k < 2; ++k) acc[r][k].store(pre + (r * 4 + g + k) * L);
   }
@@ -101,8 +101,7 @@ void run_projection(const Rows<S>& rows, int64_t j, int64_t H, const S* panel, i
   V acc[R][4];
   for (int r = 0; r < R; ++r)
     for (int g = 0; g < 4; ++g) acc[r][g] = V::zero();
-  Lines none{nullptr, 0};
-  accumulate(acc, const_cast<const S* const*>(rows.h_out) + j, H, panel, none);
+  accumulate<4>(acc, const_cast<const S* const*>(rows.h_out) + j, H, panel);
   for (int r = 0; r < R; ++r)
     for (int g = 0; g < 4; ++g) {
       int64_t m = larger<int64_t>(0, smaller<int64_t>(L, n - g * L));
@@ -118,8 +117,7 @@ void run_input(const S* const* x, int64_t I, const S* panel, const S* bias, S* s
   V acc[R][N];
   for (int r = 0; r < R; ++r)
     for (int g = 0; g < N; ++g) acc[r][g] = V::load(bias + g * L);
-  Lines none{nullptr, 0};
-  accumulate(acc, x, I, panel, none);
+  accumulate<N>(acc, x, I, panel);
   for (int r = 0; r < R; ++r)
     for (int g = 0; g < N; ++g) acc[r][g].store(sums + (r * N + g) * L);
 }

@@ -29,8 +29,7 @@ struct CellRow {
   bool cut;  // dh and dc from the step after do not reach this one
 };
 
-// Where the row's units from u on are read and written, to `block`, as far as they lie in arrays of all steps; returns
-// how many places there are.
+// Where the row's units from u on are read and written, to `block`; returns how many places there are.
 constexpr int kCellArrays = 12;
 template <class S>
 CELLGATE_INLINE int64_t cell_blocks(const CellRow<S>& row, int64_t u, int64_t H, const void** block) {

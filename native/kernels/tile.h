@@ -20,9 +20,10 @@ struct Lines {
   }
 };
 
-// acc[r][j] += sum over k of row[r][k] * panel[k][j]; panel is [K][N][lanes].
-template <int R, int N, class S>
-CELLGATE_INLINE void accumulate(Vec<S> (&acc)[R][N], const S* const* row, int64_t K, const S* panel, Lines& ahead) {
+// acc[r][j] += sum over k of row[r][k] * panel[k][j], j < N; panel is [K][W][lanes].
+template <int W, int R, int N, class S>
+CELLGATE_INLINE void accumulate(Vec<S> (&acc)[R][N], const S* const* row, int64_t K, const S* panel,
+                                Lines* ahead = nullptr) {
   using V = Vec<S>;
   constexpr int L = V::lanes;
   constexpr int C = chains<R, N>();
@@ -32,8 +33,8 @@ CELLGATE_INLINE void accumulate(Vec<S> (&acc)[R][N], const S* const* row, int64_
     auto step = [&](int64_t k) __attribute__((always_inline)) {
       V w[N];
       for (int j = 0; j < N; ++j) w[j] = V::load(panel + j * L);
-      panel += N * L;
-#pragma GCC unroll 8
+      panel += W * L;
+#pragma GCC unroll 16
       for (int r = 0; r < R; ++r) {
         V x = V::set1(a[r][k]);
         for (int j = 0; j < N; ++j) acc[r][j] = fma(x, w[j], acc[r][j]);
@@ -41,7 +42,7 @@ CELLGATE_INLINE void accumulate(Vec<S> (&acc)[R][N], const S* const* row, int64_
     };
     int64_t k = 0;
     for (; k + 2 <= K; k += 2) {
-      ahead.fetch();
+      if (ahead) ahead->fetch();
       step(k);
       step(k + 1);
     }
@@ -52,18 +53,18 @@ CELLGATE_INLINE void accumulate(Vec<S> (&acc)[R][N], const S* const* row, int64_
       for (int r = 0; r < R; ++r)
         for (int j = 0; j < N; ++j) part[c][r][j] = c ? V::zero() : acc[r][j];
     int64_t k = 0;
-    for (; k + C <= K; k += C, panel += N * L * C) {
-      ahead.fetch();
+    for (; k + C <= K; k += C, panel += W * L * C) {
+      if (ahead) ahead->fetch();
 #pragma GCC unroll 8
       for (int c = 0; c < C; ++c) {
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
           V x = V::set1(a[r][k + c]);
-          for (int j = 0; j < N; ++j) part[c][r][j] = fma(x, V::load(panel + (c * N + j) * L), part[c][r][j]);
+          for (int j = 0; j < N; ++j) part[c][r][j] = fma(x, V::load(panel + (c * W + j) * L), part[c][r][j]);
         }
       }
     }
-    for (; k < K; ++k, panel += N * L) {
+    for (; k < K; ++k, panel += W * L) {
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
         V x = V::set1(a[r][k]);
@@ -78,31 +79,6 @@ CELLGATE_INLINE void accumulate(Vec<S> (&acc)[R][N], const S* const* row, int64_
       }
     }
   }
-}
-
-// The same against two of the four vectors, from `panel` on, of a panel [K][4][lanes].
-template <int R, class S>
-CELLGATE_INLINE void accumulate_two(Vec<S> (&acc)[R][2], const S* const* row, int64_t K, const S* panel, Lines& ahead) {
-  using V = Vec<S>;
-  constexpr int L = V::lanes;
-  const S* a[R];
-  for (int r = 0; r < R; ++r) a[r] = row[r];
-  auto step = [&](int64_t k) __attribute__((always_inline)) {
-    const V w[2] = {V::load(panel), V::load(panel + L)};
-    panel += 4 * L;
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
-      const V x = V::set1(a[r][k]);
-      for (int j = 0; j < 2; ++j) acc[r][j] = fma(x, w[j], acc[r][j]);
-    }
-  };
-  int64_t k = 0;
-  for (; k + 2 <= K; k += 2) {
-    ahead.fetch();
-    step(k);
-    step(k + 1);
-  }
-  if (k < K) step(k);
 }
 
 // As accumulate, against weights as PyTorch keeps them, w (4H, K) row-major, without packing: for units u .. u + U - 1,

@@ -133,6 +133,13 @@ struct VariantForwardJob {
     finish(me);
   }
 
+  // to (+)= some rows times packed weights (depth, columns), my columns of them where products are shared.
+  void product(int me, const S* const* from, int64_t count, int64_t depth, int64_t packed_at, int64_t columns,
+               S* const* to, bool add) const {
+    rows_product<S>(from, count, depth, panels_of(packed_at), columns, shared ? first_panel(columns, me) : 0,
+                    shared ? first_panel(columns, me + 1) : panel_count<S>(columns), to, add);
+  }
+
   void run_chunk(int me, int64_t s0, int64_t s1) {
     Own& o = own[me];
     int64_t total = 0;
@@ -143,8 +150,7 @@ struct VariantForwardJob {
         o.to[total] = o.sums + total * stride;
       }
     }
-    rows_product<S>(o.from, total, call.input_size, panels_of(panels.ih), G, shared ? first_panel(G, me) : 0,
-                    shared ? first_panel(G, me + 1) : panel_count<S>(G), o.to, false);
+    product(me, o.from, total, call.input_size, panels.ih, G, o.to, false);
     if (shared && call.form.norm) meet(me);  // else the sums are not looked at before the meeting of the step
     int64_t at = 0;
     for (int64_t s = s0; s < s1; ++s) {
@@ -167,16 +173,12 @@ struct VariantForwardJob {
   // Adds what the gates of the step before make to the sums of i, f and o; the columns of g have no part in it.
   void gate_product(Own& o, int me, int64_t t, int64_t all, S* const* sums_of) {
     const int64_t H = call.hidden_size;
-    auto product = [&](S* const* to, int64_t columns, int64_t packed_at) {
-      rows_product<S>(o.h, all, 3 * H, panels_of(packed_at), columns, shared ? first_panel(columns, me) : 0,
-                      shared ? first_panel(columns, me + 1) : panel_count<S>(columns), to, true);
-    };
     for (int64_t k = 0; k < all; ++k) {
       o.h[k] = memory_before(t, shared ? rows.row_at(k) : rows.row(me, k)) + H;
       o.product[k] = sums_of[k] + 3 * H;
     }
-    product(sums_of, 2 * H, panels.gg_if);
-    product(o.product, H, panels.gg_o);
+    product(me, o.h, all, 3 * H, panels.gg_if, 2 * H, sums_of, true);
+    product(me, o.h, all, 3 * H, panels.gg_o, H, o.product, true);
   }
 
   void run_step(Own& o, int me, int64_t t, S* const* sums_of) {
@@ -189,8 +191,7 @@ struct VariantForwardJob {
       o.h[k] = rec_before(t, shared ? rows.row_at(k) : rows.row(me, k));
       if (norm) o.product[k] = o.products + k * stride;
     }
-    rows_product<S>(o.h, all, P, panels_of(panels.hh), G, shared ? first_panel(G, me) : 0,
-                    shared ? first_panel(G, me + 1) : panel_count<S>(G), norm ? o.product : sums_of, !norm);
+    product(me, o.h, all, P, panels.hh, G, norm ? o.product : sums_of, !norm);
     if (norm) {
       if (shared) meet(me);
       for (int64_t k = 0; k < n; ++k) {

@@ -9,6 +9,7 @@ from torch import Tensor
 from .problem import Problem, State
 
 __all__ = [
+    "REUSED_PIECE",
     "addresses",
     "empty_output",
     "empty_rows_like",
@@ -20,6 +21,10 @@ __all__ = [
     "state_parts",
     "strides",
 ]
+
+
+# Bytes from which on a piece of what a variant keeps, or a mask, is best in memory used before: each call has many.
+REUSED_PIECE = 1 << 18
 
 
 def new_block(size: tuple[int, ...], like: Tensor, least: int = 0) -> Tensor:

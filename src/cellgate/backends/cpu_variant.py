@@ -35,7 +35,6 @@ _FORGET = {"gate": 0, "one": 1, "coupled": 2}
 _CANDIDATE = {"tanh": 0, "identity": 1, "wide": 2}
 _SQUASH = {"tanh": 0, "identity": 1, "half": 2}
 _NORM = {None: 0, "layer": 1, "rms": 2}
-_REUSED = 1 << 18  # bytes from which on kept memory is used again: it has more pieces than the plain cell's
 _EVERY = 16  # "minimal" keeps the state of every 16th step
 
 
@@ -263,7 +262,7 @@ def _keep(call: DirectionCall, x: Tensor) -> _Kept:
             return None
         if call.block is not None:
             return call.block.take(size)
-        block = cpu_tensors.new_block(size, x, _REUSED)
+        block = cpu_tensors.new_block(size, x, cpu_tensors.REUSED_PIECE)
         return block.zero_() if ragged else block
 
     sizes = _kept_sizes(problem.steps, problem.batch, call.hidden, problem.memory, problem.cell, gates=problem.gates)

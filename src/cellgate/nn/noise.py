@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from cellgate.backends import Inputs, Problem, cpu
+from cellgate.backends.cpu_tensors import REUSED_PIECE
 from cellgate.equations import CellMasks
 
 from .variant import Variant
@@ -74,7 +75,6 @@ def _rows(mask: Tensor, inputs: Inputs, steps: int | None = None) -> Tensor:
     return mask if steps is None else mask.unsqueeze(0).expand(steps, -1, -1)
 
 
-_REUSED = 1 << 18  # bytes from which on a mask's memory is used again: a new one comes with every call
 _GOLDEN, _FIRST, _SECOND = (n - 2**64 for n in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
 
 
@@ -109,7 +109,7 @@ def _drawn(wanted: Sequence[tuple[tuple[int, ...], float, float]], like: Tensor,
         count, limit = math.prod(shape), round(p * 65536) - 32768
         words = (count + 3) // 4
         if native:
-            mask = cpu.new_block(shape, like, _REUSED)
+            mask = cpu.new_block(shape, like, REUSED_PIECE)
             cpu.native().fill_mask(is_double, start, at, count, limit, value, mask.data_ptr())
         else:
             bits = _random_words(seed, at, words).view(torch.int16)[:count]
