@@ -8,11 +8,13 @@
 namespace cellgate::python {
 namespace {
 
+constexpr int kLoanDimensions = 4;
+
 // A tensor in a block of ours: what its library holds of it until it dies.
 struct Loan {
   exchange::Managed managed;
   size_t bytes;
-  int64_t shape[4], strides[4];
+  int64_t shape[kLoanDimensions], strides[kLoanDimensions];
 };
 
 void return_loan(exchange::Managed* managed) {
@@ -65,23 +67,37 @@ nb::object Tensors::sized(const nb::object& size, int bits) const {
 }
 
 nb::object Tensors::block(const nb::object& size, int bits, size_t least) const {
-  constexpr int kMostDimensions = 4;
   const int dimensions = static_cast<int>(PyTuple_Check(size.ptr()) ? PyTuple_Size(size.ptr()) : 0);
-  int64_t shape[kMostDimensions], scalars = 1;
-  if (dimensions < 1 || dimensions > kMostDimensions) return sized(size, bits);
+  int64_t shape[kLoanDimensions], scalars = 1;
+  if (dimensions < 1 || dimensions > kLoanDimensions) return sized(size, bits);
   for (int d = 0; d < dimensions; ++d) {
     shape[d] = PyLong_AsLongLong(PyTuple_GetItem(size.ptr(), d));
     if (shape[d] == -1 && PyErr_Occurred()) throw nb::python_error();
     if (shape[d] < 0 || __builtin_mul_overflow(scalars, shape[d], &scalars)) return sized(size, bits);
   }
   if (scalars > INT64_MAX / 8) return sized(size, bits);
-  const size_t bytes = static_cast<size_t>(scalars) * static_cast<size_t>(bits / 8);
-  if (bytes < least) return sized(size, bits);
+  nb::object made;
+  if (static_cast<size_t>(scalars) * static_cast<size_t>(bits / 8) >= least) made = lend(shape, dimensions, bits);
+  return made.is_valid() ? made : sized(size, bits);  // whose refusal has the library's words
+}
+
+nb::object Tensors::gradient(const nb::object& of, const exchange::Tensor& its) const {
+  int64_t scalars = 1;
+  for (int d = 0; d < its.ndim; ++d) scalars *= its.shape[d];
+  nb::object made;
+  if (scalars * (its.bits / 8) >= static_cast<int64_t>(kBlockMin) && its.ndim <= kLoanDimensions && contiguous(its))
+    made = lend(its.shape, its.ndim, its.bits);
+  return made.is_valid() ? made : like(of);
+}
+
+nb::object Tensors::lend(const int64_t* shape, int dimensions, int bits) const {
+  size_t bytes = static_cast<size_t>(bits / 8);
+  for (int d = 0; d < dimensions; ++d) bytes *= static_cast<size_t>(shape[d]);
   void* data = block_take(bytes);
   Loan* loan = data ? new (std::nothrow) Loan : nullptr;
   if (!loan) {
     block_give(data, bytes);
-    return sized(size, bits);  // whose refusal has the library's words
+    return {};
   }
   loan->bytes = bytes;
   int64_t stride = 1;

@@ -68,12 +68,18 @@ class Tensors {
   nb::object sized(const nb::object& size, int bits) const;  // the same, of a tuple of sizes, 32 or 64 bits
   // The same in a block of memory that is used again after it (blocks.h), from `least` bytes on.
   nb::object block(const nb::object& size, int bits, size_t least) const;
+  // For the gradient of a tensor of floats that was read as `its`: like(), but a large one in a block, since a training
+  // that lets gradients go after every step would have the system make their pages anew every time.
+  nb::object gradient(const nb::object& of, const exchange::Tensor& its) const;
   nb::object transposed(const nb::object& tensor) const;  // the first two dimensions exchanged
   int threads() const;                                    // at most so many may work
 
  private:
   nb::object tensor_, parameter_, empty_, empty_like_, floats_, doubles_, threads_, dtype_, is_neg_, transpose_, zero_,
       one_;
+  // A tensor in a block; no object where memory is out.
+  nb::object lend(const int64_t* shape, int dimensions, int bits) const;
+
   const exchange::Table* table_ = nullptr;
 };
 

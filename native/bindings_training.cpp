@@ -19,6 +19,9 @@ namespace {
 using namespace nb::literals;
 using exchange::Tensor;
 
+// Bytes from which an output is put into a block: what has a history can not grow (resize_) anyway.
+constexpr size_t kBlockOfOutputs = size_t{4} << 20;
+
 // What autograd saves beside the weights, in this order.
 enum Saved { kInput, kOutput, kBlock, kWeights };
 
@@ -82,9 +85,9 @@ std::shared_ptr<const Training::Results> Training::results(int64_t T, int64_t B)
   if (found && found->steps == T && found->batch == B) return found;
   const int64_t kept = saved_size(sizes_.shape, T, B, 0, keep_, every_, false);
   found = std::make_shared<const Results>(
-      Results{T, B, result(nb::make_tuple(T, B, sizes_.width), T * B * sizes_.width, kBlockOfResults),
-              result(nb::make_tuple(states(), B, sizes_.P), states() * B * sizes_.P, kBlockOfResults),
-              result(nb::make_tuple(states(), B, sizes_.H), states() * B * sizes_.H, kBlockOfResults),
+      Results{T, B, result(nb::make_tuple(T, B, sizes_.width), T * B * sizes_.width, kBlockOfOutputs),
+              result(nb::make_tuple(states(), B, sizes_.P), states() * B * sizes_.P, kBlockOfOutputs),
+              result(nb::make_tuple(states(), B, sizes_.H), states() * B * sizes_.H, kBlockOfOutputs),
               result(nb::make_tuple(kept), kept, kBlockMin)});  // never resized, so even a smaller one
   // Swapped in, not assigned: where the older ones end with it, PyTorch lets other threads run, who may read this.
   std::shared_ptr<const Results> older = found;
@@ -206,7 +209,7 @@ nb::object Training::backward(nb::handle saved, nb::handle needs, nb::handle dy,
     weights[k] = w.begin();
     nb::object made = nb::none();
     if (wanted(2 + k)) {
-      made = tensors_.like(nb::borrow(tensor));
+      made = tensors_.gradient(nb::borrow(tensor), w);
       if (!tensors_.read(made.ptr(), dw)) return nb::none();
       gradients[k] = dw.begin();
     }
@@ -216,7 +219,7 @@ nb::object Training::backward(nb::handle saved, nb::handle needs, nb::handle dy,
   StackForward& was = call.forward = sizes_.call(T, B, x.begin(), x.strides[0], x.strides[1], y.begin());
   nb::object made = nb::none();
   if (wanted(1)) {
-    made = tensors_.like(nb::borrow(given(kInput)));
+    made = tensors_.gradient(nb::borrow(given(kInput)), x);
     Tensor dx;
     if (!tensors_.read(made.ptr(), dx) || (dx.strides[2] != 1 && sizes_.I > 1)) return nb::none();
     call.dx = dx.begin();

@@ -302,8 +302,9 @@ nb::object CellTraining::backward(nb::handle saved, nb::handle needs, nb::handle
   for (size_t k = 0; k < count; ++k) {
     nb::object made = nb::none();
     if (wanted(1 + k)) {
-      Tensor dw;
-      made = tensors_.like(nb::borrow(saved_at(kWeights + k)));
+      Tensor w, dw;
+      if (!tensors_.read(saved_at(kWeights + k), w)) return nb::none();
+      made = tensors_.gradient(nb::borrow(saved_at(kWeights + k)), w);
       if (!tensors_.read(made.ptr(), dw)) return nb::none();
       gradients.weights[sizes_.parameters[k].slot] = dw.begin();
     }
@@ -312,7 +313,7 @@ nb::object CellTraining::backward(nb::handle saved, nb::handle needs, nb::handle
   nb::object made = nb::none();
   if (wanted(0)) {
     Tensor dx;
-    made = tensors_.like(nb::borrow(saved_at(kInput)));
+    made = tensors_.gradient(nb::borrow(saved_at(kInput)), x);
     if (!tensors_.read(made.ptr(), dx) || (dx.strides[2] != 1 && sizes_.I > 1)) return nb::none();
     gradients.dx = {dx.begin(), dx.strides[0], dx.strides[1]};
   }

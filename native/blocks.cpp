@@ -16,9 +16,10 @@ namespace cellgate {
 namespace {
 
 constexpr size_t kPage = size_t{1} << 21;  // of a huge page
-constexpr int kPlaces = 16;                // blocks that may wait
+constexpr int kPlaces = 64;                // blocks that may wait: the gradients of a deep net all come at once
 constexpr size_t kMost = size_t{1} << 30;  // bytes that may wait, if that is no more than an eighth of the machine's
 constexpr int64_t kPatience = 10;          // seconds that a block waits, as long as others come and go
+constexpr int64_t kSoon = 1;               // seconds in which the next call is expected
 
 size_t rounded(size_t bytes) { return (bytes + kPage - 1) / kPage * kPage; }
 
@@ -64,29 +65,44 @@ struct Waiting {
   void* data;
   size_t bytes;
   int64_t since;
+  bool held;  // its pages are still ours
 };
 
 struct Store {
   std::mutex mutex;
   Waiting block[kPlaces];  // the longest waiting first
   int count = 0;
-  size_t bytes = 0;
+  size_t bytes = 0, held = 0;  // of those that wait
   int64_t fresh = 0, reused = 0;
 
+  void add(void* data, size_t size) {
+    block[count++] = {data, size, now(), true};
+    bytes += size;
+    held += size;
+  }
   Waiting remove(int k) {
     Waiting found = block[k];
     std::copy(block + k + 1, block + count, block + k);
     --count;
     bytes -= found.bytes;
+    if (found.held) held -= found.bytes;
     return found;
   }
-  // Sends back what has waited too long, and as much as is needed to make room for one block more.
+  // Sends back what has waited too long, and as much as is needed to make room for one block more. Pages are let go if the
+  // next call did not come soon, and not at once: to tell the other cores of it takes longer than a small step of training.
   void tidy(size_t room) {
     const int64_t time = now();
     while (count > 0 &&
            (time - block[0].since > kPatience || bytes + room > most() || (room > 0 && count == kPlaces))) {
       Waiting oldest = remove(0);
       to_system(oldest.data, oldest.bytes);
+    }
+    for (int k = 0; k < count; ++k) {
+      if (!block[k].held) continue;
+      if (time - block[k].since <= kSoon && held + room <= most() / 2) break;  // those behind it came later
+      let_go(block[k].data, block[k].bytes);
+      block[k].held = false;
+      held -= block[k].bytes;
     }
   }
 };
@@ -119,13 +135,13 @@ void* block_take(size_t bytes) {
   Store& store = *the_store();
   {
     std::lock_guard<std::mutex> lock(store.mutex);
+    store.tidy(0);
     // Only a block of that very size: sizes repeat from call to call, and the giver knows no other size.
     for (int k = store.count; k-- > 0;) {
       if (store.block[k].bytes != size) continue;
       ++store.reused;
       return store.remove(k).data;
     }
-    store.tidy(0);
     ++store.fresh;
   }
   void* data = from_system(size);
@@ -138,12 +154,10 @@ void block_give(void* data, size_t bytes) {
   if (!data) return;
   const size_t size = rounded(std::max<size_t>(bytes, 1));
   if (size > most()) return to_system(data, size);
-  let_go(data, size);
   Store& store = *the_store();
   std::lock_guard<std::mutex> lock(store.mutex);
   store.tidy(size);
-  store.block[store.count++] = {data, size, now()};
-  store.bytes += size;
+  store.add(data, size);
 }
 
 void blocks_release() {

@@ -1,9 +1,10 @@
-// Large blocks of memory that come and go with every call: what a training forward keeps, what a trace records.
+// Large blocks of memory that come and go with every call: what a training forward keeps, the gradients of large weights,
+// what a trace records.
 //
 // A block fresh from the system costs a page fault for every page, and the system writes each page full of zeros first:
 // for a trace of some hundred megabytes that takes longer than the LSTM. So blocks given back wait here for the next
-// call. The system may take the pages of a waiting block whenever it is short of memory (MADV_FREE). What waits is
-// bounded, and what nobody has taken for a while goes back.
+// call. What waits is bounded. As blocks come and go, those that have waited for a second are marked so that the system may
+// take their pages whenever it is short of memory (MADV_FREE), and those that have waited for ten go back.
 #pragma once
 
 #include <cstddef>

@@ -23,6 +23,7 @@ from cellgate.equations import LSTMWeights
 from . import cpu_tensors, reference
 from .cpu_tensors import (
     addresses,
+    empty_gradient,
     empty_output,
     empty_rows_like,
     empty_states,
@@ -213,7 +214,7 @@ def backward(
     states = 1 if problem.uniform else problem.layers
     dh_n, dc_n, trace = grads[:states], grads[states : 2 * states], grads[2 * states :]
     dx = empty_rows_like(x, problem) if needs[0] else None
-    found = [torch.empty_like(t) if wanted else None for t, wanted in zip(tensors, needs[1:], strict=True)]
+    found = [empty_gradient(t) if wanted else None for t, wanted in zip(tensors, needs[1:], strict=True)]
     n = 0 if call.arguments[9] is None else states
     if dy is not None:
         dy = plain_gradient(dy)

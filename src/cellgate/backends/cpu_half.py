@@ -21,6 +21,7 @@ from . import cpu_tensors
 from .cpu_autograd import recorded_backward
 from .cpu_tensors import (
     addresses,
+    empty_gradient,
     empty_states,
     layer_addresses,
     plain_gradient,
@@ -151,7 +152,7 @@ class _Half(Function):
         )
         # In float32, because two directions add to it.
         dx = torch.empty_like(_dense(x), dtype=torch.float32) if needs[0] else None
-        found = [torch.empty_like(t) if need else None for t, need in zip(tensors, needs[1:], strict=True)]
+        found = [empty_gradient(t) if need else None for t, need in zip(tensors, needs[1:], strict=True)]
         call.native.half_backward(
             *_described(call, x, y, tensors),
             call.threads,

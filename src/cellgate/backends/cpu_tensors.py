@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from .problem import Problem, State
@@ -11,6 +12,7 @@ from .problem import Problem, State
 __all__ = [
     "REUSED_PIECE",
     "addresses",
+    "empty_gradient",
     "empty_output",
     "empty_rows_like",
     "empty_states",
@@ -26,10 +28,20 @@ __all__ = [
 # Bytes from which on a piece of what a variant keeps, or a mask, is best in memory used before: each call has many.
 REUSED_PIECE = 1 << 18
 
+# The same of a gradient (native/blocks.h): most trainings let theirs go after every step.
+_REUSED_GRADIENT = 1 << 20
+
 
 def new_block(size: tuple[int, ...], like: Tensor, least: int = 0) -> Tensor:
     """Return an uninitialised tensor; ``cpu`` puts its own function in this place, which reuses large blocks."""
     return like.new_empty(size)
+
+
+def empty_gradient(of: Tensor) -> Tensor:
+    """Return an uninitialised tensor of the same shape; a large one in memory that is used again when it is gone."""
+    if of.numel() * of.element_size() < _REUSED_GRADIENT or not of.is_contiguous():
+        return torch.empty_like(of)
+    return new_block(tuple(of.shape), of, _REUSED_GRADIENT)
 
 
 def plain_rows(t: Tensor) -> Tensor:

@@ -339,7 +339,7 @@ def _run_backward(
     dx = x.new_empty(problem.steps, problem.batch, x.shape[-1]) if needs[0] else None
 
     def like(t: Tensor | None, *, wanted: bool = True) -> Tensor | None:
-        return None if t is None or not wanted else torch.empty_like(t)
+        return None if t is None or not wanted else cpu_tensors.empty_gradient(t)
 
     need = dict(zip(LSTMWeights._fields, needs[3:], strict=True))
     d = {name: like(getattr(w, name), wanted=need[name]) for name in LSTMWeights._fields}
