@@ -22,8 +22,10 @@ using exchange::Tensor;
 // Bytes from which an output is put into a block: what has a history can not grow (resize_) anyway.
 constexpr size_t kBlockOfOutputs = size_t{4} << 20;
 
-// What autograd saves beside the weights, in this order.
-enum Saved { kInput, kOutput, kBlock, kWeights };
+// What autograd saves, in this order; the states are None where a call began with zeros.
+enum Saved { kInput, kOutput, kBlock, kH0, kC0, kWeights };
+// The inputs of the node, in this order.
+enum Argument { kTraining, kX, kState, kMemory, kFirstWeight };
 
 // Training calls of modules of the same sizes; what it keeps belongs to the sizes.
 class Training {
@@ -38,7 +40,9 @@ class Training {
     return nb::make_tuple(sizes_.L, sizes_.D, sizes_.shape.bias, sizes_.H, layer.projected ? sizes_.P : 0, memory);
   }
 
-  nb::object forward(nb::handle x, nb::handle weights);
+  nb::object forward(nb::handle x, nb::handle h0, nb::handle c0, nb::handle weights);
+  // Whether an initial state or memory (L * D, B, size) may be read as it lies; None has null data.
+  bool read_state(PyObject* state, int64_t batch, int64_t size, Tensor& to) const;
   nb::object backward(nb::handle saved, nb::handle needs, nb::handle dy, nb::handle dh_n, nb::handle dc_n) const;
 
  private:
@@ -117,14 +121,24 @@ bool Training::read_input(PyObject* x, Tensor& to) const {
          (to.strides[2] == 1 || sizes_.I <= 1) && to.shape[0] > 0 && to.shape[1] > 0 && (to.data || sizes_.I == 0);
 }
 
-// x as read_input() wants it; weights: a tuple in the order of the module's.
-nb::object Training::forward(nb::handle x, nb::handle weights) {
-  Tensor in;
-  if (!read_input(x.ptr(), in)) return nb::none();
+bool Training::read_state(PyObject* state, int64_t batch, int64_t size, Tensor& to) const {
+  to.data = nullptr;
+  to.byte_offset = 0;
+  if (state == Py_None) return true;
+  return tensors_.read(state, to) && to.holds_floats(sizes_.bits) && to.ndim == 3 && to.shape[0] == states() &&
+         to.shape[1] == batch && to.shape[2] == size && contiguous(to) && to.data && !tensors_.negated(state);
+}
+
+// x, h0 and c0 as read_input() and read_state() want them; weights: a tuple in the order of the module's.
+nb::object Training::forward(nb::handle x, nb::handle h0, nb::handle c0, nb::handle weights) {
+  Tensor in, h0_at, c0_at;
+  if (!read_input(x.ptr(), in) || !read_state(h0.ptr(), in.shape[1], sizes_.P, h0_at) ||
+      !read_state(c0.ptr(), in.shape[1], sizes_.H, c0_at))
+    return nb::none();
   const int64_t T = in.shape[0], B = in.shape[1];
   const int L = sizes_.L;
   const size_t count = sizes_.weights.size();
-  Table table(count + 2 * static_cast<size_t>(L));
+  Table table(count + 4 * static_cast<size_t>(L));
   if (!PyTuple_Check(weights.ptr()) || static_cast<size_t>(PyTuple_Size(weights.ptr())) != count) return nb::none();
   for (size_t k = 0; k < count; ++k) {
     Tensor w;
@@ -140,10 +154,14 @@ nb::object Training::forward(nb::handle x, nb::handle weights) {
   void** state = table.data + count;
   sizes_.split_state(h_at.begin(), B, sizes_.P, state);
   sizes_.split_state(c_at.begin(), B, sizes_.H, state + L);
+  if (h0_at.data) sizes_.split_state(h0_at.begin(), B, sizes_.P, state + 2 * L);
+  if (c0_at.data) sizes_.split_state(c0_at.begin(), B, sizes_.H, state + 3 * L);
   StackForward call = sizes_.call(T, B, in.begin(), in.strides[0], in.strides[1], y_at.begin());
   call.weights = table.data;
   call.h_n = state;
   call.c_n = state + L;
+  if (h0_at.data) call.h0 = state + 2 * L;
+  if (c0_at.data) call.c0 = state + 3 * L;
   call.saved = block_at.begin();
   call.keep = keep_;
   call.every = every_;
@@ -169,14 +187,14 @@ bool Training::read_gradient(PyObject* gradient, int64_t first, int64_t second, 
          !tensors_.negated(gradient);
 }
 
-// saved: what autograd gives back, as in Saved; needs: of which inputs of the node (this object, x, weights) a gradient
-// is wanted. Gradients of those inputs, or None where the full way is called for.
+// saved: what autograd gives back, as in Saved; needs: of which inputs of the node, as in Argument, a gradient is wanted.
+// Gradients of those inputs, or None where the full way is called for.
 nb::object Training::backward(nb::handle saved, nb::handle needs, nb::handle dy, nb::handle dh_n,
                               nb::handle dc_n) const {
   const int L = sizes_.L;
   const size_t count = sizes_.weights.size();
   if (!PyTuple_Check(saved.ptr()) || static_cast<size_t>(PyTuple_Size(saved.ptr())) != kWeights + count ||
-      !PyTuple_Check(needs.ptr()) || static_cast<size_t>(PyTuple_Size(needs.ptr())) != 2 + count)
+      !PyTuple_Check(needs.ptr()) || static_cast<size_t>(PyTuple_Size(needs.ptr())) != kFirstWeight + count)
     return nb::none();
   auto given = [&](size_t k) { return PyTuple_GetItem(saved.ptr(), static_cast<Py_ssize_t>(k)); };
   auto wanted = [&](size_t k) { return truth(PyTuple_GetItem(needs.ptr(), static_cast<Py_ssize_t>(k))); };
@@ -186,15 +204,17 @@ nb::object Training::backward(nb::handle saved, nb::handle needs, nb::handle dy,
   if (!tensors_.read(given(kOutput), y) || !tensors_.read(given(kBlock), block) || !y.holds_floats(sizes_.bits) ||
       !block.holds_floats(sizes_.bits) || !contiguous(y) || !contiguous(block))
     return nb::none();
+  Tensor h0, c0;
+  if (!read_state(given(kH0), B, sizes_.P, h0) || !read_state(given(kC0), B, sizes_.H, c0)) return nb::none();
   Tensor dy_at, dh_at, dc_at;
   if (!read_gradient(dy.ptr(), T, B, sizes_.width, dy_at) || !read_gradient(dh_n.ptr(), states(), B, sizes_.P, dh_at) ||
       !read_gradient(dc_n.ptr(), states(), B, sizes_.H, dc_at) || (dh_at.data && !contiguous(dh_at)) ||
       (dc_at.data && !contiguous(dc_at)))
     return nb::none();
 
-  Table table(2 * count + 2 * static_cast<size_t>(L));
+  Table table(2 * count + 6 * static_cast<size_t>(L));
   void **weights = table.data, **gradients = weights + count, **dh = gradients + count, **dc = dh + L;
-  nb::object found = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(2 + count)));
+  nb::object found = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(kFirstWeight + count)));
   if (!found.is_valid()) throw nb::python_error();
   auto answer = [&](size_t k, nb::object value) {
     PyTuple_SetItem(found.ptr(), static_cast<Py_ssize_t>(k), value.release().ptr());
@@ -208,17 +228,37 @@ nb::object Training::backward(nb::handle saved, nb::handle needs, nb::handle dy,
       return nb::none();
     weights[k] = w.begin();
     nb::object made = nb::none();
-    if (wanted(2 + k)) {
+    if (wanted(kFirstWeight + k)) {
       made = tensors_.gradient(nb::borrow(tensor), w);
       if (!tensors_.read(made.ptr(), dw)) return nb::none();
       gradients[k] = dw.begin();
     }
-    answer(2 + k, std::move(made));
+    answer(kFirstWeight + k, std::move(made));
   }
   StackBackward call;
   StackForward& was = call.forward = sizes_.call(T, B, x.begin(), x.strides[0], x.strides[1], y.begin());
+  void** states = dc + L;  // those of every layer: h0, c0, and their gradients
+  auto initial = [&](size_t k, const Tensor& from, size_t argument, const void* const*& to, void* const*& gradient) {
+    const int64_t size = k == kH0 ? sizes_.P : sizes_.H;
+    nb::object made = nb::none();
+    if (from.data) {
+      sizes_.split_state(from.begin(), B, size, states);
+      to = states;
+      if (wanted(argument)) {
+        made = tensors_.like(nb::borrow(given(k)));
+        Tensor at;
+        if (!tensors_.read(made.ptr(), at)) return false;
+        sizes_.split_state(at.begin(), B, size, states + L);
+        gradient = states + L;
+      }
+    }
+    states += 2 * L;
+    answer(argument, std::move(made));
+    return true;
+  };
+  if (!initial(kH0, h0, kState, was.h0, call.dh0) || !initial(kC0, c0, kMemory, was.c0, call.dc0)) return nb::none();
   nb::object made = nb::none();
-  if (wanted(1)) {
+  if (wanted(kX)) {
     made = tensors_.gradient(nb::borrow(given(kInput)), x);
     Tensor dx;
     if (!tensors_.read(made.ptr(), dx) || (dx.strides[2] != 1 && sizes_.I > 1)) return nb::none();
@@ -226,8 +266,8 @@ nb::object Training::backward(nb::handle saved, nb::handle needs, nb::handle dy,
     call.dx_step = dx.strides[0];
     call.dx_row = dx.strides[1];
   }
-  answer(1, std::move(made));
-  answer(0, nb::none());
+  answer(kX, std::move(made));
+  answer(kTraining, nb::none());
 
   was.weights = weights;
   was.saved = block.begin();
@@ -261,7 +301,7 @@ class Trainings {
   Trainings(const Tensors& tensors, nb::handle must_be_false, nb::handle forward_ad, nb::handle requested)
       : tensors_(tensors), times_(must_be_false, forward_ad, requested) {}
 
-  nb::object prepare(nb::handle module, nb::handle x);
+  nb::object prepare(nb::handle module, nb::handle x, nb::handle hx);
 
  private:
   const Tensors& tensors_;  // kept alive by the binding
@@ -269,7 +309,7 @@ class Trainings {
   PlanTable<nb::object, std::pair<ModuleKey, int>> trainings_;  // nb::object: a Training, which autograd holds too
 };
 
-nb::object Trainings::prepare(nb::handle module, nb::handle x) {
+nb::object Trainings::prepare(nb::handle module, nb::handle x, nb::handle hx) {
   if (!tensors_.usable() || !times_.hold()) return nb::none();
   Tensor in;
   ModuleCall own;
@@ -283,27 +323,42 @@ nb::object Trainings::prepare(nb::handle module, nb::handle x) {
   nb::object training = trainings_.find(std::make_pair(own.key, static_cast<int>(keep)), [&] {
     return nb::cast(new Training(tensors_, own.key, keep), nb::rv_policy::take_ownership);
   });
+  const Training& plan = nb::cast<Training&>(training);
   ModuleWeights weights;
-  if (!weights.read(own, nb::cast<Training&>(training).sizes(), tensors_)) return nb::none();
+  if (!weights.read(own, plan.sizes(), tensors_)) return nb::none();
+  nb::object state[2] = {nb::none(), nb::none()};
+  if (!hx.is_none()) {
+    if (!PyTuple_CheckExact(hx.ptr()) || PyTuple_Size(hx.ptr()) != 2) return nb::none();
+    for (int k = 0; k < 2; ++k) {
+      state[k] = nb::borrow(PyTuple_GetItem(hx.ptr(), k));
+      Tensor at;
+      if (state[k].is_none() ||
+          !plan.read_state(state[k].ptr(), in.shape[own.batch_first ? 0 : 1], k ? plan.sizes().H : plan.sizes().P, at))
+        return nb::none();
+    }
+  }
   auto recorded = [](PyObject* tensor) {
     nb::object needs = nb::steal(PyObject_GetAttr(tensor, names().requires_grad));
     if (!needs.is_valid()) throw nb::python_error();
     return truth(needs.ptr());
   };
   bool any = recorded(x.ptr());
+  for (const nb::object& part : state) any = any || (!part.is_none() && recorded(part.ptr()));
   for (const nb::object& w : weights.tensors()) any = any || recorded(w.ptr());
   if (!any) return nb::none();
 
   nb::object rows = own.batch_first ? tensors_.transposed(nb::borrow(x)) : nb::borrow(x);
   const std::vector<nb::object>& all = weights.tensors();
-  nb::object found = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(2 + all.size())));
+  nb::object found = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(kFirstWeight + all.size())));
   if (!found.is_valid()) throw nb::python_error();
   auto answer = [&](size_t k, nb::object value) {
     PyTuple_SetItem(found.ptr(), static_cast<Py_ssize_t>(k), value.release().ptr());
   };
-  answer(0, training);
-  answer(1, std::move(rows));
-  for (size_t k = 0; k < all.size(); ++k) answer(2 + k, all[k]);
+  answer(kTraining, training);
+  answer(kX, std::move(rows));
+  answer(kState, std::move(state[0]));
+  answer(kMemory, std::move(state[1]));
+  for (size_t k = 0; k < all.size(); ++k) answer(kFirstWeight + k, all[k]);
   return found;
 }
 
@@ -312,16 +367,18 @@ nb::object Trainings::prepare(nb::handle module, nb::handle x) {
 void bind_trainings(nb::module_& m) {
   nb::class_<Training>(m, "Training", "Training calls of modules of the same sizes.")
       .def_prop_ro("description", &Training::description, "Layers, directions, bias, H, P or 0, memory.")
-      .def("forward", &Training::forward, "x"_a, "weights"_a,
-           "output, h_n, c_n and the block that native/saved.h describes, of x (T, B, I) and a tuple of weights.")
+      .def("forward", &Training::forward, "x"_a, "h0"_a.none(), "c0"_a.none(), "weights"_a,
+           "output, h_n, c_n and the block that native/saved.h describes, of x (T, B, I), h0 (L * D, B, P) and c0 "
+           "(L * D, B, H), both or neither, and a tuple of weights.")
       .def("backward", &Training::backward, "saved"_a, "needs"_a, "dy"_a.none(), "dh_n"_a.none(), "dc_n"_a.none(),
-           "The gradients of the node's inputs: of this object None, of x, of each weight, None for those not wanted; "
-           "or None where the full way is called for. saved: x, output, block, weights.");
+           "The gradients of the node's inputs: of this object None, of x, h0, c0, of each weight, None for those not "
+           "wanted; or None where the full way is called for. saved: x, output, block, h0, c0, weights.");
   nb::class_<Trainings>(m, "Trainings", "Training calls of LSTM modules without the way through Python.")
       .def(nb::init<const Tensors&, nb::handle, nb::handle, nb::handle>(), nb::keep_alive<1, 2>(), "tensors"_a,
            "must_be_false"_a, "forward_ad"_a, "requested"_a, "The arguments are those of Calls.")
-      .def("prepare", &Trainings::prepare, "module"_a, "x"_a.none(),
-           "The inputs of the node: a Training, x as (T, B, I), weights; or None where the full way is called for.");
+      .def("prepare", &Trainings::prepare, "module"_a, "x"_a.none(), "hx"_a.none(),
+           "The inputs of the node: a Training, x as (T, B, I), h0 and c0 or None, weights; or None where the full way "
+           "is called for.");
 }
 
 }  // namespace cellgate::python

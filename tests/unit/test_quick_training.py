@@ -14,7 +14,9 @@ from cellgate.nn import call as door
 pytestmark = pytest.mark.skipif(cpu.unavailable() is not None, reason="the native core is not built")
 
 
-def outcome(lstm: nn.Module, x: torch.Tensor, quick: bool, monkeypatch, frozen: bool = False) -> list[torch.Tensor]:
+def outcome(
+    lstm: nn.Module, x: torch.Tensor, quick: bool, monkeypatch, frozen: bool = False, hx: tuple | None = None
+) -> list[torch.Tensor]:
     """Return outputs and gradients by the short way or by the full one, asserting which it was."""
     taken = []
 
@@ -27,9 +29,9 @@ def outcome(lstm: nn.Module, x: torch.Tensor, quick: bool, monkeypatch, frozen: 
     with monkeypatch.context() as patch:
         patch.setattr(door, "run_quick_training", spy)
         x = x.clone().requires_grad_(not frozen)
-        output, (h_n, c_n) = lstm(x)
+        output, (h_n, c_n) = lstm(x, hx)
     assert taken == [quick]
-    leaves = [t for t in (x, *lstm.parameters()) if t.requires_grad]
+    leaves = [t for t in (x, *(hx or ()), *lstm.parameters()) if t.requires_grad]
     loss = output.square().sum() + h_n.sum() + 2 * c_n.square().sum()
     return [output, h_n, c_n, *torch.autograd.grad(loss, leaves)]
 
@@ -57,6 +59,84 @@ def test_it_is_the_full_way_to_the_last_bit(kwargs: dict, memory: str, monkeypat
             assert a.stride() == b.stride()
 
 
+def state_of(lstm: nn.LSTM, batch: int, *needs: bool) -> tuple[torch.Tensor, ...]:
+    count = lstm.num_layers * (2 if lstm.bidirectional else 1)
+    sizes, dtype = (lstm.proj_size or lstm.hidden_size, lstm.hidden_size), lstm.weight_ih_l0.dtype
+    return tuple(
+        torch.randn(count, batch, size, dtype=dtype, requires_grad=need)
+        for size, need in zip(sizes, needs, strict=True)
+    )
+
+
+@pytest.mark.parametrize("memory", ["fast", "lean", "minimal"])
+@pytest.mark.parametrize("needs", [(True, True), (False, False), (False, True), (True, False)])
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {},
+        {"num_layers": 2, "bidirectional": True},
+        {"batch_first": True, "bias": False},
+        {"proj_size": 3, "num_layers": 2},
+        {"dtype": torch.float64},
+    ],
+    ids=str,
+)
+def test_an_initial_state_is_that_of_the_full_way(kwargs: dict, needs: tuple, memory: str, monkeypatch):
+    lstm = cellgate.LSTM(5, 9, memory=memory, **kwargs)
+    for size in ((1, 1, 5), (20, 6, 5), (3, 33, 5)):
+        x = torch.randn(size, dtype=kwargs.get("dtype"))
+        hx = state_of(lstm, size[0 if lstm.batch_first else 1], *needs)
+        ways = [outcome(lstm, x, quick, monkeypatch, hx=hx) for quick in (True, False)]
+        for a, b in zip(*ways, strict=True):
+            assert torch.equal(a, b)
+            assert a.stride() == b.stride()
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
+@pytest.mark.parametrize("kwargs", [{"num_layers": 2, "bidirectional": True}, {"proj_size": 3}], ids=str)
+def test_an_initial_state_is_that_of_nn_lstm(kwargs: dict):
+    lstm, peer = cellgate.LSTM(5, 9, dtype=torch.float64, **kwargs), nn.LSTM(5, 9, dtype=torch.float64, **kwargs)
+    peer.load_state_dict(lstm.state_dict())
+    x, hx = torch.randn(7, 4, 5, dtype=torch.float64), state_of(lstm, 4, True, True)
+    assert door.run_quick_training(lstm, x, hx) is not None
+    found = []
+    for model in (lstm, peer):
+        output, (h_n, c_n) = model(x, hx)
+        loss = output.square().sum() + h_n.sum() + c_n.square().sum()
+        found.append([output, h_n, c_n, *torch.autograd.grad(loss, [*hx, *model.parameters()])])
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-12)
+
+
+def test_one_tensor_may_be_both_states():
+    lstm, both = cellgate.LSTM(5, 9, dtype=torch.float64), torch.randn(1, 3, 9).double().requires_grad_()
+    x = torch.randn(4, 3, 5, dtype=torch.float64)
+    (once,) = torch.autograd.grad(door.run_quick_training(lstm, x, (both, both))[0].sum(), both)
+    apart = [both.detach().clone().requires_grad_() for _ in range(2)]
+    expected = torch.autograd.grad(lstm(x, tuple(apart))[0].sum(), apart)
+    torch.testing.assert_close(once, expected[0] + expected[1], rtol=1e-12, atol=0)
+
+
+def test_a_state_alone_may_need_a_gradient():
+    lstm = cellgate.LSTM(5, 9).requires_grad_(False)
+    hx = state_of(lstm, 3, True, False)
+    output, _ = door.run_quick_training(lstm, torch.randn(4, 3, 5), hx)
+    output.sum().backward()
+    assert hx[0].grad.abs().sum() > 0
+    assert hx[1].grad is None
+    assert all(p.grad is None for p in lstm.parameters())
+    assert door.run_quick_training(lstm, torch.randn(4, 3, 5), state_of(lstm, 3, False, False)) is None
+
+
+def test_a_state_written_to_before_backward_is_noticed():
+    lstm = cellgate.LSTM(5, 9)
+    hx = state_of(lstm, 3, False, False)
+    output, _ = door.run_quick_training(lstm, torch.randn(4, 3, 5), hx)
+    hx[1].zero_()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        output.sum().backward()
+
+
 def test_frozen_parts_get_no_gradient(monkeypatch):
     lstm = cellgate.LSTM(5, 9, 2)
     for name in ("weight_ih_l0", "bias_hh_l1"):
@@ -71,13 +151,23 @@ def test_derivatives_of_derivatives_go_by_the_reference(monkeypatch):
     x = torch.randn(3, 2, 2, dtype=torch.float64, requires_grad=True)
     assert door.run_quick_training(lstm, x, None) is not None
     torch.autograd.gradgradcheck(lambda x, *w: lstm(x)[0], (x, *lstm.parameters()))
+    hx = state_of(lstm, 2, True, True)
+    assert door.run_quick_training(lstm, x, hx) is not None
+    torch.autograd.gradgradcheck(lambda x, h, c, *w: lstm(x, (h, c))[0], (x, *hx, *lstm.parameters()))
 
 
 def test_it_is_not_taken_where_more_is_asked_for():
     lstm, x = cellgate.LSTM(5, 9, 2), torch.randn(4, 3, 5, requires_grad=True)
     refused = [
         (cellgate.LSTM(5, 9, 2, dropout=0.5), x, None),  # draws masks
-        (lstm, x, (torch.zeros(2, 3, 9),) * 2),
+        (lstm, x, [torch.zeros(2, 3, 9)] * 2),
+        (lstm, x, (torch.zeros(2, 3, 9),)),
+        (lstm, x, (torch.zeros(2, 3, 9), None)),
+        (lstm, x, (torch.zeros(2, 4, 9),) * 2),
+        (lstm, x, (torch.zeros(2, 3, 9), torch.zeros(2, 3, 9).double())),
+        (lstm, x, (torch.zeros(2, 9, 3).mT, torch.zeros(2, 3, 9))),
+        (lstm, x, (torch._neg_view(torch.zeros(2, 3, 9)), torch.zeros(2, 3, 9))),
+        (cellgate.LSTM(5, 9, peephole=True), x, (torch.zeros(1, 3, 9),) * 2),
         (lstm, x.detach().to("meta"), None),
         (lstm, x.double(), None),
         (lstm, x[..., :4], None),
@@ -98,13 +188,13 @@ def test_it_is_not_taken_where_more_is_asked_for():
         assert door.run_quick_training(lstm, x, None) is None
 
 
-def gradients(lstm: nn.Module, x: torch.Tensor, loss) -> list[torch.Tensor]:
+def gradients(lstm: nn.Module, x: torch.Tensor, loss, hx: tuple | None = None) -> list[torch.Tensor]:
     """Return the gradients of ``loss(output, h_n, c_n)``, by the short way."""
     x = x.clone().requires_grad_()
-    found = door.run_quick_training(lstm, x, None)
+    found = door.run_quick_training(lstm, x, hx)
     assert found is not None
     output, (h_n, c_n) = found
-    return list(torch.autograd.grad(loss(output, h_n, c_n), [x, *lstm.parameters()]))
+    return list(torch.autograd.grad(loss(output, h_n, c_n), [x, *(hx or ()), *lstm.parameters()]))
 
 
 @pytest.mark.parametrize("memory", ["fast", "minimal"])
@@ -118,11 +208,12 @@ def test_tensors_that_hooks_give_back_are_obeyed(memory: str):
     def in_columns(t: torch.Tensor) -> torch.Tensor:
         return t.T.contiguous().T if t.dim() == 2 else t.clone()
 
-    expected = gradients(lstm, x, loss)
-    for unpack in (torch.clone, in_columns, lambda t: t.unsqueeze(-1).repeat_interleave(2, -1)[..., 0]):
-        with torch.autograd.graph.saved_tensors_hooks(lambda t: t.detach().clone(), unpack):
-            for a, b in zip(gradients(lstm, x, loss), expected, strict=True):
-                assert torch.equal(a, b)
+    for hx in (None, state_of(lstm, 3, True, True)):
+        expected = gradients(lstm, x, loss, hx)
+        for unpack in (torch.clone, in_columns, lambda t: t.unsqueeze(-1).repeat_interleave(2, -1)[..., 0]):
+            with torch.autograd.graph.saved_tensors_hooks(lambda t: t.detach().clone(), unpack):
+                for a, b in zip(gradients(lstm, x, loss, hx), expected, strict=True):
+                    assert torch.equal(a, b)
 
 
 def test_gradients_come_in_every_layout():

@@ -1,9 +1,9 @@
 """Training on the native engine for the most frequent call, with as little Python around the kernels as can be.
 
 A short sequence takes the kernels some tens of microseconds, the full way through ``prepare``, ``dispatch`` and
-``cpu_autograd`` a hundred more. A call with plain tensors, zero state, and neither lengths, resets, dropout nor gates
-needs no more than a node of the autograd graph around two native calls (``native/bindings_training.cpp``), which keep
-the same block and call the same kernels as ``cpu_autograd``.
+``cpu_autograd`` a hundred more. A call with plain tensors and neither lengths, resets, dropout nor gates needs no more
+than a node of the autograd graph around two native calls (``native/bindings_training.cpp``), which keep the same block
+and call the same kernels as ``cpu_autograd``.
 """
 
 from __future__ import annotations
@@ -24,11 +24,13 @@ _is_grad_enabled = torch.is_grad_enabled
 
 class _Plain(Function):
     @staticmethod
-    def forward(ctx: Any, training: Any, x: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        ctx: Any, training: Any, x: Tensor, h0: Tensor | None, c0: Tensor | None, *weights: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         ctx.set_materialize_grads(False)
-        y, h_n, c_n, saved = training.forward(x, weights)
+        y, h_n, c_n, saved = training.forward(x, h0, c0, weights)
         ctx.training = training
-        ctx.save_for_backward(x, y, saved, *weights)
+        ctx.save_for_backward(x, y, saved, h0, c0, *weights)
         return y, h_n, c_n
 
     @staticmethod
@@ -48,6 +50,8 @@ train: Any = super(Function, _Plain).apply  # pyright: ignore[reportAttributeAcc
 Args:
     training: ``cellgate._native.Training``.
     x: (T, B, I), its last dimension contiguous, on the CPU; T, B >= 1.
+    h0: (L * D, B, P), contiguous, or None for zeros.
+    c0: (L * D, B, H), contiguous; None with h0.
     *weights: In the order of the module's, contiguous.
 
 Returns:
@@ -56,10 +60,10 @@ Returns:
 
 
 def _backward_in_full(
-    training: Any, tensors: tuple[Tensor, ...], needs: tuple[bool, ...], grads: tuple[Tensor | None, ...]
+    training: Any, tensors: tuple[Any, ...], needs: tuple[bool, ...], grads: tuple[Tensor | None, ...]
 ) -> list[Tensor | None]:
     """Run backward where a graph of it is asked for, or where a tensor does not lie as the native call wants it."""
-    x, y, saved, *weights = tensors
+    x, y, saved, h0, c0, *weights = tensors
     layers, directions, bias, hidden, proj, memory = training.description
     problem = Problem(
         x.shape[0],
@@ -74,8 +78,13 @@ def _backward_in_full(
         needs_grad=True,
         memory=memory,
     )
-    inputs = Inputs(x, None, None, nested_weights(weights, problem))
+    inputs = Inputs(x, h0, c0, nested_weights(weights, problem))
+    states = () if h0 is None else (h0, c0)
+    if h0 is None:
+        needs = (needs[0], *needs[3:])
     if _is_grad_enabled():
-        return cpu_autograd.recorded_backward(problem, inputs, x, weights, needs, grads)
-    call = cpu_autograd.recorded(problem, inputs, torch.get_num_threads(), x, y, saved, tuple(weights))
-    return cpu_autograd.backward(cpu.stack_of(problem), problem, call, needs, grads)
+        found = cpu_autograd.recorded_backward(problem, inputs, x, (*states, *weights), needs, grads)
+    else:
+        call = cpu_autograd.recorded(problem, inputs, torch.get_num_threads(), x, y, saved, (*states, *weights))
+        found = cpu_autograd.backward(cpu.stack_of(problem), problem, call, needs, grads)
+    return found if states else [found[0], None, None, *found[1:]]

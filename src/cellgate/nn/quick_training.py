@@ -30,15 +30,17 @@ def run_quick_training(module: Any, x: Any, hx: Any) -> Any:
     Args:
         module: With the attributes of ``torch.nn.LSTM``.
         x: (T, B, I), or (B, T, I) with ``batch_first``.
-        hx: None.
+        hx: (h_0, c_0) or None.
 
     Returns:
         ``output, (h_n, c_n)`` or None.
     """
-    if hx is not None or _is_compiling() or _prepare is None or not _is_grad_enabled():
+    if _is_compiling() or _prepare is None or not _is_grad_enabled():
         return None
-    inputs = _prepare(module, x)
+    inputs = _prepare(module, x, hx)
     if inputs is None:
+        if hx is not None:
+            return None
         if getattr(module, "variant", None) is not None:
             found = run_quick_variant(module, x)
             if found is not None:
