@@ -276,3 +276,30 @@ def test_between_one_and_two_contexts_are_read():
     assert (starts[:40] == 0).all()
     assert (origins[40:] + 1 - starts[40:]).min() == 21
     assert (origins + 1 - starts).max() == 40
+
+
+@pytest.mark.parametrize("simple", [True, False])
+def test_an_answer_and_its_gradients_are_those_of_the_formula(simple):
+    """Written out step by step, with tanh: values and the gradient of every weight."""
+    panel, task = make_panel(), make_task(simple=simple)
+    data = prepare(panel, task, fit_units(panel, task))
+    model = make_model(task, data)
+    hidden = torch.randn(3, 2, 7)
+    ahead, known = known_ahead(data, task, torch.arange(3), torch.tensor([[10, 39]] * 3))
+    outcome = torch.randn(3, 2, 5, 3)
+    direct, weights = model.readout(hidden).split([15, 3 * (16 + known.shape[-1])], dim=-1)
+    columns = torch.cat([torch.tanh(model.ahead(ahead)), known], dim=-1)
+    expected = direct.unflatten(-1, (5, 3)) + columns @ weights.unflatten(-1, (3, -1)).transpose(-1, -2)
+    answers = model.answer(hidden, ahead, known)
+    torch.testing.assert_close(answers, expected, rtol=1e-5, atol=1e-5)
+    parameters = [*model.readout.parameters(), *model.ahead.parameters()]
+    gradients = [torch.autograd.grad((made * outcome).sum(), parameters) for made in (answers, expected)]
+    torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)
+
+
+def test_the_gradient_of_the_quantile_loss_is_its_slope():
+    """Where answer and outcome agree it is the mean of both slopes, so that a median that is right stays."""
+    answers = torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]], requires_grad=True)
+    pinball(answers, torch.tensor([2.5, 0.0]), torch.tensor([0.1, 0.5, 0.9])).sum().backward()
+    expected = torch.tensor([[-0.1, -0.5, 0.1], [0.4, 0.0, -0.4]]) / 3
+    torch.testing.assert_close(answers.grad, expected)

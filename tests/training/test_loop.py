@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from cellgate.training import TrainingError, TrainingSettings, train
+from cellgate.training.loop import _clip
 
 
 class Line:
@@ -144,3 +145,14 @@ def test_the_time_limit_ends_an_epoch_that_takes_longer_than_it():
     record = train(line(), objective, settings(max_seconds=0.1))
     assert (record.epochs, record.stopped_by) == (1, "max_seconds")
     assert len(objective.rows) < 20
+
+
+@pytest.mark.parametrize("most", [0.5, 100.0])
+def test_gradients_are_clipped_as_torch_clips_them(most):
+    torch.manual_seed(0)
+    ours = [torch.randn(5, 3), torch.randn(4)]
+    theirs = [nn.Parameter(torch.zeros_like(gradient)) for gradient in ours]
+    for parameter, gradient in zip(theirs, ours, strict=True):
+        parameter.grad = gradient.clone()
+    assert _clip(ours, most) == pytest.approx(float(nn.utils.clip_grad_norm_(theirs, most)))
+    torch.testing.assert_close(ours, [parameter.grad for parameter in theirs])

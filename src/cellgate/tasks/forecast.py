@@ -19,6 +19,8 @@ Multi-Horizon Quantile Recurrent Forecaster", section 3.3; the units follow Hynd
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -38,7 +40,13 @@ _ANSWERS_AT_ONCE = 4096  # origins in one call of the readout, so that memory st
 
 
 def ask(
-    model: ForecastNetwork, data: Prepared, task: ForecastTask, series: Tensor, starts: Tensor, origins: Tensor
+    model: ForecastNetwork,
+    data: Prepared,
+    task: ForecastTask,
+    series: Tensor,
+    starts: Tensor,
+    origins: Tensor,
+    known: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """The network's answers at some steps of some series, having read from `starts` on.
 
@@ -49,6 +57,7 @@ def ask(
         series: (B,) which series.
         starts: (B,) the step to begin reading at.
         origins: (B, K) the steps to answer at.
+        known: what known_ahead gives for these, where it is at hand.
 
     Returns:
         (B, K, horizon, quantiles) answers.
@@ -57,10 +66,12 @@ def ask(
     width = int(positions.max()) + 1
     # A window that is longer than its series repeats the last step; what is read there is never asked for.
     steps = torch.minimum(starts[:, None] + torch.arange(width), data.lengths[series][:, None] - 1)
-    hidden, _ = model.lstm(data.features[data.offsets[series][:, None] + steps])
-    picked = hidden.gather(1, positions[..., None].expand(-1, -1, hidden.shape[-1]))
+    hidden, _ = model.lstm(nn.functional.embedding(data.offsets[series][:, None] + steps, data.features))
+    # Whole rows, as the output lies in memory: steps first. To look rows up in a table is what an embedding does.
+    rows = positions * len(series) + torch.arange(len(series))[:, None]
+    picked = nn.functional.embedding(rows, hidden.transpose(0, 1).flatten(0, 1))
     picked = nn.functional.dropout(picked, task.dropout, model.training)
-    return model.answer(picked, *known_ahead(data, task, series, origins))
+    return model.answer(picked, *(known or known_ahead(data, task, series, origins)))
 
 
 def known_ahead(data: Prepared, task: ForecastTask, series: Tensor, origins: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,20 +85,33 @@ def known_ahead(data: Prepared, task: ForecastTask, series: Tensor, origins: Ten
     offset, planned = data.offsets[series][:, None, None], data.planned_offsets[series][:, None, None]
     back = base_index(origins, data.lags[series][:, None], horizon)
     base = back.clamp(min=0)
-    there = data.planned[planned + origins[..., None] + torch.arange(1, horizon + 1)]
-    changed = there - data.planned[planned + base]
+    naive = _at(data.near[0], offset + base) + carried(data, series, origins, horizon).float()
+    # Feature by feature, each written where it stays: joined afterwards, all would be copied once more.
+    size = len(data.planned)
+    ahead = torch.empty(2 * size + 2, *base.shape)
+    there, changed = ahead[:size], ahead[size : 2 * size]
+    _at(data.planned, planned + origins[..., None] + torch.arange(1, horizon + 1), there)
+    torch.sub(there, _at(data.planned, planned + base), out=changed)
     far = torch.arange(1, horizon + 1) / horizon
-    far = torch.stack([far, far.sqrt()], dim=-1).expand(*there.shape[:-1], 2)
-    lags = torch.tensor(simple_lags(task), dtype=torch.long)
-    # A level (lag 0) is taken at the origin itself, for every step ahead.
-    ahead = torch.arange(horizon)[:, None]
-    relative = torch.where(lags > 0, 1 - lags + ahead % lags.clamp(min=1), 0)
-    steps = origins[..., None, None] + relative
-    columns = data.near.shape[1]
-    index = (offset[..., None] + steps.clamp(min=0)) * columns + torch.arange(1, columns)
-    naive = data.near[:, 0][offset + base] + carried(data, series, origins, horizon).float()
-    simple = torch.where((steps >= 0) & (back >= 0)[..., None], data.near.view(-1)[index] - naive[..., None], 0.0)
-    return torch.cat([there, changed, far], dim=-1), simple
+    ahead[-2], ahead[-1] = far, far.sqrt()
+
+    lags = simple_lags(task)
+    simple = torch.empty(len(lags), *base.shape)
+    for lag in set(lags):
+        # A level (lag 0) is taken at the origin itself, for every step ahead, as a season of one step is.
+        steps = base_index(origins, torch.tensor(max(lag, 1)), horizon)
+        index, known = offset + steps.clamp(min=0), ((steps >= 0) & (back >= 0)).float()
+        for column in (column for column, other in enumerate(lags) if other == lag):
+            _at(data.near[1 + column], index, simple[column]).sub_(naive).mul_(known)
+    return ahead.movedim(0, -1), simple.movedim(0, -1)
+
+
+def _at(table: Tensor, steps: Tensor, out: Tensor | None = None) -> Tensor:
+    """(..., *S) the columns `steps`, (*S), of a table (..., N); written to `out`, of that shape, where it is given."""
+    if out is None:
+        return table.index_select(-1, steps.flatten()).unflatten(-1, steps.shape)
+    torch.index_select(table, -1, steps.flatten(), out=out.flatten(-steps.ndim))
+    return out
 
 
 def base_index(origins: Tensor, lags: Tensor, horizon: int) -> Tensor:
@@ -114,7 +138,19 @@ def pinball(answers: Tensor, targets: Tensor, quantiles: Tensor) -> Tensor:
     Koenker and Bassett (1978), "Regression quantiles". Twice the loss at 0.5 is the absolute error.
     """
     error = targets[..., None] - answers
-    return torch.maximum(quantiles * error, (quantiles - 1) * error).mean(-1)
+    # max(q e, (q - 1) e), with a slope that autograd takes for a constant: one product forward, one backward.
+    return ((quantiles - 0.5 + 0.5 * error.detach().sign()) * error).mean(-1)
+
+
+class _Asked(NamedTuple):
+    """A part of the validation: where the network is asked, what is known there, and the right answers."""
+
+    series: Tensor
+    starts: Tensor
+    origins: Tensor
+    known: tuple[Tensor, Tensor]
+    targets: Tensor
+    counted: Tensor
 
 
 class ForecastObjective:
@@ -177,16 +213,18 @@ class ForecastObjective:
 
     def validation_answers(self, model: ForecastNetwork) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """In parts: (B, K, horizon, Q) answers, the (B, K, horizon) right ones, and which of them count."""
-        chosen = torch.nonzero((self.validation_end > self.train_end) & (self.train_end >= self.data.lags)).flatten()
-        if not len(chosen):
-            return
-        for series in chosen.split(_SERIES_AT_ONCE):
-            origins, fresh, answers = self.answers_after(model, series)
-            targets, counted = self.targets(series, origins, self.train_end[series][:, None, None], self.validation_end)
-            yield answers, targets, counted & fresh[..., None]
+        for part in self._validation:
+            answers = ask(model, self.data, self.task, part.series, part.starts, part.origins, part.known)
+            yield answers, part.targets, part.counted
 
-    def answers_after(self, model: ForecastNetwork, series: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, K) origins from the end of the training part on, which of them to count, and the answers there."""
+    @cached_property
+    def _validation(self) -> list[_Asked]:
+        """The parts of the validation, worked out once: they are the same after every epoch."""
+        chosen = torch.nonzero((self.validation_end > self.train_end) & (self.train_end >= self.data.lags)).flatten()
+        return [self._asked(series) for series in chosen.split(_SERIES_AT_ONCE)] if len(chosen) else []
+
+    def _asked(self, series: Tensor) -> _Asked:
+        """To be asked of some series at once: (B, K) origins from the end of the training part on."""
         first, last = self.train_end[series] - 1, self.validation_end[series] - 2
         span = int((last - first).max())
         back = torch.linspace(0, span, min(self.origins, span + 1)).long()
@@ -195,7 +233,9 @@ class ForecastObjective:
         origins = last[:, None] - back
         fresh = origins >= first[:, None]
         origins = torch.maximum(origins, first[:, None])
-        return origins, fresh, ask(model, self.data, self.task, series, starts, origins)
+        known = known_ahead(self.data, self.task, series, origins)
+        targets, counted = self.targets(series, origins, self.train_end[series][:, None, None], self.validation_end)
+        return _Asked(series, starts, origins, known, targets, counted & fresh[..., None])
 
     def targets(self, series: Tensor, origins: Tensor, low: int | Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         """The (B, K, horizon) right answers, and which of them count: observed, and at steps in [low, high)."""
@@ -207,9 +247,10 @@ class ForecastObjective:
         inside = (step >= low) & (step < end)
         index = offset + torch.minimum(step, data.lengths[series][:, None, None] - 1)
         base = offset + base_index(origins, lags, self.task.horizon).clamp(min=0)
-        near = data.near[:, 0]
-        start = near[base] + carried(data, series, origins, self.task.horizon).float()
-        return near[index] - start, inside & data.observed[index] & (origins >= lags - 1)[..., None]
+        near = data.near[0]
+        start = _at(near, base) + carried(data, series, origins, self.task.horizon).float()
+        counted = inside & _at(data.observed, index) & (origins >= lags - 1)[..., None]
+        return _at(near, index) - start, counted
 
 
 def reading_start(origins: np.ndarray, context: int) -> np.ndarray:

@@ -22,6 +22,7 @@ from cellgate.tasks.covariates import CovariateCoding
 from cellgate.tasks.forecast_task import ForecastTask
 from cellgate.tasks.seasons import naive_error
 
+_TABLES = ("near", "planned")  # those whose last dimension runs over steps
 _CLIP = 20.0  # features are in units of the usual change; beyond this they are an outlier's
 _CYCLE_SECONDS = {"hour": 3600, "day": 86_400, "week": 604_800, "month": 30 * 86_400, "year": 365 * 86_400}
 _SEASONS_AVERAGED = 4
@@ -53,11 +54,11 @@ class Prepared:
 
     Attributes:
         z: (N,) float64 the transformed values divided by their series' scale, gaps filled.
-        near: (N, 1 + C) float32 z and the simple forecasts, less the first value of the series.
+        near: (1 + C, N) float32 z and the simple forecasts, less the first value of the series.
         off: (N,) float64 the deviation of each step that is carried into the steps after it.
         observed: (N,) bool, False where a value was missing.
         features: (N, F) float32 the input of the network.
-        planned: (N + S * horizon, D) float32 what is known beforehand of every step and of a horizon after the last.
+        planned: (D, N + S * horizon) float32 what is known beforehand of every step and of a horizon after the last.
         offsets: (S,) int64 where each series begins in z.
         planned_offsets: (S,) int64 where it begins in planned.
         lengths: (S,) int64 steps of each series.
@@ -187,21 +188,22 @@ def _described(
     near = np.concatenate([z[:, None], simple_values(z, task)], axis=1)
     return {
         "z": z,
-        "near": (near - (z[0] if len(z) else 0.0)).astype(np.float32),
+        "near": (near - (z[0] if len(z) else 0.0)).astype(np.float32).T,
         "off": units.carries[0] * deviation(z, lag, task.season),
         "observed": known,
         "features": np.concatenate(
             [value_features(z, known, task), planned[: len(z)], extra], axis=1, dtype=np.float32
         ),
-        "planned": planned.astype(np.float32),
+        "planned": planned.astype(np.float32).T,
     }
 
 
 def _together(parts: list[dict[str, np.ndarray]], task: ForecastTask, units: Units) -> Prepared:
     lengths = torch.tensor([len(part["z"]) for part in parts])
     offsets = torch.cumsum(lengths, 0) - lengths
+    joined = {name: np.concatenate([part[name] for part in parts], -1 if name in _TABLES else 0) for name in parts[0]}
     return Prepared(
-        **{name: torch.from_numpy(np.concatenate([part[name] for part in parts])) for name in parts[0]},
+        **{name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in joined.items()},
         offsets=offsets,
         planned_offsets=offsets + task.horizon * torch.arange(len(lengths)),
         lengths=lengths,

@@ -22,17 +22,19 @@ class RunningMean:
 
     def __init__(self, model: nn.Module, past: float) -> None:
         self.model, self.past = model, past
-        self.weights: dict[str, Tensor] = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        own = model.state_dict()  # the model's own tensors, not copies
+        self.weights: dict[str, Tensor] = {name: value.clone() for name, value in own.items()}
+        self._pairs = [(self.weights[name], value) for name, value in own.items()]
 
     @torch.no_grad()
     def add(self, step: int) -> None:
         """Take the weights after a step, counted from 0, into the mean."""
         new = 1 - min(self.past, (1 + step) / (10 + step))
-        for name, value in self.model.state_dict().items():
+        for mean, value in self._pairs:
             if value.is_floating_point():
-                self.weights[name].lerp_(value, new)
+                mean.lerp_(value, new)
             else:
-                self.weights[name].copy_(value)
+                mean.copy_(value)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
