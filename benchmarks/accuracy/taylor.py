@@ -1,7 +1,7 @@
 """Half-hourly electricity demand (Taylor, 2003): the last week, 336 steps, from what came before.
 
 Two seasons show in it, the day and the week; "seasonal naive" is given for both, and the target is the better of them.
-Defaults were chosen on the three weeks before the last.
+Defaults were chosen on rolling origins in the weeks before the last.
 """
 
 from __future__ import annotations

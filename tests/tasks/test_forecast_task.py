@@ -76,6 +76,37 @@ def test_nothing_looks_ahead():
     assert not torch.equal(data.features, after.features)
 
 
+def test_bounds_begin_where_those_of_the_training_part_are():
+    """As far from the median as right answers are, and by what came before the end of the training part only."""
+    panel = read_panel(np.random.default_rng(5).normal(size=(400, 2)) * [1.0, 30.0])
+    task, ends = make_task(season=1), np.array([300, 300])
+    found = []
+    for later in (0.0, 1e3):
+        for values in panel.values:
+            values[300:] += later
+        data = prepare(panel, task, still_units(panel, task, ends))
+        objective = ForecastObjective(data, task, ends, np.array([400, 400]))
+        found.append(objective.spread())
+        model = make_model(task, data, zero=True)
+        model.begin(found[-1])
+        made = forecast(model, data, task)
+        np.testing.assert_allclose(made[:, :, 1], [[values[-1]] * 5 for values in panel.values], rtol=1e-6)
+        assert (np.diff(made, axis=-1) > 0).all()
+        # In units of the mean change, differences of two normal numbers reach 1.28 sqrt(2) / (2 / sqrt(pi)) = 1.61.
+        np.testing.assert_allclose(found[-1].numpy(), [[-1.61, 0, 1.61]] * 5, atol=0.25)
+    assert torch.equal(*found)
+
+
+def test_bounds_of_short_series_are_those_of_the_steps_nearest_to_them():
+    panel, task = make_panel(rows=7, series=1), make_task(season=1, horizon=9)
+    data = prepare(panel, task, still_units(panel, task))
+    spread = ForecastObjective(data, task, np.array([4]), np.array([7])).spread()
+    assert spread.shape == (9, 3)
+    assert spread.isfinite().all()
+    assert torch.equal(spread[3:], spread[2:3].expand(6, 3))  # three steps follow the first origin
+    assert (spread.diff(dim=-1) >= 0).all()
+
+
 def test_the_targets_are_what_came_minus_the_baseline():
     panel, task = make_panel(missing=[(33, 1)]), make_task()
     data = prepare(panel, task, still_units(panel, task))

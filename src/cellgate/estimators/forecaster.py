@@ -71,10 +71,10 @@ class Forecaster(Parameters):
         record_: how the training went.
         scales_: id -> scale of each series trained on.
         lags_: id -> the season that each series' naive forecast repeats, of the two.
-        carries_: id -> the share of what the naive forecast is off now that is carried on.
+        carries_: id -> the share of what the naive forecast is off now that is carried on, from 0 to 1.
         trained_: id -> stamp of the last step that each series was trained on.
         coding_: how covariates become numbers.
-        shrinkage_: (horizon,) what its median answers are multiplied by; below 1 where validation shows them too bold.
+        shrinkage_: (horizon,) what its median answers are multiplied by, from 0 to 1; 1 where one model was trained.
         widening_: (horizon, quantiles) what validation found missing in the network's own intervals.
         metrics_: what `evaluate` last measured, or an empty dict.
 

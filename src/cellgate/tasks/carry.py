@@ -8,7 +8,11 @@ naive forecast itself but that plus a share of the present deviation::
 
 It is the correction for the autocorrelation of errors that goes with seasonal smoothing: Taylor (2003), "Short-term
 electricity demand forecasting using double seasonal exponential smoothing", section 3, there for one step ahead and
-compounded. One share for each series is chosen on its history, among a few, and none where the gain is not clear.
+compounded. One share for each series is found on its history: the mean of a few, weighted by how well each would have
+done. With a mean absolute error e of n independent draws from a Laplace distribution, the likelihood of a share goes
+with e**-n; weights by likelihood are those of Kolassa (2011), "Combining exponential smoothing forecasts using Akaike
+weights" (all shares have as many parameters). A deviation is averaged over a season, so n is the seasons of a history.
+A mean and not the best: which share is best, and whether it is 0, turns with every few weeks that are added.
 """
 
 from __future__ import annotations
@@ -17,8 +21,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_SHARES = (0.25, 0.5, 0.75, 1.0)
-_CLEAR = 0.02  # the share by which errors have to shrink
+_SHARES = np.array([0.0, 0.25, 0.5, 0.75, 1.0])
+_TINY = 1e-9  # of the naive forecast's error: no share is without any
 _ORIGINS = 1_000  # from how many places in the history, evenly spaced, shares are compared
 _SEASONS = 6  # of the lag that a history must hold, or a few odd weeks would decide
 
@@ -47,7 +51,7 @@ def fade(horizon: int, lags: Tensor) -> Tensor:
 
 
 def carry(z: np.ndarray, lag: int, season: int, horizon: int) -> float:
-    """The share of the deviation to carry for a series, found on its history; 0 where none does clearly better.
+    """The share of the deviation to carry for a series, found on its history; 0 where that is short or repeats itself.
 
     Args:
         z: (T,) the history.
@@ -65,7 +69,9 @@ def carry(z: np.ndarray, lag: int, season: int, horizon: int) -> float:
     base = origins[:, None] + 1 - lag + (ahead - 1) % lag
     error = z[np.minimum(step, len(z) - 1)] - z[base]
     carried = deviation(z, lag, season)[origins][:, None] * fade(horizon, torch.tensor(lag)).numpy()
-    naive = float(np.abs(error)[inside].mean())
-    losses = [float(np.abs(error - share * carried)[inside].mean()) for share in _SHARES]
-    best = int(np.argmin(losses))
-    return _SHARES[best] if losses[best] < (1 - _CLEAR) * naive else 0.0
+    losses = np.array([np.abs(error - share * carried)[inside].mean() for share in _SHARES])
+    if losses[0] == 0:
+        return 0.0
+    likelihood = -len(z) / season * np.log(np.maximum(losses / losses[0], _TINY))
+    weights = np.exp(likelihood - likelihood.max())
+    return float(weights @ _SHARES / weights.sum())

@@ -10,7 +10,9 @@ answers is the difference from the seasonal naive forecast, in units of the mean
     answer  = (z[t+h] - start) / scale,   scale = mean |z[t] - z[t-season]| of the training part
 
 so a network that has learnt nothing answers 0 and equals the baseline it is compared with, or that with
-its drift set right, and its absolute error is, for z = y, the MASE itself. One network serves all series of a panel.
+its drift set right, and its absolute error is, for z = y, the MASE itself. Of a few thousand steps, quantiles beside
+the median begin as far from it as the training part's are, so that training may end before the median learns what is
+not there to be learnt. One network serves all series of a panel.
 
 The shape of the task (an answer at every step read, quantile loss) follows Wen et al. (2017), "A
 Multi-Horizon Quantile Recurrent Forecaster", section 3.3; the units follow Hyndman and Koehler (2006).
@@ -32,6 +34,7 @@ from cellgate.tasks.forecast_network import ForecastNetwork
 from cellgate.tasks.forecast_task import ForecastTask
 
 _FEWEST_ORIGINS, _MOST_ORIGINS, _VALIDATION_ORIGINS = 6, 24, 2048  # of a series, of a series, of all together
+_SPREAD_ORIGINS, _LEAST_SPREAD_ORIGINS = 4096, 8  # of all series together, of each
 _SERIES_AT_ONCE = 64
 _ANSWERS_AT_ONCE = 4096  # origins in one call of the readout, so that memory stays small
 
@@ -201,6 +204,26 @@ class ForecastObjective:
         answers = ask(model, data, task, series, starts, origins)
         targets, counted = self.targets(series, origins, 0, self.train_end)
         return (pinball(answers, targets, self.quantiles) * counted).sum() / counted.sum().clamp(min=1)
+
+    def spread(self) -> Tensor:
+        """(horizon, Q) quantiles of the training part's right answers, less their median: what answers of 0 miss by."""
+        series = self.series.unique()
+        first = torch.maximum(self.data.lags[series], torch.tensor(self.task.season)) - 1
+        last = self.train_end[series] - 2
+        count = min(max(_LEAST_SPREAD_ORIGINS, _SPREAD_ORIGINS // len(series)), max(1, int((last - first).max()) + 1))
+        way = torch.linspace(0, 1, count, dtype=torch.float64) * (last - first).clamp(min=0)[:, None]
+        origins = torch.minimum(first, last)[:, None] + way.long()
+        targets, counted = self.targets(series, origins, 0, self.train_end)
+        found = torch.zeros(self.task.horizon, len(self.task.quantiles))
+        middle = self.task.quantiles.index(0.5)
+        for h in range(self.task.horizon):
+            seen = targets[..., h][counted[..., h]]
+            if len(seen):
+                quantiles = seen.quantile(self.quantiles)
+                found[h] = quantiles - quantiles[middle]
+            elif h:
+                found[h] = found[h - 1]  # further ahead than the training part reaches
+        return found
 
     @torch.no_grad()
     def validate(self, model: ForecastNetwork) -> float | None:

@@ -8,7 +8,7 @@ simple forecasts that can be made at the origin. The answer for a step is their 
     answer[h] = direct[h] + weights_a @ tanh(W_a ahead[h] + b_a) + weights_s @ simple[h]
 
 so that a weekend, a holiday or a price enters by what it is, at the size that the history read so far calls for, and
-not only by its place in the horizon. All weights begin at zero: an untrained network answers 0.
+not only by its place in the horizon. The readout begins at zero: an untrained network answers 0, or what `begin` sets.
 
 The two ways ahead, a code of the history and the features of each step, are those of Wen et al. (2017), "A
 Multi-Horizon Quantile Recurrent Forecaster", section 3.2. Different here: their local decoder is a deeper network of
@@ -58,6 +58,11 @@ class ForecastNetwork(nn.Module):
         self.readout = nn.Linear(hidden_size, horizon * quantiles + weights)
         nn.init.zeros_(self.readout.weight)
         nn.init.zeros_(self.readout.bias)
+
+    @torch.no_grad()
+    def begin(self, answers: Tensor) -> None:
+        """Answer (horizon, quantiles) numbers to everything, until training finds better ones."""
+        self.readout.bias[: answers.numel()] = answers.flatten()
 
     def forward(self, input: Tensor, ahead: Tensor, simple: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Answers after the last step of each sequence: (B, T, I) and what `answer` takes, to (B, horizon, Q)."""

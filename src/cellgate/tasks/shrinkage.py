@@ -1,18 +1,17 @@
 """Answers drawn back towards the naive forecast, by as much as validation says they overshoot.
 
 A network fitted to little data answers too boldly: on steps that it was not fitted to, a part of its answer does better
-than the whole. An answer of 0 is the naive forecast, so one factor for each step ahead, between 0 and 1, is enough to
-mix the two: the linear combination of forecasts of Bates and Granger (1969), "The Combination of Forecasts", with
-weights that sum to one, chosen by the least absolute error on the validation parts.
+than the whole. An answer of 0 is the naive forecast, so one factor between 0 and 1 is enough to mix the two: the linear
+combination of forecasts of Bates and Granger (1969), "The Combination of Forecasts", with weights that sum to one.
 
-A factor is measured on few origins that lie close together. So it is one only for a whole neighbourhood of steps ahead,
-and it stays at 1 unless the gain is clear: a share of the error, in the mean over several stretches of time and in most
-of them. One stretch, which has stopped the training already, is not asked: it may have been an odd one.
+The best factor on a few stretches that lie close together is not to be had: the next stretch has another. So the factor
+is the mean of all, each weighted by its likelihood there, as tasks.carry weights shares: errors that say little leave
+it near a half, clear ones decide. One factor serves all steps ahead, since the far ones are seen from few origins only.
+One stretch, which has stopped the training already, is not asked: it may have been an odd one.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,8 +21,6 @@ from cellgate.tasks.forecast import ForecastObjective
 from cellgate.tasks.forecast_network import ForecastNetwork
 
 _FACTORS = np.linspace(0.0, 1.0, 21)
-_NEIGHBOURS = 8  # a step ahead borrows the errors of a horizon's eighth on both sides
-_CLEAR = 0.02  # the share by which errors have to shrink
 _TINY = 1e-12  # where there is no error at all
 
 
@@ -36,39 +33,25 @@ def shrinkage(models: Sequence[ForecastNetwork], objectives: Sequence[ForecastOb
         objectives: whose validation parts are measured on.
 
     Returns:
-        (horizon,) in [0, 1]; 1 where the whole answer does best, or not clearly worse than a part of it, and where
-        there is one stretch only.
+        (horizon,) in [0, 1], the same for all; 1 where there is one stretch only, or none that was observed.
     """
     task = objectives[0].task
-    if len(objectives) < 2:
+    errors = np.stack([_errors(model, objective) for model, objective in zip(models, objectives, strict=True)])
+    errors = errors[errors.sum(-1) > 0]
+    if len(objectives) < 2 or not len(errors):
         return np.ones(task.horizon)
-    found = [_errors(model, objective) for model, objective in zip(models, objectives, strict=True)]
-    errors, counts = (np.stack(part) for part in zip(*found, strict=True))
-    reach = max(1, task.horizon // _NEIGHBOURS)
-    factors = np.ones(task.horizon)
-    for h in range(task.horizon):
-        near = slice(max(0, h - reach), h + reach + 1)
-        seen = counts[:, near].sum(-1) > 0
-        if not seen.any():
-            factors[h] = factors[h - 1] if h else 1.0  # further ahead than any validation part reaches
-            continue
-        # Each stretch counts the same: a week of holidays has large errors, and would decide alone.
-        of = errors[seen][:, :, near].sum(-1)
-        relative = np.log(np.maximum(of, _TINY)) - np.log(np.maximum(of[:, -1:], _TINY))
-        best = int(relative.mean(0).argmin())
-        if relative[:, best].mean() < math.log(1 - _CLEAR) and np.median(relative[:, best]) < 0:
-            factors[h] = _FACTORS[best]
-    # A forecast should not jump where the factor does.
-    return np.array([factors[max(0, h - reach) : h + reach + 1].mean() for h in range(task.horizon)])
+    # Stretches are compared within themselves: a week of holidays has large errors, and would decide alone. Each
+    # season of a stretch is taken for one draw.
+    likelihood = -task.horizon / task.season * np.log(np.maximum(errors, _TINY)).sum(0)
+    weights = np.exp(likelihood - likelihood.max())
+    return np.full(task.horizon, weights @ _FACTORS / weights.sum())
 
 
-def _errors(model: ForecastNetwork, objective: ForecastObjective) -> tuple[np.ndarray, np.ndarray]:
-    """(factors, horizon) sums of absolute errors over a stretch, and (horizon,) how many there are."""
-    task = objective.task
-    sums, counts = np.zeros((len(_FACTORS), task.horizon)), np.zeros(task.horizon)
+def _errors(model: ForecastNetwork, objective: ForecastObjective) -> np.ndarray:
+    """(factors,) sums of absolute errors over a stretch."""
+    sums = np.zeros(len(_FACTORS))
     for answers, targets, counted in objective.validation_answers(model):
-        median = answers.sort(-1).values[..., task.quantiles.index(0.5)]
+        median = answers.sort(-1).values[..., objective.task.quantiles.index(0.5)]
         for k, factor in enumerate(_FACTORS):
-            sums[k] += ((targets - float(factor) * median).abs() * counted).sum((0, 1)).numpy()
-        counts += counted.sum((0, 1)).numpy()
-    return sums, counts
+            sums[k] += float(((targets - float(factor) * median).abs() * counted).sum())
+    return sums
