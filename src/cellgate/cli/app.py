@@ -2,8 +2,8 @@
 
 A verb is a file in this folder with a function `command`, written as Typer likes it (annotated
 parameters, a docstring that is its help), or with a function `choose` that gives such a one for the
-arguments. It is imported only when it is called, so that `cellgate --help` costs no import of
-PyTorch. To add a verb, write its file and add a line to VERBS.
+arguments. It is imported only when it is called, so that `cellgate --help` waits for none of
+them. To add a verb, write its file and add a line to VERBS.
 
 Exit codes:
     0    done
