@@ -118,11 +118,11 @@ def interleave(
                     turn(index)
                 elif plan.settle:
                     rest(plan.settle)
-                seconds = _block(contender, calls[index], clock)
+                seconds, count = _block(contender, calls[index], clock, plan.block * _LONGEST)
                 if turn:
                     turn(-1)
                 samples[contender.name].seconds.append(seconds)
-                samples[contender.name].calls += calls[index]
+                samples[contender.name].calls += count
             done += 1
     finally:
         if collecting:
@@ -153,6 +153,10 @@ def rest(
     return min(slept, limit)
 
 
+# A block may take so many times what it should, and the clock is looked at so many times meanwhile.
+_LONGEST, _LOOKS = 20, 16
+
+
 def _enough(rounds: int, elapsed: float, plan: Plan) -> bool:
     if rounds < plan.least:
         return False
@@ -174,22 +178,28 @@ def _calls_a_block(contender: Timed, plan: Plan, clock: Callable[[], float]) -> 
     return max(1, min(5000, round(plan.block / max(fastest, 1e-9))))
 
 
-def _block(contender: Timed, calls: int, clock: Callable[[], float]) -> float:
-    """Mean seconds of a call. Of many the first is not counted: it pays for waking up and for cold caches."""
+def _block(contender: Timed, calls: int, clock: Callable[[], float], longest: float) -> tuple[float, int]:
+    """Mean seconds of a call, and of how many. Of many the first is not counted: it pays for waking up and cold caches.
+
+    A block ends early when it has taken ``longest`` seconds: on a busy machine a call may take a thousand times as long
+    as alone.
+    """
     call, between = contender.call, contender.between
     if calls > 1:
         if between:
             between()
         call()
-    if between is None:
-        start = clock()
-        for _ in range(calls):
+    total, done, begin = 0.0, 0, clock()
+    while done < calls and (done == 0 or clock() - begin < longest):
+        if between is None:
+            count = min(calls - done, max(1, calls // _LOOKS))
+            start = clock()
+            for _ in range(count):
+                call()
+        else:
+            between()
+            count, start = 1, clock()
             call()
-        return (clock() - start) / calls
-    total = 0.0
-    for _ in range(calls):
-        between()
-        start = clock()
-        call()
         total += clock() - start
-    return total / calls
+        done += count
+    return total / done, done

@@ -102,3 +102,16 @@ def test_a_rest_lasts_until_nothing_spins(spins, slept):
         clock.now += seconds
 
     assert rest(0.1, sleep, used=lambda: min(clock.now, spins)) == pytest.approx(slept)
+
+
+@pytest.mark.parametrize("between", [None, lambda: None])
+def test_a_turn_ends_early_where_calls_take_a_thousand_times_as_long_as_alone(between):
+    clock, log = Clock(), []
+    worker = Worker("w", clock, 0.0001, log, between=between)
+
+    def turn(index):
+        worker.seconds = 0.1 if index >= 0 else 0.0001
+
+    samples = interleave([worker], PLAN, turn=turn, clock=clock)["w"]
+    assert samples.seconds == pytest.approx([0.1] * 4)
+    assert 4 <= samples.calls <= 4 * 7  # a hundred were planned for each turn of 0.01 s; 0.2 s are the most
