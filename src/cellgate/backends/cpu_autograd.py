@@ -256,7 +256,7 @@ class _Stack(Function):
         rows = x.shape[0] if problem.packed else 0
         masked = inputs.dropout_masks is not None
         kept = call.stack.saved_size(problem.steps, problem.batch, rows, *keep_of(problem), masked)
-        saved = cpu_tensors.new_block((kept,), x, 1 << 20)  # never resized, so even a smaller one
+        saved = cpu_tensors.new_block((kept,), x, cpu_tensors.REUSED_BLOCK)
         if problem.gates and problem.lengths:
             saved.zero_()
         done = recorded(problem, inputs, call.threads, x, y, saved, tensors)

@@ -130,7 +130,7 @@ class _Half(Function):
         x = plain_rows(x)
         tensors = tuple([t if t.is_contiguous() else t.contiguous() for t in tensors])
         size = call.stack.saved_size(problem.steps, problem.batch, 0, 1, 1, False)
-        saved = cpu_tensors.new_block((size,), torch.empty(0), 1 << 20)  # in float32
+        saved = cpu_tensors.new_block((size,), torch.empty(0), cpu_tensors.REUSED_BLOCK)  # in float32
         y, h_n, c_n = _forward(call, x, saved, tensors)
         ctx.call = call
         ctx.save_for_backward(x, y, saved, *tensors)

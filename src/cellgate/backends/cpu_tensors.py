@@ -10,6 +10,7 @@ from torch import Tensor
 from .problem import Problem, State
 
 __all__ = [
+    "REUSED_BLOCK",
     "REUSED_PIECE",
     "addresses",
     "empty_gradient",
@@ -28,8 +29,9 @@ __all__ = [
 # Bytes from which on a piece of what a variant keeps, or a mask, is best in memory used before: each call has many.
 REUSED_PIECE = 1 << 18
 
-# The same of a gradient (native/blocks.h): most trainings let theirs go after every step.
-_REUSED_GRADIENT = 1 << 20
+# The same of a gradient or a saved block (native/blocks.h), which nobody resizes: most trainings let theirs go after
+# every step.
+REUSED_BLOCK = 1 << 20
 
 
 def new_block(size: tuple[int, ...], like: Tensor, least: int = 0) -> Tensor:
@@ -39,9 +41,9 @@ def new_block(size: tuple[int, ...], like: Tensor, least: int = 0) -> Tensor:
 
 def empty_gradient(of: Tensor) -> Tensor:
     """Return an uninitialised tensor of the same shape; a large one in memory that is used again when it is gone."""
-    if of.numel() * of.element_size() < _REUSED_GRADIENT or not of.is_contiguous():
+    if of.numel() * of.element_size() < REUSED_BLOCK or not of.is_contiguous():
         return torch.empty_like(of)
-    return new_block(tuple(of.shape), of, _REUSED_GRADIENT)
+    return new_block(tuple(of.shape), of, REUSED_BLOCK)
 
 
 def plain_rows(t: Tensor) -> Tensor:

@@ -73,5 +73,10 @@ def carry(z: np.ndarray, lag: int, season: int, horizon: int) -> float:
     if losses[0] == 0:
         return 0.0
     likelihood = -len(z) / season * np.log(np.maximum(losses / losses[0], _TINY))
+    return likely_mean(_SHARES, likelihood)
+
+
+def likely_mean(values: np.ndarray, likelihood: np.ndarray) -> float:
+    """The mean of some values, weighted by their likelihoods, of which the logarithms are given."""
     weights = np.exp(likelihood - likelihood.max())
-    return float(weights @ _SHARES / weights.sum())
+    return float(weights @ values / weights.sum())
