@@ -114,6 +114,17 @@ NB_MODULE(_native, m) {
   m.def(
       "force_isa", [](const std::string& name) { cellgate::force_kernels(name.c_str()); }, "name"_a,
       "Use the named instruction set from now on (for tests). Raises RuntimeError when it cannot run.");
+  m.def(
+      "team_runs",
+      [] {
+        const cellgate::TeamRuns runs = cellgate::team_runs();
+        nb::dict by_hands;
+        by_hands["borrowed"] = runs.borrowed, by_hands["own"] = runs.own, by_hands["one"] = runs.one;
+        return by_hands;
+      },
+      "Calls of several threads since the process began, by whose they were: borrowed of an OpenMP runtime, our own, "
+      "or "
+      "the caller's alone in a crowd.");
   m.def("available_cpus", &cellgate::available_cpus, "CPUs this process may run on.");
   m.def("apply", &apply, "function"_a, "x"_a, "y"_a, "n"_a, "is_double"_a,
         "y[j] = sigmoid or tanh of x[j] for n scalars at the addresses x and y (for tests).");

@@ -98,6 +98,7 @@ struct Pool {
 #endif
   Crowding crowding;
   Fibers fibers;
+  std::atomic<uint64_t> runs[3] = {};  // by Hands; written by the leaseholder only
   Worker workers[kMaxTeam - 1];
   // Where members meet that are not our own workers.
   Epoch arrived[kMaxTeam];
@@ -326,9 +327,11 @@ bool Team::run(Task task, void* arg) {
     const int64_t end = now(), took = end - start, waited = lost.load(std::memory_order_relaxed) + more_lost;
     p->crowding.judge(hands, end, took, waited, had ? now_of_thread() - had : took - waited / size_, size_);
   };
+  auto count = [&](Hands hands) { p->runs[static_cast<int>(hands)].fetch_add(1, std::memory_order_relaxed); };
   if (kind_ == Kind::fibers) {
     if (!p->fibers.run(task, arg, size_)) return false;
     judge(Hands::one, 0);
+    count(Hands::one);
     return true;
   }
   if (kind_ == Kind::borrowed) {
@@ -336,6 +339,7 @@ bool Team::run(Task task, void* arg) {
     if (run_borrowed(size_, run_member_borrowed, &job)) {
       // What the runtime's own barriers took beyond their usual time was waiting too.
       judge(Hands::borrowed, std::max<int64_t>(0, now() - start - job.inside - kRegion) * (size_ - 1));
+      count(Hands::borrowed);
       return true;
     }
     // Limits of the runtime changed since the trial.
@@ -347,7 +351,14 @@ bool Team::run(Task task, void* arg) {
   for (int i = 0; i < size_ - 1; ++i) wait_for(p->workers[i].done, p->workers[i].job.value);
   // With no others to be had, our own threads are the usual ones, by which a crowd is known.
   judge(kind_ == Kind::only_own ? Hands::borrowed : Hands::own, 0);
+  count(Hands::own);
   return true;
+}
+
+TeamRuns team_runs() {
+  const Pool* p = the_pool.load(std::memory_order_acquire);
+  auto of = [p](Hands hands) { return p ? p->runs[static_cast<int>(hands)].load(std::memory_order_relaxed) : 0; };
+  return {of(Hands::borrowed), of(Hands::own), of(Hands::one)};
 }
 
 int available_cpus() {

@@ -75,6 +75,12 @@ struct Meeting {
   }
 };
 
+// Tasks that teams of several members ran since the process began (or was forked), by whose threads the members were.
+struct TeamRuns {
+  uint64_t borrowed, own, one;
+};
+TeamRuns team_runs();
+
 // CPUs this process may run on.
 int available_cpus();
 

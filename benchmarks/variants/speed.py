@@ -28,6 +28,7 @@ import cellgate
 from benchmarks import GRID_JSON, RESULTS, VARIANTS_JSON
 from benchmarks.report import write_reports
 from benchmarks.variants import loops
+from cellgate.backends import cpu
 from cellgate.bench import load
 from cellgate.bench.machine import describe
 from cellgate.bench.timing import Plan, interleave
@@ -121,6 +122,11 @@ def check(ours: Step, loop: Step) -> None:
             raise SystemExit(f"{ours.name}: {name} deviates by {error:.2e} from the loop's")
 
 
+def team_runs() -> dict[str, int]:
+    """Return how many calls of several threads whose threads ran: a crowd shows in them."""
+    return {} if cpu.unavailable() else dict(cpu.native().team_runs())
+
+
 def measure(shape: tuple[int, int, int, int], options: dict[str, Any], plan: Plan) -> dict[str, Any]:
     """Return medians and quartiles of a training step, in seconds, of the variant, the plain layer and the loop."""
     steps, batch, inputs, hidden = shape
@@ -134,9 +140,11 @@ def measure(shape: tuple[int, int, int, int], options: dict[str, Any], plan: Pla
     ours, loop = step("variant", layer), step("loop", layer, loop=True)
     check(ours, loop)
     backend = layer.explain_backend(ours.x).name
+    before = team_runs()
     times = interleave([ours, step("plain", cellgate.LSTM(inputs, hidden)), loop], plan)
     row: dict[str, Any] = {name: samples.as_dict() for name, samples in times.items()}
     row["backend"] = backend
+    row["calls by threads"] = {kind: count - before.get(kind, 0) for kind, count in team_runs().items()}
     row["of plain"] = row["variant"]["median"] / row["plain"]["median"]
     row["faster than loop"] = row["loop"]["median"] / row["variant"]["median"]
     return row

@@ -45,7 +45,8 @@ for steps, batch, size, hidden, layers, directions, proj in shapes:
         found = torch.autograd.grad(output.square().sum(), [x, *lstm.parameters()])
         for t in (inferred, output.detach(), *found):
             digest.update(t.numpy().tobytes())
-print(digest.hexdigest())
+runs = cellgate.backends.cpu.native().team_runs()
+print(digest.hexdigest(), *[kind for kind, count in runs.items() if count])
 """
 
 
@@ -61,5 +62,8 @@ def test_the_same_bits_whoever_runs_it(threads: int) -> None:
             [sys.executable, "-c", program], capture_output=True, text=True, env=environment, timeout=100
         )
         assert done.returncode == 0, done.stderr
-        results.add(done.stdout)
+        digest, *ran = done.stdout.split()
+        # Without a runtime that lends its threads ours take their place; in a crowd ours give way to the caller alone.
+        assert kind in ran or (kind == "borrowed" and "own" in ran)
+        results.add(digest)
     assert len(results) == 1

@@ -18,7 +18,8 @@ CASES = list(itertools.product((None, 1, 2, 7), (1, 3), (0, 11), ("auto", "aten"
 
 def whole(module: cellgate.LSTM, x: torch.Tensor, hx=None):
     """What nn.LSTM says of the sequence."""
-    peer = torch.nn.LSTM(module.input_size, H, module.num_layers, proj_size=module.proj_size, dtype=x.dtype)
+    sizes = module.input_size, module.hidden_size, module.num_layers
+    peer = torch.nn.LSTM(*sizes, proj_size=module.proj_size, dtype=x.dtype)
     peer.load_state_dict(module.state_dict())
     with torch.no_grad():
         return peer(x, hx)
@@ -119,10 +120,27 @@ def test_results_are_the_callers_own():
     assert torch.equal(first, kept)
 
 
-@pytest.mark.parametrize("batch", [1, 8])
+LARGE = 400  # hidden units whose weights a stream packs even for one row
+
+
+@pytest.mark.parametrize("batch", [None, 2])
+def test_a_large_layer_is_read_packed(batch):
+    module = make(dtype=torch.float32)
+    large = cellgate.LSTM(I, LARGE, 2, dtype=torch.float32)
+    assert module.stream(batch)._packed is None
+    assert large.stream(batch)._packed is not None
+    x = data(batch, torch.float32)
+    with torch.no_grad():
+        output, _ = large.double()(x.double())
+    stream = large.float().stream(batch)
+    torch.testing.assert_close(stream.push_many(x).double(), output, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("batch", "hidden"), [(1, H), (8, H), (1, LARGE)])
 @pytest.mark.parametrize("change", ["optimiser", "load", "copy", "replace"])
-def test_changed_weights_are_seen(batch, change):
-    module, x = make(), data(batch)
+def test_changed_weights_are_seen(batch, hidden, change):
+    torch.manual_seed(7)
+    module, x = cellgate.LSTM(I, hidden, dtype=torch.float64), data(batch)
     stream = module.stream(batch)
     stream.push(x[0])
     other = {k: torch.randn_like(v) * 0.3 for k, v in module.state_dict().items()}
@@ -140,9 +158,11 @@ def test_changed_weights_are_seen(batch, change):
     torch.testing.assert_close(stream.push_many(x), whole(module, x)[0], rtol=1e-12, atol=1e-13)
 
 
-def test_refresh_sees_writes_through_data():
-    module, x = make(), data(8)
-    stream = module.stream(8)
+@pytest.mark.parametrize(("batch", "hidden"), [(8, H), (1, LARGE)])
+def test_refresh_sees_writes_through_data(batch, hidden):
+    torch.manual_seed(7)
+    module, x = cellgate.LSTM(I, hidden, dtype=torch.float64), data(batch)
+    stream = module.stream(batch)
     module.weight_hh_l0.data.mul_(2)
     stream.refresh()
     torch.testing.assert_close(stream.push_many(x), whole(module, x)[0], rtol=1e-12, atol=1e-13)

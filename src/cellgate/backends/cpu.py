@@ -100,10 +100,13 @@ def details() -> dict[str, Any]:
         return {}
     entries, size, hits, misses = _native.cache_statistics()
     waiting, waiting_size, fresh, reused = _native.block_statistics()
+    runs = _native.team_runs()
     return {
         "instruction set": f"{_native.isa()} (of {', '.join(_native.isas())}; CELLGATE_CPU_ISA forces one)",
         "packed weights": f"{entries} sets, {size / 2**20:.1f} MB, {hits} hits, {misses} misses",
         "kept memory": f"{waiting} blocks, {waiting_size / 2**20:.1f} MB; {fresh} taken fresh, {reused} used again",
+        "calls of several threads": f"{runs['borrowed']} by OpenMP's, {runs['own']} by our own, "
+        f"{runs['one']} by the caller alone in a crowd",
     }
 
 

@@ -1,8 +1,8 @@
 """One step at a time: an LSTM that carries its state from call to call.
 
-A stream is for inference on data as it arrives. It owns the state and, for batches, a packed copy of the weights, so a
-step costs the arithmetic and a few microseconds. ``nn.LSTM`` spends many times that on preparing its weights at every
-call.
+A stream is for inference on data as it arrives. It owns the state and, for batches and large layers, a packed copy of
+the weights, so a step costs the arithmetic and a few microseconds. ``nn.LSTM`` spends many times that on preparing its
+weights at every call.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ __all__ = ["Stream", "step"]
 _PLAIN = {Tensor, nn.Parameter}
 _DTYPES = {torch.float32, torch.float64}
 
-# Up to this many rows the engine reads weights where they are as fast as packed ones.
-_UNPACKED_ROWS = 2
+# Up to so many rows, and so many bytes in all, the engine reads weights where they are as fast as packed ones. More
+# bytes come from a far cache, which gives one long stretch faster than many short ones.
+_UNPACKED_ROWS, _UNPACKED_BYTES = 2, 4_000_000
 
 
 def step(module: Any, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
@@ -47,8 +48,8 @@ class Stream:
 
     Gradients are not recorded; for a differentiable step there is ``lstm.step``. The stream follows the module's
     weights: optimiser steps, ``load_state_dict`` and replaced parameters are seen by themselves. Writes through
-    ``.data``, of which PyTorch keeps no record, need :meth:`refresh` if the batch has more than two rows or the cell is
-    not ``nn.LSTM``'s.
+    ``.data``, of which PyTorch keeps no record, need :meth:`refresh` if the batch has more than two rows, the weights
+    take more than 4 MB, or the cell is not ``nn.LSTM``'s.
 
     Args:
         module: An LSTM, with the attributes of ``torch.nn.LSTM``, of one direction.
@@ -133,7 +134,7 @@ class Stream:
             return
         self._stack = cpu.stack_of(problem)
         self._addresses = tuple(w.data_ptr() for w in tensors)
-        if self._rows > _UNPACKED_ROWS:
+        if self._rows > _UNPACKED_ROWS or sum(w.nbytes for w in tensors) > _UNPACKED_BYTES:
             self._packed = cpu.native().PackedStack(self._stack, self._addresses)
         self._set_step()
 
