@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from cellgate.tasks.carry import fade
-from cellgate.tasks.forecast_data import Prepared, simple_lags
+from cellgate.tasks.forecast_data import Prepared
 from cellgate.tasks.forecast_network import ForecastNetwork
 from cellgate.tasks.forecast_task import ForecastTask
 
@@ -77,44 +77,44 @@ def ask(
     return model.answer(picked, *(known or known_ahead(data, task, series, origins)))
 
 
-def known_ahead(data: Prepared, task: ForecastTask, series: Tensor, origins: Tensor) -> tuple[Tensor, Tensor]:
-    """What is known at an origin of the steps that follow it.
+class LookedUp(NamedTuple):
+    """What is looked up for some origins, a horizon each.
 
-    Returns:
-        (B, K, horizon, A) what is planned for each step, how that differs from the step whose value the naive forecast
-        repeats, and how far ahead the step is; and (B, K, horizon, C) simple forecasts less the naive one.
+    Attributes:
+        ahead: (B, K, horizon, A) what is planned for each step, how that differs from the step whose value the naive
+            forecast repeats, and how far ahead the step is.
+        simple: (B, K, horizon, C) simple forecasts less the start, zero where history does not reach back to them.
+        start: (B, K, horizon) what an answer of 0 stands for, NaN where there is none.
+        outcome: (B, K, horizon) what came, NaN where that was not observed; in units of the start.
     """
-    horizon = task.horizon
-    offset, planned = data.offsets[series][:, None, None], data.planned_offsets[series][:, None, None]
-    back = base_index(origins, data.lags[series][:, None], horizon)
-    base = back.clamp(min=0)
-    naive = _at(data.near[0], offset + base) + carried(data, series, origins, horizon).float()
-    # Feature by feature, each written where it stays: joined afterwards, all would be copied once more.
-    size = len(data.planned)
-    ahead = torch.empty(2 * size + 2, *base.shape)
-    there, changed = ahead[:size], ahead[size : 2 * size]
-    _at(data.planned, planned + origins[..., None] + torch.arange(1, horizon + 1), there)
-    torch.sub(there, _at(data.planned, planned + base), out=changed)
-    far = torch.arange(1, horizon + 1) / horizon
-    ahead[-2], ahead[-1] = far, far.sqrt()
 
-    lags = simple_lags(task)
-    simple = torch.empty(len(lags), *base.shape)
-    for lag in set(lags):
-        # A level (lag 0) is taken at the origin itself, for every step ahead, as a season of one step is.
-        steps = base_index(origins, torch.tensor(max(lag, 1)), horizon)
-        index, known = offset + steps.clamp(min=0), ((steps >= 0) & (back >= 0)).float()
-        for column in (column for column, other in enumerate(lags) if other == lag):
-            _at(data.near[1 + column], index, simple[column]).sub_(naive).mul_(known)
-    return ahead.movedim(0, -1), simple.movedim(0, -1)
+    ahead: Tensor
+    simple: Tensor
+    start: Tensor
+    outcome: Tensor
 
 
-def _at(table: Tensor, steps: Tensor, out: Tensor | None = None) -> Tensor:
-    """(..., *S) the columns `steps`, (*S), of a table (..., N); written to `out`, of that shape, where it is given."""
-    if out is None:
-        return table.index_select(-1, steps.flatten()).unflatten(-1, steps.shape)
-    torch.index_select(table, -1, steps.flatten(), out=out.flatten(-steps.ndim))
-    return out
+def look_up(data: Prepared, task: ForecastTask, series: Tensor, origins: Tensor) -> LookedUp:
+    """All that is known of the steps that follow some origins (B, K) of some series (B,)."""
+    found = data.horizons.read(series, origins)
+    # Used where they lie: rows in the order of tasks.forecast_data._rows_read.
+    planned = data.planned
+    ahead, start, simple = found[: 2 * planned + 2], found[2 * planned + 2], found[2 * planned + 3 : -1]
+    there, base, far = ahead.split([planned, planned, 2])
+    torch.sub(there, base, out=base)
+    far[0] = torch.arange(1, task.horizon + 1) / task.horizon
+    torch.sqrt(far[0], out=far[1])
+    start += carried(data, series, origins, task.horizon).float()
+    if len(simple):
+        simple[-1] = data.horizons.value(planned + len(simple), series, origins)[..., None]  # a level
+        simple.sub_(start).nan_to_num_(0.0, torch.inf, -torch.inf)
+    return LookedUp(ahead.movedim(0, -1), simple.movedim(0, -1), start, found[-1])
+
+
+def known_ahead(data: Prepared, task: ForecastTask, series: Tensor, origins: Tensor) -> tuple[Tensor, Tensor]:
+    """What the network is told of the steps ahead: the first two of what look_up gives."""
+    found = look_up(data, task, series, origins)
+    return found.ahead, found.simple
 
 
 def base_index(origins: Tensor, lags: Tensor, horizon: int) -> Tensor:
@@ -201,8 +201,9 @@ class ForecastObjective:
             positions = positions[torch.randperm(len(positions), generator=generator)[: task.origins]]
         # Past the end of a shorter series nothing is left to be counted.
         origins = torch.minimum(starts[:, None] + positions, self.train_end[series][:, None] - 1)
-        answers = ask(model, data, task, series, starts, origins)
-        targets, counted = self.targets(series, origins, 0, self.train_end)
+        found = look_up(data, task, series, origins)
+        answers = ask(model, data, task, series, starts, origins, found[:2])
+        targets, counted = self.targets(series, origins, 0, self.train_end, found)
         return (pinball(answers, targets, self.quantiles) * counted).sum() / counted.sum().clamp(min=1)
 
     def spread(self) -> Tensor:
@@ -256,24 +257,26 @@ class ForecastObjective:
         origins = last[:, None] - back
         fresh = origins >= first[:, None]
         origins = torch.maximum(origins, first[:, None])
-        known = known_ahead(self.data, self.task, series, origins)
-        targets, counted = self.targets(series, origins, self.train_end[series][:, None, None], self.validation_end)
-        return _Asked(series, starts, origins, known, targets, counted & fresh[..., None])
+        found = look_up(self.data, self.task, series, origins)
+        low = self.train_end[series][:, None, None]
+        targets, counted = self.targets(series, origins, low, self.validation_end, found)
+        return _Asked(series, starts, origins, found[:2], targets, counted & fresh[..., None])
 
-    def targets(self, series: Tensor, origins: Tensor, low: int | Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        """The (B, K, horizon) right answers, and which of them count: observed, and at steps in [low, high)."""
-        data = self.data
-        step = origins[..., None] + torch.arange(1, self.task.horizon + 1)
-        end = high[series][:, None, None]
-        offset = data.offsets[series][:, None, None]
-        lags = data.lags[series][:, None]
-        inside = (step >= low) & (step < end)
-        index = offset + torch.minimum(step, data.lengths[series][:, None, None] - 1)
-        base = offset + base_index(origins, lags, self.task.horizon).clamp(min=0)
-        near = data.near[0]
-        start = _at(near, base) + carried(data, series, origins, self.task.horizon).float()
-        counted = inside & _at(data.observed, index) & (origins >= lags - 1)[..., None]
-        return _at(near, index) - start, counted
+    def targets(
+        self, series: Tensor, origins: Tensor, low: int | Tensor, high: Tensor, found: LookedUp | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The (B, K, horizon) right answers, and which of them count: observed, and at steps in [low, high).
+
+        Those that do not count are 0. `found` is what look_up gives for these origins, where it is at hand.
+        """
+        data, task = self.data, self.task
+        found = look_up(data, task, series, origins) if found is None else found
+        step = origins[..., None] + torch.arange(1, task.horizon + 1)
+        # Nothing counts of an origin without a season behind it.
+        end = torch.where(origins >= data.lags[series][:, None] - 1, high[series][:, None], 0)[..., None]
+        answers = found.outcome - found.start
+        counted = (step >= low) & (step < end) & ~answers.isnan()
+        return torch.where(counted, answers, 0.0), counted
 
 
 def reading_start(origins: np.ndarray, context: int) -> np.ndarray:

@@ -20,9 +20,9 @@ from cellgate.tasks.baselines import fill_by_season
 from cellgate.tasks.carry import carry, deviation, mean_of_last
 from cellgate.tasks.covariates import CovariateCoding
 from cellgate.tasks.forecast_task import ForecastTask
+from cellgate.tasks.horizons import Horizons
 from cellgate.tasks.seasons import naive_error
 
-_TABLES = ("near", "planned")  # those whose last dimension runs over steps
 _CLIP = 20.0  # features are in units of the usual change; beyond this they are an outlier's
 _CYCLE_SECONDS = {"hour": 3600, "day": 86_400, "week": 604_800, "month": 30 * 86_400, "year": 365 * 86_400}
 _SEASONS_AVERAGED = 4
@@ -54,26 +54,22 @@ class Prepared:
 
     Attributes:
         z: (N,) float64 the transformed values divided by their series' scale, gaps filled.
-        near: (1 + C, N) float32 z and the simple forecasts, less the first value of the series.
         off: (N,) float64 the deviation of each step that is carried into the steps after it.
-        observed: (N,) bool, False where a value was missing.
         features: (N, F) float32 the input of the network.
-        planned: (D, N + S * horizon) float32 what is known beforehand of every step and of a horizon after the last.
+        horizons: what is known beforehand of every step, z and the simple forecasts, to be read a horizon at a time.
+        planned: D, how many numbers are known beforehand of a step.
         offsets: (S,) int64 where each series begins in z.
-        planned_offsets: (S,) int64 where it begins in planned.
         lengths: (S,) int64 steps of each series.
         lags: (S,) int64 the season that each series' naive forecast repeats.
         scales: (S,) float64 the scale of each series.
     """
 
     z: Tensor
-    near: Tensor
     off: Tensor
-    observed: Tensor
     features: Tensor
-    planned: Tensor
+    horizons: Horizons
+    planned: int
     offsets: Tensor
-    planned_offsets: Tensor
     lengths: Tensor
     lags: Tensor
     scales: np.ndarray
@@ -185,31 +181,48 @@ def _described(
     """The parts of a Prepared that one series brings."""
     lag = int(units.lags[0])
     planned, extra = describe_steps(panel, k, task, lag, coding)
-    near = np.concatenate([z[:, None], simple_values(z, task)], axis=1)
+    near = np.concatenate([z[:, None], simple_values(z, task), np.where(known, z, np.nan)[:, None]], axis=1)
+    before, columns = max(task.seasons), planned.shape[1]  # before its first step a series is planned as at it
+    table = np.full((columns + near.shape[1], before + len(planned)), np.nan, dtype=np.float32)
+    table[:columns, :before], table[:columns, before:] = planned[:1].T, planned.T
+    table[columns:, before : before + len(z)] = (near - (z[0] if len(z) else 0.0)).T
     return {
         "z": z,
-        "near": (near - (z[0] if len(z) else 0.0)).astype(np.float32).T,
         "off": units.carries[0] * deviation(z, lag, task.season),
-        "observed": known,
         "features": np.concatenate(
             [value_features(z, known, task), planned[: len(z)], extra], axis=1, dtype=np.float32
         ),
-        "planned": planned.astype(np.float32).T,
+        "table": table,
     }
 
 
 def _together(parts: list[dict[str, np.ndarray]], task: ForecastTask, units: Units) -> Prepared:
     lengths = torch.tensor([len(part["z"]) for part in parts])
-    offsets = torch.cumsum(lengths, 0) - lengths
-    joined = {name: np.concatenate([part[name] for part in parts], -1 if name in _TABLES else 0) for name in parts[0]}
+    tables = [part.pop("table") for part in parts]
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    lags = simple_lags(task)
+    planned = len(tables[0]) - 2 - len(lags)
     return Prepared(
-        **{name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in joined.items()},
-        offsets=offsets,
-        planned_offsets=offsets + task.horizon * torch.arange(len(lengths)),
+        **{name: torch.from_numpy(values) for name, values in joined.items()},
+        horizons=Horizons.build(tables, max(task.seasons), _rows_read(planned, lags), units.lags, task.horizon),
+        planned=planned,
+        offsets=torch.cumsum(lengths, 0) - lengths,
         lengths=lengths,
         lags=torch.from_numpy(units.lags),
         scales=units.scales,
     )
+
+
+def _rows_read(planned: int, lags: list[int]) -> list[tuple[int, int | None]]:
+    """What tasks.forecast.look_up reads, in its order; tables hold planned values, z, simple forecasts, the outcome."""
+    return [
+        *((k, 0) for k in range(planned)),
+        *((k, None) for k in range(planned)),
+        *[(planned, 0)] * 2,  # room for how far ahead a step is
+        (planned, None),
+        *((planned + 1 + k, lag) for k, lag in enumerate(lags)),
+        (planned + 1 + len(lags), 0),
+    ]
 
 
 def _scale(z: np.ndarray, season: int) -> float:
