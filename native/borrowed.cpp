@@ -1,12 +1,15 @@
 #include "borrowed.h"
 
 #include <atomic>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <new>
 #include <system_error>
 #include <thread>
+
+#include "threads.h"
 
 #if defined(__unix__) || defined(__APPLE__)
 #include <dlfcn.h>
@@ -58,6 +61,17 @@ void run_member(void* argument) {
   if (job.body) job.body(job.arg, member);
 }
 
+// What keeps the runtime calm (calm_borrowed), and until when.
+using Clock = std::chrono::steady_clock;
+std::atomic<bool> calm{false};
+std::atomic<Clock::rep> calm_until{0};
+constexpr auto kCalm = std::chrono::seconds(1);
+
+// More threads than this are too many to keep asleep.
+constexpr int kMostCalming = 4;
+
+void do_nothing(void*) {}
+
 // Whether so many threads can be made at once. The runtime ends the process where it cannot make one, as it may where
 // memory is short; the stacks of those that were made here are kept by the C library for the next.
 bool can_make_threads(int count) {
@@ -94,6 +108,27 @@ bool run_borrowed(int size, BorrowedBody body, void* arg) {
   Job job{body, arg, size, true};
   openmp().parallel(run_member, &job, static_cast<unsigned>(size), 0);
   return job.granted;
+}
+
+void calm_borrowed(int size) {
+  const int more = available_cpus() - size + 1;  // beside the caller of this team of the runtime's own
+  if (!openmp().parallel || forked.load(std::memory_order_relaxed) || more < 1 || more > kMostCalming) return;
+  calm_until.store((Clock::now() + kCalm).time_since_epoch().count(), std::memory_order_relaxed);
+  if (calm.exchange(true)) return;
+  auto stay = [more] {
+    if (can_make_threads(more)) openmp().parallel(do_nothing, nullptr, static_cast<unsigned>(more + 1), 0);
+    for (;;) {
+      const Clock::time_point until{Clock::duration(calm_until.load(std::memory_order_relaxed))};
+      if (until <= Clock::now()) break;
+      std::this_thread::sleep_until(until);
+    }
+    calm.store(false);  // the runtime dismisses the team of a thread that ends
+  };
+  try {
+    std::thread(stay).detach();
+  } catch (const std::system_error&) {
+    calm.store(false);
+  }
 }
 
 void forget_borrowed() { forked.store(true, std::memory_order_relaxed); }

@@ -89,8 +89,9 @@ class Crowding {
   }
 
   void pause(int64_t now, int64_t took) {
-    // A run by one thread shows whether others still want the CPUs, one by several does not: longer and longer trials.
-    const bool again = pause_ > 0 && own_.runs > 0;
+    // Runs by several threads do not show whether others still want the CPUs, nor do those by one to which the scheduler
+    // gives a CPU while the others share the rest: trials further and further apart.
+    const bool again = pause_ > 0;
     pause_ = std::max(again ? std::min(2 * pause_, kLongest) : kShortest, 4 * took);
     tried_ = own_since_ = now;
     until_ = now + pause_;

@@ -173,7 +173,10 @@ bool wants(const char* kind) {
 }
 Hands hands_of(Crowding& crowding, int size) {
   static const bool borrowed = wants("borrowed"), one = wants("one");
-  return borrowed ? Hands::borrowed : one ? Hands::one : crowding.turn(now(), size);
+  if (borrowed || one) return borrowed ? Hands::borrowed : Hands::one;
+  const Hands hands = crowding.turn(now(), size);
+  if (hands != Hands::borrowed) calm_borrowed(size);
+  return hands;
 }
 
 constexpr int64_t kRegion = 30'000;  // nanoseconds that a parallel region of the runtime costs

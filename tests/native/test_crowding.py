@@ -67,3 +67,44 @@ def test_the_same_bits_whoever_runs_it(threads: int) -> None:
         assert kind in ran or (kind == "borrowed" and "own" in ran)
         results.add(digest)
     assert len(results) == 1
+
+
+CALM = """
+import os, time
+import torch, cellgate
+
+def threads():
+    return len(os.listdir("/proc/self/task"))
+
+def wait_for(count, seconds):
+    end = time.monotonic() + seconds
+    while threads() != count and time.monotonic() < end:
+        time.sleep(0.01)
+    return threads()
+
+native = cellgate.backends.cpu.native()
+cpus = native.available_cpus()
+torch.set_num_threads(cpus)
+torch.randn(1_000_000).mul_(2)
+before = threads()
+native.calm_borrowed(cpus)
+native.calm_borrowed(cpus)
+print(wait_for(before + 2, 0.9) - before, wait_for(before, 20) - before)
+if os.fork() == 0:
+    before = threads()
+    native.calm_borrowed(cpus)
+    time.sleep(0.2)
+    os._exit(threads() != before)
+print(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+
+
+@pytest.mark.skipif(cpu.unavailable() is not None, reason="tests the native core, which is not built here")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads as Linux shows them")
+@pytest.mark.parametrize(("kind", "more"), [("", 2), ("own", 0)])
+def test_a_further_thread_of_the_runtime_comes_with_a_crowd_and_goes(kind: str, more: int) -> None:
+    """It and the one that asked for it, once however often it is asked for; never in the child of a fork."""
+    environment = os.environ | {"CELLGATE_THREADS": kind}
+    done = subprocess.run([sys.executable, "-c", CALM], capture_output=True, text=True, env=environment, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [str(more), "0", "0"]

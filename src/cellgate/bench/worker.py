@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import sys
+import time
 from typing import Any
 
 from .beside import Copies
@@ -24,6 +26,10 @@ from .timing import Plan
 
 __all__ = ["serve"]
 
+# Seconds from a busy cell to a quiet one: the engine takes that long to be sure that the others have gone, and to give
+# back the calm that it keeps among PyTorch's threads meanwhile.
+_AFTER_A_CROWD = 1.5
+
 
 class _Desk:
     """What is kept from one request to the next: the last row's tensors, the busy copies."""
@@ -32,6 +38,7 @@ class _Desk:
         self.row: Row | None = None
         self.case: Case | None = None
         self.copies: Copies | None = None
+        self.crowded = -math.inf  # when the last busy cell ended
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         if "limits" in request:
@@ -46,7 +53,12 @@ class _Desk:
             else:
                 self.copies.prepare(cell)
             turn = self.copies.turn
-        return measure(cell, self.case, plan, turn)
+        else:
+            time.sleep(max(0.0, self.crowded + _AFTER_A_CROWD - time.monotonic()))
+        record = measure(cell, self.case, plan, turn)
+        if turn:
+            self.crowded = time.monotonic()
+        return record
 
 
 def serve() -> None:
