@@ -49,6 +49,8 @@ class Crowding {
 
   // Much of the time was waiting: in `kBad` runs of late, `kShare` of their time; shorter waits are those of waking up.
   static constexpr int64_t kLeast = 200'000, kShare = 3;
+  // Threads that have had nothing to do for `kRested` sleep, and may be as long as this in waking on a busy host.
+  static constexpr int64_t kRested = 5'000'000, kWaking = 2'000'000;
   static constexpr double kBad = 1.9;
   static constexpr double kWindow = 25e6,
                           kLeastKept = 0.875;  // how long "of late" is; runs longer than it count as well
@@ -74,7 +76,9 @@ class Crowding {
 
   void judge_borrowed(int64_t now, int64_t took, int64_t each) {
     borrowed_.add(took, each);
-    const bool bad = each > kLeast && each * kShare > took;
+    const bool rested = now - took - borrowed_last_ > kRested;
+    borrowed_last_ = now;
+    const bool bad = each > (rested ? kWaking : kLeast) && each * kShare > took;
     const double kept = std::max(1 - static_cast<double>(took) / kWindow, kLeastKept);
     took_ = took_ * kept + static_cast<double>(took);
     waited_ = waited_ * kept + static_cast<double>(each);
@@ -120,6 +124,7 @@ class Crowding {
 
   int64_t busy_ = 0;  // time that one member's part of a run takes on a CPU, in the mean
   int64_t tried_ = 0, own_since_ = 0, until_ = 0, borrowed_until_ = 0, pause_ = 0;
+  int64_t borrowed_last_ = 0;  // when the last borrowed run ended
   double took_ = 0, waited_ = 0, bad_ = 0;
   int64_t good_ = 0, alone_took_ = 0, alone_waited_ = 0;
   Runs own_, borrowed_;

@@ -1,5 +1,6 @@
 // Whose hands native/crowding.h lets run the calls, on machines that are made up: prints the shares of some seconds of calls
 // of two members that each had, and ends with status 1 where those are not the hands that suit.
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 
@@ -20,6 +21,8 @@ struct Machine {
   int hiccups = 0;
   // Of so many borrowed runs only one waits, as long as a time slice: the others lie within a slice of both members.
   int one_in = 1;
+  // Bursts of calls so long, then as long without; borrowed threads fall asleep in between, and wake as slowly as this.
+  int64_t burst = 0, waking = 0;
 };
 
 struct Time {
@@ -32,9 +35,14 @@ struct Shares {
 
 Shares shares(cellgate::Crowding& crowding, Time& time, const Machine& machine, int64_t span) {
   const int64_t begin = time.now;
-  int64_t had[3] = {}, next = begin + machine.every;
+  int64_t had[3] = {}, next = begin + machine.every, rest = time.now + machine.burst, borrowed_last = 0, idle = 0;
   int hiccups = 0, run = 0;
   while (time.now - begin < span) {
+    if (machine.burst && time.now >= rest) {
+      time.now += machine.burst;
+      idle += machine.burst;
+      rest = time.now + machine.burst;
+    }
     const Hands hands = crowding.turn(time.now, 2);
     if (machine.every && time.now >= next) {
       next = time.now + machine.every;
@@ -46,12 +54,16 @@ Shares shares(cellgate::Crowding& crowding, Time& time, const Machine& machine, 
       --hiccups;
       waited = kMs;
     }
+    if (hands == Hands::borrowed) {
+      if (time.now - borrowed_last > 5 * kMs) waited = std::max(waited, machine.waking);
+      borrowed_last = time.now + waited + machine.work;
+    }
     const int64_t used = machine.work * (hands == Hands::one ? 2 : 1), took = used + waited;
     time.now += took;
     crowding.judge(hands, time.now, took, hands == Hands::one ? 0 : waited, used, 2);
     had[static_cast<int>(hands)] += took;
   }
-  const double all = static_cast<double>(time.now - begin);
+  const double all = static_cast<double>(time.now - begin - idle);
   return {had[0] / all, had[1] / all, had[2] / all};
 }
 
@@ -109,6 +121,17 @@ int main() {
       odd.hiccups = 1;
       expect("spinning threads, a hiccup at times", shares(c, t, odd, span), &Shares::borrowed, 1);
       expect("and on a quiet machine", shares(c, t, quiet, span), &Shares::borrowed, 1);
+    }
+    {
+      cellgate::Crowding c;
+      Time t;
+      Machine host = quiet;
+      host.burst = 40 * kMs, host.waking = kMs;
+      shares(c, t, crowded, span);
+      expect("bursts after a crowd, on a host that wakes slowly", shares(c, t, host, span), &Shares::borrowed, 0.8);
+      host.borrowed_wait = crowded.borrowed_wait, host.own_wait = crowded.own_wait,
+      host.alone_wait = crowded.alone_wait;
+      expect("bursts in a crowd", shares(c, t, host, span), &Shares::one, 0.75);
     }
   }
   {
