@@ -11,6 +11,7 @@ from cellgate.tasks.baselines import seasonal_naive
 from cellgate.tasks.forecast import ForecastObjective, ask, forecast, forecast_at, known_ahead, pinball, reading_start
 from cellgate.tasks.forecast_data import Units, fit_units, prepare, simple_lags, simple_values, wants_log
 from cellgate.tasks.forecast_network import ForecastNetwork
+from cellgate.tasks.forecast_operators import rows_of
 from cellgate.tasks.forecast_task import ForecastTask
 from cellgate.tasks.intervals import level_bounds, widening
 from cellgate.tasks.seasons import long_season
@@ -157,10 +158,11 @@ def test_training_loss_never_sees_the_validation_part():
 
 
 def test_pinball_by_hand():
-    answers, quantiles = torch.tensor([[1.0, 2.0]]), torch.tensor([0.1, 0.5])
+    answers, quantiles = torch.tensor([[1.0, 2.0], [1.0, 2.0]]), torch.tensor([0.1, 0.5])
+    targets = torch.tensor([3.0, 0.0])
     # target 3: 0.1 * 2 and 0.5 * 1; target 0: 0.9 * 1 and 0.5 * 2
-    assert float(pinball(answers, torch.tensor([3.0]), quantiles)) == pytest.approx((0.2 + 0.5) / 2)
-    assert float(pinball(answers, torch.tensor([0.0]), quantiles)) == pytest.approx((0.9 + 1.0) / 2)
+    for counted, expected in (([True, False], 0.7 / 2), ([False, True], 1.9 / 2), ([True, True], 2.6 / 2)):
+        assert float(pinball(answers, targets, quantiles, torch.tensor(counted))) == pytest.approx(expected)
 
 
 def test_long_series_are_cut_into_windows_and_short_ones_are_taken_whole():
@@ -309,28 +311,53 @@ def test_between_one_and_two_contexts_are_read():
     assert (origins + 1 - starts).max() == 40
 
 
+@pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("simple", [True, False])
-def test_an_answer_and_its_gradients_are_those_of_the_formula(simple):
-    """Written out step by step, with tanh: values and the gradient of every weight."""
+def test_an_answer_and_its_gradients_are_those_of_the_formula(simple, training):
+    """Written out step by step, with tanh: values and the gradient of every weight and input."""
     panel, task = make_panel(), make_task(simple=simple)
     data = prepare(panel, task, fit_units(panel, task))
-    model = make_model(task, data)
+    model = make_model(task, data).train(training)
     hidden = torch.randn(3, 2, 7)
     ahead, known = known_ahead(data, task, torch.arange(3), torch.tensor([[10, 39]] * 3))
+    for given in (hidden, ahead, known):
+        given.requires_grad_()
     outcome = torch.randn(3, 2, 5, 3)
     direct, weights = model.readout(hidden).split([15, 3 * (16 + known.shape[-1])], dim=-1)
     columns = torch.cat([torch.tanh(model.ahead(ahead)), known], dim=-1)
     expected = direct.unflatten(-1, (5, 3)) + columns @ weights.unflatten(-1, (3, -1)).transpose(-1, -2)
     answers = model.answer(hidden, ahead, known)
     torch.testing.assert_close(answers, expected, rtol=1e-5, atol=1e-5)
-    parameters = [*model.readout.parameters(), *model.ahead.parameters()]
+    parameters = [*model.readout.parameters(), *model.ahead.parameters(), hidden, ahead, known]
     gradients = [torch.autograd.grad((made * outcome).sum(), parameters) for made in (answers, expected)]
     torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-4)
 
 
+def test_rows_and_their_gradient_with_some_dropped():
+    """What is left is the row over its share, and the gradient takes the same way back; rows twice count twice."""
+    table, rows = torch.randn(900, 500, requires_grad=True), torch.tensor([3, 0, 3, 899])
+    for _ in range(2):  # the second gradient takes the memory of the first
+        (gradient,) = torch.autograd.grad((3 * rows_of(table, rows)).sum(), table)
+        expected = torch.zeros(900, 500)
+        expected[3], expected[0], expected[899] = 6, 3, 3
+        assert torch.equal(gradient, expected)
+        del gradient
+    kept = []
+    for _ in range(2):
+        torch.manual_seed(5)
+        found = rows_of(table, rows, 0.25)
+        kept.append((found != 0).float())
+        torch.testing.assert_close(found, table[rows] * kept[-1] / 0.75)
+        (gradient,) = torch.autograd.grad(found.sum(), table)
+        torch.testing.assert_close(gradient, torch.zeros(900, 500).index_add(0, rows, kept[-1] / 0.75))
+    assert torch.equal(*kept)
+    assert float(kept[0].mean()) == pytest.approx(0.75, abs=0.04)
+
+
 def test_the_gradient_of_the_quantile_loss_is_its_slope():
     """Where answer and outcome agree it is the mean of both slopes, so that a median that is right stays."""
-    answers = torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0]], requires_grad=True)
-    pinball(answers, torch.tensor([2.5, 0.0]), torch.tensor([0.1, 0.5, 0.9])).sum().backward()
-    expected = torch.tensor([[-0.1, -0.5, 0.1], [0.4, 0.0, -0.4]]) / 3
+    answers = torch.tensor([[1.0, 2.0, 3.0], [0.0, 0.0, 0.0], [1.0, 2.0, 3.0]], requires_grad=True)
+    targets, counted = torch.tensor([2.5, 0.0, 2.5]), torch.tensor([True, True, False])
+    pinball(answers, targets, torch.tensor([0.1, 0.5, 0.9]), counted).backward()
+    expected = torch.tensor([[-0.1, -0.5, 0.1], [0.4, 0.0, -0.4], [0.0, 0.0, 0.0]]) / 3
     torch.testing.assert_close(answers.grad, expected)

@@ -19,7 +19,7 @@ from cellgate.equations import CellMasks
 
 from .variant import Variant
 
-__all__ = ["add_noise", "cell_masks", "draw_dropout_masks", "drop_weights", "locked_mask"]
+__all__ = ["add_noise", "cell_masks", "draw_dropout_masks", "draw_masks", "drop_weights", "locked_mask"]
 
 
 def add_noise(variant: Variant, training: bool, problem: Problem, inputs: Inputs) -> None:
@@ -91,7 +91,9 @@ def _random_words(seed: Tensor, first: int, count: int) -> Tensor:
     return mixed(mixed(mixed(z, 30) * _FIRST, 27) * _SECOND, 31)
 
 
-def _drawn(wanted: Sequence[tuple[tuple[int, ...], float, float]], like: Tensor, transformed: bool) -> list[Tensor]:
+def draw_masks(
+    wanted: Sequence[tuple[tuple[int, ...], float, float]], like: Tensor, transformed: bool = False
+) -> list[Tensor]:
     """Draw a mask for each (shape, probability p, value): the value with probability p, else zero.
 
     PyTorch's Bernoulli takes one random number of 53 bits for each, which costs as much as the layer; here its
@@ -155,5 +157,5 @@ def cell_masks(
         else:
             made[name] = x.new_full((1, 1, size), p).expand(steps, batch, size)
     if wanted:
-        made |= zip(wanted, _drawn(list(wanted.values()), x, transformed), strict=True)
+        made |= zip(wanted, draw_masks(list(wanted.values()), x, transformed), strict=True)
     return CellMasks(**made)

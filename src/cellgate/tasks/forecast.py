@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from cellgate.tasks.carry import fade
 from cellgate.tasks.forecast_data import Prepared
 from cellgate.tasks.forecast_network import ForecastNetwork
+from cellgate.tasks.forecast_operators import rows_of
 from cellgate.tasks.forecast_task import ForecastTask
 
 _FEWEST_ORIGINS, _MOST_ORIGINS, _VALIDATION_ORIGINS = 6, 24, 2048  # of a series, of a series, of all together
@@ -70,10 +71,10 @@ def ask(
     # A window that is longer than its series repeats the last step; what is read there is never asked for.
     steps = torch.minimum(starts[:, None] + torch.arange(width), data.lengths[series][:, None] - 1)
     hidden, _ = model.lstm(nn.functional.embedding(data.offsets[series][:, None] + steps, data.features))
-    # Whole rows, as the output lies in memory: steps first. To look rows up in a table is what an embedding does.
+    # Whole rows, as the output lies in memory: steps first.
     rows = positions * len(series) + torch.arange(len(series))[:, None]
-    picked = nn.functional.embedding(rows, hidden.transpose(0, 1).flatten(0, 1))
-    picked = nn.functional.dropout(picked, task.dropout, model.training)
+    dropout = task.dropout if model.training else 0.0
+    picked = rows_of(hidden.transpose(0, 1).flatten(0, 1), rows.flatten(), dropout).unflatten(0, rows.shape)
     return model.answer(picked, *(known or known_ahead(data, task, series, origins)))
 
 
@@ -102,8 +103,7 @@ def look_up(data: Prepared, task: ForecastTask, series: Tensor, origins: Tensor)
     ahead, start, simple = found[: 2 * planned + 2], found[2 * planned + 2], found[2 * planned + 3 : -1]
     there, base, far = ahead.split([planned, planned, 2])
     torch.sub(there, base, out=base)
-    far[0] = torch.arange(1, task.horizon + 1) / task.horizon
-    torch.sqrt(far[0], out=far[1])
+    far.copy_(data.far[:, None, None])
     start += carried(data, series, origins, task.horizon).float()
     if len(simple):
         simple[-1] = data.horizons.value(planned + len(simple), series, origins)[..., None]  # a level
@@ -135,14 +135,15 @@ def carried(data: Prepared, series: Tensor, origins: Tensor, horizon: int) -> Te
     return off[..., None] * fade(horizon, data.lags[series])[:, None]
 
 
-def pinball(answers: Tensor, targets: Tensor, quantiles: Tensor) -> Tensor:
-    """The quantile loss of every answer, averaged over quantiles: (..., Q), (...) to (...).
+def pinball(answers: Tensor, targets: Tensor, quantiles: Tensor, counted: Tensor) -> Tensor:
+    """The quantile loss, averaged over quantiles, of all answers together that count: (..., Q), (...), (Q,), (...).
 
     Koenker and Bassett (1978), "Regression quantiles". Twice the loss at 0.5 is the absolute error.
     """
     error = targets[..., None] - answers
     # max(q e, (q - 1) e), with a slope that autograd takes for a constant: one product forward, one backward.
-    return ((quantiles - 0.5 + 0.5 * error.detach().sign()) * error).mean(-1)
+    slope = torch.add(quantiles - 0.5, error.detach().sign(), alpha=0.5).mul_(counted[..., None])
+    return (slope * error).sum() / len(quantiles)
 
 
 class _Asked(NamedTuple):
@@ -204,7 +205,7 @@ class ForecastObjective:
         found = look_up(data, task, series, origins)
         answers = ask(model, data, task, series, starts, origins, found[:2])
         targets, counted = self.targets(series, origins, 0, self.train_end, found)
-        return (pinball(answers, targets, self.quantiles) * counted).sum() / counted.sum().clamp(min=1)
+        return pinball(answers, targets, self.quantiles, counted) / counted.sum().clamp(min=1)
 
     def spread(self) -> Tensor:
         """(horizon, Q) quantiles of the training part's right answers, less their median: what answers of 0 miss by."""
@@ -231,7 +232,7 @@ class ForecastObjective:
         """The mean loss over the validation part, from many origins; None where there is no such part."""
         total, weight = 0.0, 0.0
         for answers, targets, counted in self.validation_answers(model):
-            value, count = (pinball(answers, targets, self.quantiles) * counted).sum(), counted.sum()
+            value, count = pinball(answers, targets, self.quantiles, counted), counted.sum()
             total, weight = total + float(value), weight + float(count)
         return total / weight if weight else None
 
@@ -258,7 +259,7 @@ class ForecastObjective:
         fresh = origins >= first[:, None]
         origins = torch.maximum(origins, first[:, None])
         found = look_up(self.data, self.task, series, origins)
-        low = self.train_end[series][:, None, None]
+        low = self.train_end[series][:, None]
         targets, counted = self.targets(series, origins, low, self.validation_end, found)
         return _Asked(series, starts, origins, found[:2], targets, counted & fresh[..., None])
 
@@ -267,15 +268,15 @@ class ForecastObjective:
     ) -> tuple[Tensor, Tensor]:
         """The (B, K, horizon) right answers, and which of them count: observed, and at steps in [low, high).
 
-        Those that do not count are 0. `found` is what look_up gives for these origins, where it is at hand.
+        Those that do not count are 0. `low` is a number, or (B, 1); `found` what look_up gives, where it is at hand.
         """
         data, task = self.data, self.task
         found = look_up(data, task, series, origins) if found is None else found
-        step = origins[..., None] + torch.arange(1, task.horizon + 1)
+        ahead = torch.arange(1, task.horizon + 1)
         # Nothing counts of an origin without a season behind it.
-        end = torch.where(origins >= data.lags[series][:, None] - 1, high[series][:, None], 0)[..., None]
+        end = torch.where(origins >= data.lags[series][:, None] - 1, high[series][:, None] - origins, 0)
         answers = found.outcome - found.start
-        counted = (step >= low) & (step < end) & ~answers.isnan()
+        counted = (ahead >= (low - origins)[..., None]) & (ahead < end[..., None]) & (answers == answers)
         return torch.where(counted, answers, 0.0), counted
 
 

@@ -58,6 +58,7 @@ class Prepared:
         features: (N, F) float32 the input of the network.
         horizons: what is known beforehand of every step, z and the simple forecasts, to be read a horizon at a time.
         planned: D, how many numbers are known beforehand of a step.
+        far: (2, horizon) float32 how far ahead the steps of a horizon are, and the root of that.
         offsets: (S,) int64 where each series begins in z.
         lengths: (S,) int64 steps of each series.
         lags: (S,) int64 the season that each series' naive forecast repeats.
@@ -69,6 +70,7 @@ class Prepared:
     features: Tensor
     horizons: Horizons
     planned: int
+    far: Tensor
     offsets: Tensor
     lengths: Tensor
     lags: Tensor
@@ -202,10 +204,12 @@ def _together(parts: list[dict[str, np.ndarray]], task: ForecastTask, units: Uni
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     lags = simple_lags(task)
     planned = len(tables[0]) - 2 - len(lags)
+    far = torch.arange(1, task.horizon + 1) / task.horizon
     return Prepared(
         **{name: torch.from_numpy(values) for name, values in joined.items()},
         horizons=Horizons.build(tables, max(task.seasons), _rows_read(planned, lags), units.lags, task.horizon),
         planned=planned,
+        far=torch.stack([far, far.sqrt()]),
         offsets=torch.cumsum(lengths, 0) - lengths,
         lengths=lengths,
         lags=torch.from_numpy(units.lags),

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from cellgate.nn import LSTM
+from cellgate.tasks.forecast_operators import answers_of
 
 _AHEAD_UNITS = 16
 
@@ -81,18 +82,10 @@ class ForecastNetwork(nn.Module):
         Returns:
             (..., horizon, Q).
         """
-        direct, weights = self.readout(hidden.flatten(0, -2)).split(
-            [self.horizon * self.quantiles, self.quantiles * (_AHEAD_UNITS + self.simple)], dim=-1
-        )
-        # With the horizon last, as `known_ahead` lays it out in memory: products over three quantiles are slow.
-        direct = direct.unflatten(1, (self.horizon, self.quantiles)).transpose(1, 2)
-        by_ahead, by_simple = weights.unflatten(1, (self.quantiles, -1)).split([_AHEAD_UNITS, self.simple], dim=-1)
-        known = ahead.movedim(-1, 0).flatten(1)
-        # w tanh(x) = 2 w sigmoid(2 x) - w, since torch.tanh takes ten times as long as torch.sigmoid on a CPU.
-        twice = torch.addmm(self.ahead.bias[:, None], self.ahead.weight, known, beta=2, alpha=2)
-        units = torch.sigmoid(twice).unflatten(1, (-1, self.horizon)).transpose(0, 1)
-        answers = torch.baddbmm(direct - by_ahead.sum(-1, keepdim=True), 2 * by_ahead, units)
-        answers = torch.baddbmm(answers, by_simple, simple.flatten(0, -3).transpose(1, 2))
+        read = self.readout(hidden.flatten(0, -2))
+        known, simple = ahead.movedim(-1, 0).flatten(1), simple.movedim(-1, 0).flatten(1, -2)
+        weights = self.ahead.weight, self.ahead.bias
+        answers = answers_of(read, *weights, known, simple, self.quantiles, self.training)
         return answers.transpose(1, 2).unflatten(0, hidden.shape[:-1])
 
     def config(self) -> dict[str, Any]:

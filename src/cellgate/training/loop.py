@@ -180,6 +180,7 @@ def _run(
     started = time.perf_counter() - record.seconds
     batches = math.ceil(objective.examples / settings.batch_size)
     scheduled = settings.schedule_epochs or settings.max_epochs
+    parameters = list(model.parameters())
 
     def progress(step: int) -> float:
         """How much of the schedule is done: by steps, or by time where that is running out sooner."""
@@ -201,9 +202,10 @@ def _run(
             step = (epoch - 1) * batches + k
             _set_rate(optimizer, settings, step, progress(step))
             loss = objective.loss(model, rows, generator)
-            optimizer.zero_grad(set_to_none=True)
+            for parameter in parameters:
+                parameter.grad = None  # what the optimiser's own zero_grad does, but in a fraction of its time
             loss.backward()
-            norm = _clip([p.grad for p in model.parameters() if p.grad is not None], settings.clip)
+            norm = _clip([p.grad for p in parameters if p.grad is not None], settings.clip)
             if not math.isfinite(norm):
                 raise TrainingError(
                     f"expected a finite loss, got {float(loss.detach())} with gradient norm {norm} "
