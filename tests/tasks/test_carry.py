@@ -109,7 +109,7 @@ def test_nothing_later_than_the_origin_is_carried():
         panel = replace(read_panel(values), season=SEASON)
         task = Forecaster(HORIZON, season=SEASON, hidden_size=4, max_epochs=1).fit(panel.until([600])).task_
         units = fit_units(panel, task, np.array([600]))
-        seen.append(carried(prepare(panel, task, units), torch.tensor([0]), torch.tensor([[650, 700]]), HORIZON))
+        seen.append(carried(prepare(panel, task, units), torch.tensor([0]), torch.tensor([[650, 700]])))
     torch.testing.assert_close(*seen, rtol=1e-9, atol=1e-9)
 
 

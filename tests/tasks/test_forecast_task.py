@@ -113,7 +113,7 @@ def test_the_targets_are_what_came_minus_the_baseline():
     data = prepare(panel, task, still_units(panel, task))
     objective = ForecastObjective(data, task, np.full(3, 40), np.full(3, 60))
     origins = torch.tensor([[2, 3, 30, 38, 39]] * 3)
-    targets, counted = objective.targets(torch.arange(3), origins, 0, objective.train_end)
+    targets, counted = objective.targets(torch.arange(3), origins, None, objective.train_end)
     for k, values in enumerate(panel.values):
         for j, origin in enumerate(origins[k].tolist()):
             naive = seasonal_naive(values[: origin + 1], 4, 5)

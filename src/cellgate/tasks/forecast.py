@@ -28,7 +28,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cellgate.tasks.carry import fade
 from cellgate.tasks.forecast_data import Prepared
 from cellgate.tasks.forecast_network import ForecastNetwork
 from cellgate.tasks.forecast_operators import rows_of
@@ -104,7 +103,7 @@ def look_up(data: Prepared, task: ForecastTask, series: Tensor, origins: Tensor)
     there, base, far = ahead.split([planned, planned, 2])
     torch.sub(there, base, out=base)
     far.copy_(data.far[:, None, None])
-    start += carried(data, series, origins, task.horizon).float()
+    start += carried(data, series, origins).float()
     if len(simple):
         simple[-1] = data.horizons.value(planned + len(simple), series, origins)[..., None]  # a level
         simple.sub_(start).nan_to_num_(0.0, torch.inf, -torch.inf)
@@ -129,10 +128,10 @@ def base_index(origins: Tensor, lags: Tensor, horizon: int) -> Tensor:
     return origins[..., None] + 1 - lags + torch.arange(horizon) % lags
 
 
-def carried(data: Prepared, series: Tensor, origins: Tensor, horizon: int) -> Tensor:
+def carried(data: Prepared, series: Tensor, origins: Tensor) -> Tensor:
     """(B, K, horizon) float64, what is added to the naive forecast at some steps of some series: see tasks.carry."""
     off = data.off[data.offsets[series][:, None] + origins]
-    return off[..., None] * fade(horizon, data.lags[series])[:, None]
+    return off[..., None] * data.fades[series][:, None]
 
 
 def pinball(answers: Tensor, targets: Tensor, quantiles: Tensor, counted: Tensor) -> Tensor:
@@ -204,7 +203,7 @@ class ForecastObjective:
         origins = torch.minimum(starts[:, None] + positions, self.train_end[series][:, None] - 1)
         found = look_up(data, task, series, origins)
         answers = ask(model, data, task, series, starts, origins, found[:2])
-        targets, counted = self.targets(series, origins, 0, self.train_end, found)
+        targets, counted = self.targets(series, origins, None, self.train_end, found)
         return pinball(answers, targets, self.quantiles, counted) / counted.sum().clamp(min=1)
 
     def spread(self) -> Tensor:
@@ -215,7 +214,7 @@ class ForecastObjective:
         count = min(max(_LEAST_SPREAD_ORIGINS, _SPREAD_ORIGINS // len(series)), max(1, int((last - first).max()) + 1))
         way = torch.linspace(0, 1, count, dtype=torch.float64) * (last - first).clamp(min=0)[:, None]
         origins = torch.minimum(first, last)[:, None] + way.long()
-        targets, counted = self.targets(series, origins, 0, self.train_end)
+        targets, counted = self.targets(series, origins, None, self.train_end)
         found = torch.zeros(self.task.horizon, len(self.task.quantiles))
         middle = self.task.quantiles.index(0.5)
         for h in range(self.task.horizon):
@@ -259,16 +258,22 @@ class ForecastObjective:
         fresh = origins >= first[:, None]
         origins = torch.maximum(origins, first[:, None])
         found = look_up(self.data, self.task, series, origins)
-        low = self.train_end[series][:, None]
-        targets, counted = self.targets(series, origins, low, self.validation_end, found)
+        targets, counted = self.targets(series, origins, self.train_end, self.validation_end, found)
         return _Asked(series, starts, origins, found[:2], targets, counted & fresh[..., None])
 
     def targets(
-        self, series: Tensor, origins: Tensor, low: int | Tensor, high: Tensor, found: LookedUp | None = None
+        self, series: Tensor, origins: Tensor, low: Tensor | None, high: Tensor, found: LookedUp | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The (B, K, horizon) right answers, and which of them count: observed, and at steps in [low, high).
+        """The (B, K, horizon) right answers, and which of them count: observed, and at steps before `high`.
 
-        Those that do not count are 0. `low` is a number, or (B, 1); `found` what look_up gives, where it is at hand.
+        Those that do not count are 0.
+
+        Args:
+            series: (B,) which series.
+            origins: (B, K) steps of theirs.
+            low: (S,) the first steps that count, of all series; None for all.
+            high: (S,) the first that no longer do.
+            found: what look_up gives for these, where it is at hand.
         """
         data, task = self.data, self.task
         found = look_up(data, task, series, origins) if found is None else found
@@ -276,7 +281,9 @@ class ForecastObjective:
         # Nothing counts of an origin without a season behind it.
         end = torch.where(origins >= data.lags[series][:, None] - 1, high[series][:, None] - origins, 0)
         answers = found.outcome - found.start
-        counted = (ahead >= (low - origins)[..., None]) & (ahead < end[..., None]) & (answers == answers)
+        counted = (ahead < end[..., None]) & (answers == answers)
+        if low is not None:
+            counted &= ahead >= (low[series][:, None] - origins)[..., None]
         return torch.where(counted, answers, 0.0), counted
 
 
@@ -369,7 +376,7 @@ def in_data_units(
         # A negative widening may not push one quantile past another.
         ordered = (ordered + torch.from_numpy(widening)).sort(-1).values
     base = base_index(origins, data.lags[series][:, None], task.horizon).clamp(min=0)
-    base = data.z[data.offsets[series][:, None, None] + base] + carried(data, series, origins, task.horizon)
+    base = data.z[data.offsets[series][:, None, None] + base] + carried(data, series, origins)
     scale = torch.from_numpy(data.scales[series.numpy()])[:, None, None, None]
     z = (base[..., None] + ordered) * scale
     return (z.exp() if task.log else z).numpy()

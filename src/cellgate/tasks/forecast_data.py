@@ -17,7 +17,7 @@ from cellgate.data.calendar import calendar_cycles, calendar_features, calendar_
 from cellgate.data.frequency import COUNT, Frequency
 from cellgate.data.panel import show_time
 from cellgate.tasks.baselines import fill_by_season
-from cellgate.tasks.carry import carry, deviation, mean_of_last
+from cellgate.tasks.carry import carry, deviation, fade, mean_of_last
 from cellgate.tasks.covariates import CovariateCoding
 from cellgate.tasks.forecast_task import ForecastTask
 from cellgate.tasks.horizons import Horizons
@@ -55,6 +55,7 @@ class Prepared:
     Attributes:
         z: (N,) float64 the transformed values divided by their series' scale, gaps filled.
         off: (N,) float64 the deviation of each step that is carried into the steps after it.
+        fades: (S, horizon) float64 how much of that is left at each step ahead.
         features: (N, F) float32 the input of the network.
         horizons: what is known beforehand of every step, z and the simple forecasts, to be read a horizon at a time.
         planned: D, how many numbers are known beforehand of a step.
@@ -67,6 +68,7 @@ class Prepared:
 
     z: Tensor
     off: Tensor
+    fades: Tensor
     features: Tensor
     horizons: Horizons
     planned: int
@@ -202,17 +204,19 @@ def _together(parts: list[dict[str, np.ndarray]], task: ForecastTask, units: Uni
     lengths = torch.tensor([len(part["z"]) for part in parts])
     tables = [part.pop("table") for part in parts]
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    lags = simple_lags(task)
-    planned = len(tables[0]) - 2 - len(lags)
+    simple = simple_lags(task)
+    planned = len(tables[0]) - 2 - len(simple)
     far = torch.arange(1, task.horizon + 1) / task.horizon
+    lags = torch.from_numpy(units.lags)
     return Prepared(
         **{name: torch.from_numpy(values) for name, values in joined.items()},
-        horizons=Horizons.build(tables, max(task.seasons), _rows_read(planned, lags), units.lags, task.horizon),
+        fades=fade(task.horizon, lags),
+        horizons=Horizons.build(tables, max(task.seasons), _rows_read(planned, simple), units.lags, task.horizon),
         planned=planned,
         far=torch.stack([far, far.sqrt()]),
         offsets=torch.cumsum(lengths, 0) - lengths,
         lengths=lengths,
-        lags=torch.from_numpy(units.lags),
+        lags=lags,
         scales=units.scales,
     )
 

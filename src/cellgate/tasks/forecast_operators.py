@@ -64,7 +64,7 @@ def _formula(
     horizon, rows = simple.shape[-1], len(read)
     direct, by_ahead, by_simple = _parts(read, horizon, quantiles, len(weight))
     # w tanh(x) = 2 w sigmoid(2 x) - w, since torch.tanh takes ten times as long as torch.sigmoid on a CPU.
-    units = torch.sigmoid(torch.addmm(2 * bias[:, None], 2 * weight, known)).view(-1, rows, horizon)
+    units = torch.addmm(2 * bias[:, None], 2 * weight, known).sigmoid_().view(-1, rows, horizon)
     products = torch.baddbmm(torch.bmm(by_simple, simple.transpose(0, 1)), 2 * by_ahead, units.transpose(0, 1))
     return products + direct - by_ahead.sum(-1, keepdim=True), units
 

@@ -21,7 +21,7 @@ class RunningMean:
     """
 
     def __init__(self, model: nn.Module, past: float) -> None:
-        self.model, self.past = model, past
+        self.past = past
         own = model.state_dict()  # the model's own tensors, not copies
         self.weights: dict[str, Tensor] = {name: value.clone() for name, value in own.items()}
         self._pairs = [(self.weights[name], value) for name, value in own.items()]
@@ -39,9 +39,11 @@ class RunningMean:
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """The model with the mean as its weights; afterwards with its own again."""
-        own = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
-        self.model.load_state_dict(self.weights)
+        own = [value.clone() for _, value in self._pairs]
+        for mean, value in self._pairs:
+            value.copy_(mean)
         try:
             yield
         finally:
-            self.model.load_state_dict(own)
+            for (_, value), before in zip(self._pairs, own, strict=True):
+                value.copy_(before)
