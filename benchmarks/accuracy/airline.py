@@ -1,8 +1,8 @@
-"""Airline passengers, the last 24 months held out: MASE, and coverage over rolling origins.
+"""Airline passengers, the last 24 months held out: MASE, and that and coverage over nine rolling origins.
 
 This is no clean test. The defaults for short series (folds, dropout, width, no simple forecasts in the readout) were
 compared on forecasts of 1955 to 1958, where most of them tie, and the ties were settled with an eye on these very two
-years.
+years. What is carried on from the present deviation was compared on rolling origins from 1956 on, these years included.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from cellgate import Forecaster
 from cellgate.data import read_panel
 
 _HELD = 24
+_ORIGINS, _APART = 9, 3  # the last months, a quarter apart, that a whole horizon follows
 
 
 def _run() -> Outcome:
     head, tail = read_panel("airline").split(_HELD)
     forecaster = Forecaster(_HELD).fit(head)
     metrics = forecaster.evaluate(tail)
-    # From the last 24 months that a whole horizon follows. The weights have seen nothing of the tail, but all of these
-    # months save the last lie in the training part ("seen"): the figures flatter.
-    rolling = forecaster.backtest(read_panel("airline"), origins=_HELD, step=1)
+    # Trained afresh for each: nothing that is forecast was seen.
+    rolling = Forecaster(_HELD).backtest(read_panel("airline"), origins=_ORIGINS, step=_APART, refit=True)
     ours, naive = metrics["cellgate"]["MASE"], metrics["seasonal naive"]["MASE"]
     covered = rolling.metrics["cellgate"]["coverage-90"]
     return Outcome(
@@ -33,7 +33,6 @@ def _run() -> Outcome:
             "epochs": forecaster.record_.epochs,
             "coverage of the one forecast": metrics["cellgate"]["coverage-90"],
             "steps covered": int(np.isfinite(rolling.actual).sum()),
-            "months seen in training": rolling.metrics["seen"],
         },
     )
 
