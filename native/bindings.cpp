@@ -112,6 +112,8 @@ NB_MODULE(_native, m) {
         "Bytes a second read in order, each thread from its own share of `bytes` again and again.");
   m.def("measure_activation_rate", &cellgate::measure_activation_rate, "threads"_a = 1, "seconds"_a = 0.1,
         nb::call_guard<nb::gil_scoped_release>(), "Logistic functions of float32 a second.");
+  m.def("measure_handover", &cellgate::measure_handover, "threads"_a, nb::call_guard<nb::gil_scoped_release>(),
+        "Seconds that a number takes from one thread of a team to the next; 0 for one thread.");
   m.def(
       "force_isa", [](const std::string& name) { cellgate::force_kernels(name.c_str()); }, "name"_a,
       "Use the named instruction set from now on (for tests). Raises RuntimeError when it cannot run.");

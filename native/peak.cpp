@@ -96,4 +96,30 @@ double measure_activation_rate(int threads, double seconds) {
   });
 }
 
+double measure_handover(int threads) {
+  constexpr uint32_t rounds = 500;
+  struct Ring {
+    Epoch at[kMaxTeam];
+    double elapsed = 0;
+  };
+  const auto ring = std::make_unique<Ring>();
+  Team team(std::clamp(threads, 1, kMaxTeam));
+  if (team.size() == 1) return 0;
+  team.run(
+      [](void* opaque, int member, int size) {
+        auto* r = static_cast<Ring*>(opaque);
+        Epoch &mine = r->at[member], &before = r->at[(member + size - 1) % size];
+        const Clock::time_point start = Clock::now();
+        for (uint32_t round = 1; round <= rounds; ++round) {
+          // The first one begins a round, which ends when the last has it.
+          if (member > 0) wait_for(before, round);
+          publish(mine, round);
+          if (member == 0) wait_for(before, round);
+        }
+        if (member == 0) r->elapsed = since(start);
+      },
+      ring.get());
+  return ring->elapsed / rounds / team.size();
+}
+
 }  // namespace cellgate

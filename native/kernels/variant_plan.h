@@ -69,7 +69,11 @@ struct VariantRows {
 
   void sort() {
     if (call->lengths) return sort_by_length(call->lengths, call->batch, order);
-    for (int64_t b = 0; b < call->batch; ++b) order[b] = b;
+    // Neighbours to one member: what a step keeps of a row may be less than a cache line, which two members would take
+    // from each other at every step.
+    int64_t b = 0;
+    for (int member = 0; member < members; ++member)
+      for (int64_t k = 0; k < count(member); ++k) order[place(member, k)] = b++;
   }
   int64_t length(int64_t b) const { return call->lengths ? call->lengths[b] : call->steps; }
   int64_t count(int member) const { return (call->batch - member + members - 1) / members; }

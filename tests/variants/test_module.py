@@ -137,7 +137,7 @@ def test_locked_masks_of_packed_data_are_those_of_padded_data() -> None:
 @pytest.mark.parametrize("p", [0.001, 0.05, 0.5, 0.9, 1e-7])
 def test_masks_are_ones_as_often_as_asked(p: float) -> None:
     """And one place says nothing of its neighbours, though four of them share a random number."""
-    (mask,) = cellgate.nn.noise._drawn([((101, 100, 101), p, 1.0)], torch.zeros(0, dtype=torch.float64), False)
+    (mask,) = cellgate.nn.noise.draw_masks([((101, 100, 101), p, 1.0)], torch.zeros(0, dtype=torch.float64), False)
     assert mask.shape == (101, 100, 101)
     assert set(mask.unique().tolist()) <= {0.0, 1.0}
     spread = (p * (1 - p) / mask.numel()) ** 0.5
@@ -153,7 +153,7 @@ def test_masks_are_the_same_by_the_native_core_and_by_pytorch(dtype: torch.dtype
     found = []
     for transformed in (False, True):
         torch.manual_seed(4)
-        found.append(cellgate.nn.noise._drawn(wanted, torch.zeros(1, dtype=dtype), transformed))
+        found.append(cellgate.nn.noise.draw_masks(wanted, torch.zeros(1, dtype=dtype), transformed))
     for one, other in zip(*found, strict=True):
         assert one.dtype == dtype
         assert torch.equal(one, other)

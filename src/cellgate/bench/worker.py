@@ -22,6 +22,7 @@ from .case import Case, make_case
 from .grid import Cell, Row
 from .machine import measure_limits
 from .measure import measure
+from .nearness import Nearness
 from .timing import Plan
 
 __all__ = ["serve"]
@@ -39,6 +40,7 @@ class _Desk:
         self.case: Case | None = None
         self.copies: Copies | None = None
         self.crowded = -math.inf  # when the last busy cell ended
+        self.nearness: Nearness | None = None
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         if "limits" in request:
@@ -55,9 +57,13 @@ class _Desk:
             turn = self.copies.turn
         else:
             time.sleep(max(0.0, self.crowded + _AFTER_A_CROWD - time.monotonic()))
-        record = measure(cell, self.case, plan, turn)
+        case = self.case
         if turn:
+            record = measure(cell, case, plan, turn)
             self.crowded = time.monotonic()
+            return record
+        self.nearness = self.nearness or Nearness(cell.threads)
+        record, record["handover"] = self.nearness.measure(lambda: measure(cell, case, plan))
         return record
 
 
