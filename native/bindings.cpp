@@ -128,8 +128,9 @@ NB_MODULE(_native, m) {
       "Calls of several threads since the process began, by whose they were: borrowed of an OpenMP runtime, our own, "
       "or "
       "the caller's alone in a crowd.");
-  m.def("calm_borrowed", &cellgate::calm_borrowed, "size"_a,
-        "What a crowd does to an OpenMP runtime that has teams of so many threads (for tests).");
+  m.def("calm_borrowed", &cellgate::calm_borrowed, "size"_a, "until"_a,
+        "What a crowd does to an OpenMP runtime that has teams of so many threads, until a moment of the steady clock "
+        "(for tests).");
   m.def("available_cpus", &cellgate::available_cpus, "CPUs this process may run on.");
   m.def("apply", &apply, "function"_a, "x"_a, "y"_a, "n"_a, "is_double"_a,
         "y[j] = sigmoid or tanh of x[j] for n scalars at the addresses x and y (for tests).");

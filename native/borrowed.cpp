@@ -61,11 +61,10 @@ void run_member(void* argument) {
   if (job.body) job.body(job.arg, member);
 }
 
-// What keeps the runtime calm (calm_borrowed), and until when.
+// Whether something keeps the runtime calm (calm_borrowed), and until when.
 using Clock = std::chrono::steady_clock;
 std::atomic<bool> calm{false};
-std::atomic<Clock::rep> calm_until{0};
-constexpr auto kCalm = std::chrono::seconds(1);
+std::atomic<int64_t> calm_until{0};
 
 // More threads than this are too many to keep asleep.
 constexpr int kMostCalming = 4;
@@ -110,17 +109,17 @@ bool run_borrowed(int size, BorrowedBody body, void* arg) {
   return job.granted;
 }
 
-void calm_borrowed(int size) {
+void calm_borrowed(int size, int64_t until) {
   const int more = available_cpus() - size + 1;  // beside the caller of this team of the runtime's own
   if (!openmp().parallel || forked.load(std::memory_order_relaxed) || more < 1 || more > kMostCalming) return;
-  calm_until.store((Clock::now() + kCalm).time_since_epoch().count(), std::memory_order_relaxed);
+  calm_until.store(until, std::memory_order_relaxed);
   if (calm.exchange(true)) return;
   auto stay = [more] {
     if (can_make_threads(more)) openmp().parallel(do_nothing, nullptr, static_cast<unsigned>(more + 1), 0);
     for (;;) {
-      const Clock::time_point until{Clock::duration(calm_until.load(std::memory_order_relaxed))};
-      if (until <= Clock::now()) break;
-      std::this_thread::sleep_until(until);
+      const std::chrono::nanoseconds end(calm_until.load(std::memory_order_relaxed));
+      if (end <= Clock::now().time_since_epoch()) break;
+      std::this_thread::sleep_until(Clock::time_point(std::chrono::duration_cast<Clock::duration>(end)));
     }
     calm.store(false);  // the runtime dismisses the team of a thread that ends
   };

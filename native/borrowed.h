@@ -6,6 +6,8 @@
 // linked.
 #pragma once
 
+#include <cstdint>
+
 namespace cellgate {
 
 // Whether the calling thread may have a team of `size` from the runtime: tried once a thread, for limits that the user
@@ -17,11 +19,11 @@ bool can_borrow(int size);
 using BorrowedBody = void (*)(void* arg, int member);
 bool run_borrowed(int size, BorrowedBody body, void* arg);
 
-// Keeps the runtime's threads from spinning for a second from now on. After each parallel operator of PyTorch they
-// spin for some milliseconds, which is CPU time that somebody needs where the machine is crowded. The GNU runtime lets
-// them sleep almost at once as long as it has more threads than CPUs (its manual, under GOMP_SPINCOUNT), so that for this
-// second one more, asleep, is in its charge. `size`: of the teams it has.
-void calm_borrowed(int size);
+// Keeps the runtime's threads from spinning until a moment of the steady clock, in nanoseconds. After each parallel operator
+// of PyTorch they spin for some milliseconds, which is CPU time that somebody needs where the machine is crowded. The GNU
+// runtime lets them sleep almost at once as long as it has more threads than CPUs (its manual, under GOMP_SPINCOUNT), so
+// until then one more, asleep, is in its charge. `size`: of the teams it has.
+void calm_borrowed(int size, int64_t until);
 
 // To be called in the child of a fork: the runtime's threads do not survive it.
 void forget_borrowed();

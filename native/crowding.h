@@ -26,6 +26,9 @@ class Crowding {
     return size <= kMostAlone && busy_ * size * size <= 2 * kShort ? Hands::one : Hands::own;
   }
 
+  // When the runtime's threads are tried again, at the earliest.
+  int64_t until() const { return until_; }
+
   // A run of `size` members that ended `now` and `took` so long. `waited`: how long members waited for others, all in
   // all, short spins not counted. `used`: how long the caller had a CPU.
   void judge(Hands hands, int64_t now, int64_t took, int64_t waited, int64_t used, int size) {

@@ -175,7 +175,8 @@ Hands hands_of(Crowding& crowding, int size) {
   static const bool borrowed = wants("borrowed"), one = wants("one");
   if (borrowed || one) return borrowed ? Hands::borrowed : Hands::one;
   const Hands hands = crowding.turn(now(), size);
-  if (hands != Hands::borrowed) calm_borrowed(size);
+  // Not beyond the pause: threads that sleep between calls would fail every trial.
+  if (hands != Hands::borrowed) calm_borrowed(size, crowding.until());
   return hands;
 }
 

@@ -80,7 +80,7 @@ def wait_for(count, calm=False):
     end, begin = time.monotonic() + 20, time.monotonic()
     while (threads() != count or (calm and time.monotonic() < begin + 0.2)) and time.monotonic() < end:
         if calm:
-            native.calm_borrowed(cpus)
+            native.calm_borrowed(cpus, time.monotonic_ns() + 500_000_000)
         time.sleep(0.01)
     return threads()
 
@@ -92,7 +92,7 @@ before = threads()
 print(wait_for(before + MORE, calm=True) - before, wait_for(before) - before)
 if os.fork() == 0:
     before = threads()
-    native.calm_borrowed(cpus)
+    native.calm_borrowed(cpus, time.monotonic_ns() + 500_000_000)
     time.sleep(0.2)
     os._exit(threads() != before)
 print(os.waitstatus_to_exitcode(os.wait()[1]))
