@@ -125,9 +125,8 @@ NB_MODULE(_native, m) {
         by_hands["borrowed"] = runs.borrowed, by_hands["own"] = runs.own, by_hands["one"] = runs.one;
         return by_hands;
       },
-      "Calls of several threads since the process began, by whose they were: borrowed of an OpenMP runtime, our own, "
-      "or "
-      "the caller's alone in a crowd.");
+      "Calls of several threads since the process began, by whose they were: an OpenMP runtime's, our own, or the "
+      "caller's alone.");
   m.def("calm_borrowed", &cellgate::calm_borrowed, "size"_a, "until"_a,
         "What a crowd does to an OpenMP runtime that has teams of so many threads, until a moment of the steady clock "
         "(for tests).");

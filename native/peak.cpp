@@ -105,7 +105,7 @@ double measure_handover(int threads) {
   const auto ring = std::make_unique<Ring>();
   Team team(std::clamp(threads, 1, kMaxTeam));
   if (team.size() == 1) return 0;
-  team.run(
+  const bool ran = team.run(
       [](void* opaque, int member, int size) {
         auto* r = static_cast<Ring*>(opaque);
         Epoch &mine = r->at[member], &before = r->at[(member + size - 1) % size];
@@ -119,7 +119,7 @@ double measure_handover(int threads) {
         if (member == 0) r->elapsed = since(start);
       },
       ring.get());
-  return ring->elapsed / rounds / team.size();
+  return ran ? ring->elapsed / rounds / team.size() : 0;
 }
 
 }  // namespace cellgate

@@ -16,7 +16,7 @@ double measure_read_bandwidth(int64_t bytes, int threads, double seconds);
 // Logistic functions of float32 a second, of `threads` threads on numbers in the first-level cache.
 double measure_activation_rate(int threads, double seconds);
 
-// Seconds that a number takes from one member of a team of `threads` to the next; 0 for a team of one.
+// Seconds that a number takes from one member of a team of `threads` to the next; 0 where there is but one.
 double measure_handover(int threads);
 
 }  // namespace cellgate

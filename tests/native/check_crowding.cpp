@@ -29,6 +29,8 @@ struct Time {
   int64_t now = 1000 * kMs;
 };
 
+bool failed = false;
+
 struct Shares {
   double borrowed, own, one;
 };
@@ -44,6 +46,8 @@ Shares shares(cellgate::Crowding& crowding, Time& time, const Machine& machine, 
       rest = time.now + machine.burst;
     }
     const Hands hands = crowding.turn(time.now, 2);
+    // What is done for the time of a pause ends with it.
+    if ((hands == Hands::borrowed) != (crowding.until() <= time.now)) failed = true;
     if (machine.every && time.now >= next) {
       next = time.now + machine.every;
       hiccups = machine.hiccups;
@@ -66,8 +70,6 @@ Shares shares(cellgate::Crowding& crowding, Time& time, const Machine& machine, 
   const double all = static_cast<double>(time.now - begin - idle);
   return {had[0] / all, had[1] / all, had[2] / all};
 }
-
-bool failed = false;
 
 void expect(const char* what, const Shares& had, double Shares::* which, double least, double most = 1) {
   const bool good = had.*which >= least && had.*which <= most;

@@ -109,3 +109,49 @@ def test_a_further_thread_of_the_runtime_comes_with_a_crowd_and_goes(kind: str, 
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, timeout=100)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [str(more), "0", "0"]
+
+
+CROWD = """
+import os, subprocess, sys, time
+
+os.sched_setaffinity(0, set(sorted(os.sched_getaffinity(0))[:2]))  # as a machine of two CPUs, also for those who spin
+import torch, cellgate
+
+torch.set_num_threads(2)
+lstm, x = cellgate.LSTM(20, 100), torch.randn(3, 32, 20)
+weight = torch.randn(100_000)
+
+def threads():
+    return len(os.listdir("/proc/self/task"))
+
+def steps_until(done):
+    end = time.monotonic() + 40
+    while not done() and time.monotonic() < end:
+        lstm(x)[0].square().sum().backward()
+        weight.mul_(1.0)
+    return done()
+
+native = cellgate.backends.cpu.native()
+steps_until(lambda: native.team_runs()["borrowed"] > 50)
+before = threads()
+others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4)]
+try:
+    print(steps_until(lambda: native.team_runs()["one"] > 0 and threads() > before))
+finally:
+    for other in others:
+        other.kill()
+        other.wait()
+print(steps_until(lambda: threads() == before))
+"""
+
+
+@pytest.mark.skipif(cpu.unavailable() is not None, reason="tests the native core, which is not built here")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads as Linux shows them")
+@pytest.mark.skipif(
+    len(getattr(os, "sched_getaffinity", lambda _: [0])(0)) < 2, reason="one CPU is no place for a crowd"
+)
+def test_a_crowd_is_noticed_kept_calm_and_forgotten() -> None:
+    """Beside four processes that spin one thread works for two, and the runtime is calm; without them as before."""
+    done = subprocess.run([sys.executable, "-c", CROWD], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["True", "True"]

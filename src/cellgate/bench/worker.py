@@ -48,20 +48,16 @@ class _Desk:
         cell, plan = Cell.from_dict(request["cell"]), Plan(**request["plan"])
         if self.case is None or cell.row != self.row:
             self.row, self.case = cell.row, make_case(cell.row)
-        turn = None
+        case = self.case
         if cell.load == "busy":
             if self.copies is None:
                 self.copies = Copies(cell)
             else:
                 self.copies.prepare(cell)
-            turn = self.copies.turn
-        else:
-            time.sleep(max(0.0, self.crowded + _AFTER_A_CROWD - time.monotonic()))
-        case = self.case
-        if turn:
-            record = measure(cell, case, plan, turn)
+            record = measure(cell, case, plan, self.copies.turn)
             self.crowded = time.monotonic()
             return record
+        time.sleep(max(0.0, self.crowded + _AFTER_A_CROWD - time.monotonic()))
         self.nearness = self.nearness or Nearness(cell.threads)
         record, record["handover"] = self.nearness.measure(lambda: measure(cell, case, plan))
         return record

@@ -46,7 +46,7 @@ def command(
     """Time the layer beside torch.nn.LSTM, onnxruntime and JAX: checked first, then in turns.
 
     Without options it runs the whole grid, with 1 and all threads, quiet and busy, and the memory of training: about
-    twelve minutes on two cores. No time is printed for a layer whose numbers are wrong.
+    twenty minutes on two cores. No time is printed for a layer whose numbers are wrong.
     """
     if resume and out is None:
         raise InputError("--resume: expected --out, the folder of the run to continue, got none")
