@@ -84,8 +84,8 @@ the threads of the one before stop spinning (0.1 s at most); a time is the media
 between its quartiles. A quiet cell is measured while a number takes no longer than usual from one CPU to the other, or
 again, three times at most: the host of a virtual machine may move its CPUs apart. **2.0×** means that the peer takes
 twice as long. *FMA* is cellgate's share of the multiply-adds that the machine's registers alone allow, *limit* its
-share of the least time that arithmetic, reading the weights from the cache they fit, and activations take; both limits are
-measured in the same run.
+share of the least time that arithmetic, reading the weights from the cache they fit, and activations take; both limits
+are measured in the same run.
 Training counts forward and backward with gradients of input and weights, no optimiser; weights change between calls.
 Elsewhere gradients are switched off once for all calls, as a program that only computes does.
 Letters: T steps, B batch, I input size, H hidden size, L layers, D directions, P projection.
