@@ -2,7 +2,7 @@
 
 This is no clean test. The defaults for short series (folds, dropout, width, no simple forecasts in the readout) were
 compared on forecasts of 1955 to 1958, where most of them tie, and the ties were settled with an eye on these very two
-years. What is carried on from the present deviation was compared on rolling origins from 1956 on, these years included.
+years.
 """
 
 from __future__ import annotations

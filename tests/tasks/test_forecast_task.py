@@ -8,7 +8,6 @@ import torch
 
 from cellgate.data import read_panel
 from cellgate.tasks.baselines import seasonal_naive
-from cellgate.tasks.carry import KINDS
 from cellgate.tasks.forecast import ForecastObjective, ask, forecast, forecast_at, known_ahead, pinball, reading_start
 from cellgate.tasks.forecast_data import Units, fit_units, prepare, simple_lags, simple_values, wants_log
 from cellgate.tasks.forecast_network import ForecastNetwork
@@ -20,7 +19,7 @@ from cellgate.tasks.seasons import long_season
 
 def still(scales, lags):
     """Units of series that carry nothing of what they are off now: an answer of zero is the naive forecast itself."""
-    return Units(scales, lags, np.zeros((len(scales), KINDS)))
+    return Units(scales, lags, np.zeros(len(scales)))
 
 
 def still_units(panel, task, ends=None):

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from cellgate.data import read_panel
-from cellgate.tasks.carry import KINDS
 from cellgate.tasks.forecast import ForecastObjective, forecast, known_ahead, shrunk
 from cellgate.tasks.forecast_data import Units, prepare
 from cellgate.tasks.forecast_network import ForecastNetwork
@@ -23,7 +22,7 @@ def make_objective(times=1.0, until=STEPS):
     """Series that rise by `times` a step: the right answer for h steps ahead is times h, but for noise."""
     noise = np.random.default_rng(3).normal(size=(STEPS, SERIES))
     panel = read_panel(times * (np.arange(STEPS)[:, None] + 0.2 * noise))
-    data = prepare(panel, TASK, Units(np.ones(SERIES), np.ones(SERIES, dtype=np.int64), np.zeros((SERIES, KINDS))))
+    data = prepare(panel, TASK, Units(np.ones(SERIES), np.ones(SERIES, dtype=np.int64), np.zeros(SERIES)))
     return ForecastObjective(data, TASK, np.full(SERIES, TRAINED), np.full(SERIES, until))
 
 

@@ -20,7 +20,6 @@ import numpy as np
 import torch
 
 from cellgate.data import DataError, Panel
-from cellgate.tasks.carry import KINDS
 from cellgate.tasks.covariates import CovariateCoding
 from cellgate.tasks.forecast import ForecastObjective, known_ahead
 from cellgate.tasks.forecast_data import Prepared, Units, cycles_shown, fit_units, prepare, wants_log
@@ -154,7 +153,6 @@ def fit_forecaster(
 def _task(panel: Panel, params: dict[str, Any]) -> ForecastTask:
     """What is asked, with everything that the data decide."""
     horizon, season = params["horizon"], panel.season
-    simple = sum(len(values) for values in panel.values) >= _SIMPLE_STEPS
     return ForecastTask(
         horizon=horizon,
         season=season,
@@ -163,10 +161,7 @@ def _task(panel: Panel, params: dict[str, Any]) -> ForecastTask:
         context=params["context"] or max(512, 4 * season, 2 * horizon),
         long_season=params["long_season"] or long_season(panel, season, horizon),
         cycles=cycles_shown(panel, season),
-        simple=simple,
-        # With simple forecasts, a level among them, the network tells itself what lasts. On rolling origins a second
-        # kind of share gains where it has none, and nothing, or a little less, where it has them.
-        carries=1 if simple else KINDS,
+        simple=sum(len(values) for values in panel.values) >= _SIMPLE_STEPS,
         origins=max(16, min(64, 1024 // horizon)),
         dropout=params["dropout"],
     )

@@ -71,7 +71,7 @@ class Forecaster(Parameters):
         record_: how the training went.
         scales_: id -> scale of each series trained on.
         lags_: id -> the season that each series' naive forecast repeats, of the two.
-        carries_: id -> the shares of what the naive forecast is off now that are carried on, fading and lasting.
+        carries_: id -> the share of what the naive forecast is off now that is carried on, from 0 to 1.
         trained_: id -> stamp of the last step that each series was trained on.
         coding_: how covariates become numbers.
         shrinkage_: (horizon,) what its median answers are multiplied by, from 0 to 1; 1 where one model was trained.
@@ -233,7 +233,7 @@ class Forecaster(Parameters):
         self.shrinkage_, self.widening_ = fitted.shrinkage, fitted.widening
         self.scales_ = dict(zip(fitted.panel.ids, fitted.units.scales.tolist(), strict=True))
         self.lags_ = dict(zip(fitted.panel.ids, fitted.units.lags.tolist(), strict=True))
-        self.carries_ = dict(zip(fitted.panel.ids, map(tuple, fitted.units.carries.tolist()), strict=True))
+        self.carries_ = dict(zip(fitted.panel.ids, fitted.units.carries.tolist(), strict=True))
         self.trained_ = {name: fitted.panel.times(k)[-1] for k, name in enumerate(fitted.panel.ids)}
         self.metrics_: dict[str, Any] = {}
 
@@ -371,7 +371,7 @@ class Forecaster(Parameters):
         """Those of the training, and fresh ones for series that it did not have."""
         scales = [self.scales_.get(name, found) for name, found in zip(ids, fresh.scales, strict=True)]
         lags = [self.lags_.get(name, found) for name, found in zip(ids, fresh.lags, strict=True)]
-        carries = [self.carries_.get(name, tuple(found)) for name, found in zip(ids, fresh.carries, strict=True)]
+        carries = [self.carries_.get(name, found) for name, found in zip(ids, fresh.carries, strict=True)]
         return Units(np.array(scales), np.array(lags, dtype=np.int64), np.array(carries))
 
     def evaluate(self, tail: Panel, history: Panel | None = None) -> dict[str, Any]:

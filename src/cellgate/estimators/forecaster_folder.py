@@ -89,7 +89,8 @@ def restore_forecaster(
         forecaster.panel_ = _panel(preprocess, files["history.safetensors"])
         forecaster.scales_ = {entry["id"]: entry["scale"] for entry in series if entry["scale"] is not None}
         forecaster.lags_ = {entry["id"]: entry["lag"] for entry in series if entry["lag"] is not None}
-        forecaster.carries_ = {entry["id"]: _shares(entry.get("carry")) for entry in series if entry["lag"] is not None}
+        # A folder of an earlier version has none: its answers correct the naive forecast itself.
+        forecaster.carries_ = {entry["id"]: entry.get("carry") or 0.0 for entry in series if entry["lag"] is not None}
         forecaster.trained_ = {
             entry["id"]: _stamp(entry["trained_until"]) for entry in series if entry["trained_until"] is not None
         }
@@ -137,11 +138,6 @@ def _panel(preprocess: dict[str, Any], history: dict[str, Tensor]) -> Panel:
         static_names=tuple(names["static"]),
         categories={name: tuple(values) for name, values in preprocess["categories"].items()},
     )
-
-
-def _shares(carry: list[float] | float | None) -> tuple[float, ...]:
-    """Those of a folder; earlier versions have a fading share only, or none: they correct the naive forecast itself."""
-    return tuple(carry) if isinstance(carry, list) else (carry or 0.0, 0.0)
 
 
 def _plain(stamp: Any) -> str | int:

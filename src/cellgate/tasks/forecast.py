@@ -6,7 +6,7 @@ answers is the difference from the seasonal naive forecast, in units of the mean
 
     z       = log y where the swing grows with the level, else y
     base    = z one season before t+h (the last season known at t); of two seasons, the one that did better
-    start   = base, and shares of what it is off now (tasks/carry.py)
+    start   = base, and of long series a share of what it is off now, fading (tasks/carry.py)
     answer  = (z[t+h] - start) / scale,   scale = mean |z[t] - z[t-season]| of the training part
 
 so a network that has learnt nothing answers 0 and equals the baseline it is compared with, or that with
@@ -131,7 +131,7 @@ def base_index(origins: Tensor, lags: Tensor, horizon: int) -> Tensor:
 def carried(data: Prepared, series: Tensor, origins: Tensor) -> Tensor:
     """(B, K, horizon) float64, what is added to the naive forecast at some steps of some series: see tasks.carry."""
     off = data.off[data.offsets[series][:, None] + origins]
-    return off[..., None] * data.left[series][:, None]
+    return off[..., None] * data.fades[series][:, None]
 
 
 def pinball(answers: Tensor, targets: Tensor, quantiles: Tensor, counted: Tensor) -> Tensor:

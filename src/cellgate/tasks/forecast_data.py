@@ -17,7 +17,7 @@ from cellgate.data.calendar import calendar_cycles, calendar_features, calendar_
 from cellgate.data.frequency import COUNT, Frequency
 from cellgate.data.panel import show_time
 from cellgate.tasks.baselines import fill_by_season
-from cellgate.tasks.carry import carry, deviation, left, mean_of_last
+from cellgate.tasks.carry import carry, deviation, fade, mean_of_last
 from cellgate.tasks.covariates import CovariateCoding
 from cellgate.tasks.forecast_task import ForecastTask
 from cellgate.tasks.horizons import Horizons
@@ -36,7 +36,7 @@ class Units:
     Attributes:
         scales: (S,) float64, the mean seasonal change, by which values are divided.
         lags: (S,) int64, the season that the naive forecast repeats: the shorter or the longer, whichever did better.
-        carries: (S, 2) float64, the shares of its present deviation that are carried on: see tasks.carry.
+        carries: (S,) float64, the share of its present deviation that is carried on: see tasks.carry.
     """
 
     scales: np.ndarray
@@ -54,8 +54,8 @@ class Prepared:
 
     Attributes:
         z: (N,) float64 the transformed values divided by their series' scale, gaps filled.
-        off: (N,) float64 the deviation of each step.
-        left: (S, horizon) float64 how much of it is carried into each step ahead.
+        off: (N,) float64 the deviation of each step that is carried into the steps after it.
+        fades: (S, horizon) float64 how much of that is left at each step ahead.
         features: (N, F) float32 the input of the network.
         horizons: what is known beforehand of every step, z and the simple forecasts, to be read a horizon at a time.
         planned: D, how many numbers are known beforehand of a step.
@@ -68,7 +68,7 @@ class Prepared:
 
     z: Tensor
     off: Tensor
-    left: Tensor
+    fades: Tensor
     features: Tensor
     horizons: Horizons
     planned: int
@@ -120,7 +120,7 @@ def fit_units(panel: Panel, task: ForecastTask, ends: np.ndarray | None = None) 
         z = transform(panel, k, task)[: None if ends is None else int(ends[k])]
         scales.append(_scale(z, task.season))
         lags.append(min(task.seasons, key=lambda lag: naive_error(z, lag, task.horizon)))
-        carries.append(carry(z, lags[-1], task.season, task.horizon, task.carries))
+        carries.append(carry(z, lags[-1], task.season, task.horizon) if task.simple else 0.0)
     return Units(np.array(scales), np.array(lags, dtype=np.int64), np.array(carries))
 
 
@@ -192,8 +192,7 @@ def _described(
     table[columns:, before : before + len(z)] = (near - (z[0] if len(z) else 0.0)).T
     return {
         "z": z,
-        "off": deviation(z, lag, task.season),
-        "left": left(units.carries[0], lag, task.horizon)[None],
+        "off": units.carries[0] * deviation(z, lag, task.season),
         "features": np.concatenate(
             [value_features(z, known, task), planned[: len(z)], extra], axis=1, dtype=np.float32
         ),
@@ -211,6 +210,7 @@ def _together(parts: list[dict[str, np.ndarray]], task: ForecastTask, units: Uni
     lags = torch.from_numpy(units.lags)
     return Prepared(
         **{name: torch.from_numpy(values) for name, values in joined.items()},
+        fades=fade(task.horizon, lags),
         horizons=Horizons.build(tables, max(task.seasons), _rows_read(planned, simple), units.lags, task.horizon),
         planned=planned,
         far=torch.stack([far, far.sqrt()]),

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cellgate.tasks.carry import KINDS
-
 
 @dataclass(frozen=True)
 class ForecastTask:
@@ -21,7 +19,6 @@ class ForecastTask:
         cycles: of the calendar (data.calendar.calendar_cycles), those that the history went through twice: in a longer
             one a position would only tell how old a step is.
         long_season: steps in a second, longer cycle; 1 for none.
-        carries: how many kinds of shares of a deviation are carried on (tasks.carry).
         simple: whether the readout is given simple forecasts to lean on; a few hundred steps are too few to weigh them.
         origins: how many steps of a window are asked for an answer in one training step.
         dropout: of the hidden state before the readout, in training.
@@ -35,7 +32,6 @@ class ForecastTask:
     long_season: int = 1
     cycles: tuple[str, ...] = ()
     simple: bool = True
-    carries: int = KINDS
     origins: int = 64
     dropout: float = 0.1
 
@@ -51,7 +47,4 @@ class ForecastTask:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> ForecastTask:
         """From what to_json gave."""
-        # Earlier versions carried one kind, and none where histories were short.
-        earlier = {"carries": int(values["simple"])}
-        lists = {name: tuple(values[name]) for name in ("quantiles", "cycles")}
-        return cls(**{**earlier, **values, **lists})
+        return cls(**{**values, "quantiles": tuple(values["quantiles"]), "cycles": tuple(values["cycles"])})

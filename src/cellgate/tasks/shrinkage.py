@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from cellgate.tasks.carry import likely
+from cellgate.tasks.carry import likely_mean
 from cellgate.tasks.forecast import ForecastObjective
 from cellgate.tasks.forecast_network import ForecastNetwork
 
@@ -44,7 +44,7 @@ def shrinkage(models: Sequence[ForecastNetwork], objectives: Sequence[ForecastOb
     # Stretches are compared within themselves: a week of holidays has large errors, and would decide alone. Each
     # season of a stretch is taken for one draw.
     likelihood = -task.horizon / task.season * np.log(np.maximum(errors, _TINY)).sum(0)
-    return np.full(task.horizon, likely(likelihood) @ _FACTORS)
+    return np.full(task.horizon, likely_mean(_FACTORS, likelihood))
 
 
 def _errors(model: ForecastNetwork, objective: ForecastObjective) -> np.ndarray:
