@@ -68,8 +68,19 @@ struct Meeting {
   int size;
   // `round` counts 1, 2, 3, ... and is the same for all members.
   void meet(int member, uint32_t round) {
-    if (size == 1) return;
-    publish(arrived[member], round);
+    arrive(member, round);
+    wait(member, round);
+  }
+  // The same in two parts, for those that have something to do meanwhile.
+  void arrive(int member, uint32_t round) {
+    if (size > 1) publish(arrived[member], round);
+  }
+  bool complete(uint32_t round) const {
+    for (int m = 0; m < size && size > 1; ++m)
+      if (!reached(arrived[m], round)) return false;
+    return true;
+  }
+  void wait(int member, uint32_t round) {
     for (int m = 0; m < size; ++m)
       if (m != member) wait_for(arrived[m], round);
   }

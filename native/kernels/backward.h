@@ -44,6 +44,7 @@ class BackwardMember {
       chunk(q0, q1, index);
     }
     finish_rows(job_.T);
+    if (job_.sums) meet();
     gradients_.finish();
   }
 
@@ -60,12 +61,19 @@ class BackwardMember {
   uint32_t round_ = 0;
   int64_t first_place_;
   CellRow<S>* cells_;
+  int64_t begin_[kMaxTeam + 1];
   WeightGradients<S> gradients_;
   // Gate gradients of the step taken before the one under way, of my share.
   S* const* da_before_ = nullptr;
   int64_t active_before_ = 0;
 
-  void meet() { Meeting{job_.arrived, job_.members}.meet(me_, ++round_); }
+  void meet() {
+    arrive();
+    wait_for_all();
+  }
+  void arrive() { Meeting{job_.arrived, job_.members}.arrive(me_, ++round_); }
+  bool all_arrived() const { return Meeting{job_.arrived, job_.members}.complete(round_); }
+  void wait_for_all() { Meeting{job_.arrived, job_.members}.wait(me_, round_); }
   int64_t part(int64_t count, int member) const { return job_.part(count, member); }
   int64_t panel_begin(int64_t columns) const { return job_.panel_begin(columns, me_); }
   int64_t panel_end(int64_t columns) const { return job_.panel_end(columns, me_); }
@@ -119,18 +127,19 @@ class BackwardMember {
 
   void chunk(int64_t q0, int64_t q1, int64_t index) {
     const ChunkRows<S>& rows = job_.chunk[index % 2];
-    // Rows of the chunk: mine are [mine, mine_end), share after share, within a share step after step.
-    int64_t mine = 0, total = 0, mine_end = 0;
+    // Rows of the chunk: member m has [begin_[m], begin_[m + 1]), within a share step after step.
+    int64_t total = 0;
     for (int s = 0; s < job_.shares.shares; ++s) {
-      if (s == share_) mine = total;
+      begin_[s] = total;
       for (int64_t q = q0; q < q1; ++q) total += job_.shares.active(s, job_.step(q));
-      if (s == share_) mine_end = total;
     }
-    if (!job_.split_units || me_ == 0) list_rows(rows, q0, q1, mine);
+    begin_[job_.shares.shares] = total;
+    if (!job_.split_units || me_ == 0) list_rows(rows, q0, q1, begin_[share_]);
     if (job_.split_units) {
       meet();
-      mine = part(total, me_), mine_end = part(total, me_ + 1);
+      for (int m = 0; m <= job_.members; ++m) begin_[m] = part(total, m);
     }
+    const int64_t mine = begin_[me_], mine_end = begin_[me_ + 1];
     if (job_.recompute) gates_again(rows, q0, q1, mine, mine_end);
     int64_t at = job_.split_units ? 0 : mine;
     for (int64_t q = q0; q < q1; ++q) {
@@ -138,19 +147,44 @@ class BackwardMember {
       at += active(q);
     }
     if (!job_.want_weights && !job_.want_dx && !job_.projected) return;
+    Taken* const* taken = job_.taken[index % 2];
     gradients_.pack(rows, mine, mine_end, total);
-    if (job_.want_dx) input_gradients(rows, mine, mine_end);
-    // One meeting is enough: a member that runs ahead writes the other buffer.
-    meet();
-    if (total > 0) gradients_.sum(rows, total);
+    if (job_.want_dx && job_.narrow)
+      narrow_product<S>(rows.da + mine, mine_end - mine, 4 * job_.H, job_.ih_columns, 4 * job_.H, job_.I,
+                        rows.dx + mine, add_dx_);
+    // One meeting is enough: a member that runs ahead writes the other buffer. While it waits, it begins with dx of its
+    // own rows.
+    arrive();
+    if (shares_dx())
+      for (int64_t piece;
+           !all_arrived() && (piece = take_piece(taken[kInputProduct][me_], dx_pieces(me_), true, 0)) >= 0;)
+        input_gradients(rows, me_, piece);
+    wait_for_all();
+    // All have left the chunk before this one: its counts can begin anew for the next.
+    for (Taken* of_product : job_.taken[(index + 1) % 2]) open_pieces(of_product[me_]);
+    if (shares_dx())
+      share_pieces(
+          taken[kInputProduct], job_.members, me_, kSpared, [&](int m) { return dx_pieces(m); },
+          [&](int m, int64_t piece) { input_gradients(rows, m, piece); });
+    if (total > 0) gradients_.sum(rows, taken, total);
   }
 
-  void input_gradients(const ChunkRows<S>& rows, int64_t mine, int64_t end) {
-    const int64_t G = 4 * job_.H;
-    if (job_.narrow)
-      narrow_product<S>(rows.da + mine, end - mine, G, job_.ih_columns, G, job_.I, rows.dx + mine, add_dx_);
-    else
-      rows_product<S>(rows.da + mine, end - mine, job_.ih, 0, job_.ih.panels(), rows.dx + mine, add_dx_);
+  bool shares_dx() const { return job_.want_dx && !job_.narrow; }
+
+  // dx of some of a member's rows beside one panel of w_ih is a piece. The rows of a piece read a panel from the cache it
+  // came to for the first of them; fewer would wait for it most of the time.
+  Cuts dx_groups(int m) const {
+    constexpr int64_t least = 16 * V::tile_rows;
+    const int64_t rows = begin_[m + 1] - begin_[m];
+    const int64_t parts = pieces_of(rows * job_.ih.depth * kWidth, rows / least);
+    return Cuts(rows, round_up(ceil_div(rows, parts), V::tile_rows));
+  }
+  int64_t dx_pieces(int m) const { return dx_groups(m).parts * job_.ih.panels(); }
+  void input_gradients(const ChunkRows<S>& rows, int m, int64_t piece) {
+    const Cuts groups = dx_groups(m);
+    const int64_t j = piece / groups.parts, part = piece % groups.parts;
+    const int64_t from = begin_[m] + groups.begin(part), end = begin_[m] + groups.begin(part + 1);
+    rows_product<S>(rows.da + from, end - from, job_.ih, j, j + 1, rows.dx + from, add_dx_);
   }
 
   void list_rows(const ChunkRows<S>& rows, int64_t q0, int64_t q1, int64_t at) {
@@ -260,7 +294,7 @@ class BackwardMember {
           const void* blocks[V::tile_rows * kCellArrays];
           Ahead ahead{blocks, 0};
           if (fetch && k1 == depth) {
-            for (int64_t r = 0; r < count; ++r)
+            for (int64_t r = count; r-- > 0;)  // the last of them is fetched first
               ahead.count += cell_blocks(cells_[k + r], panel.first, job_.H, blocks + ahead.count);
           }
           S* sums[V::tile_rows];

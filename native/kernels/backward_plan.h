@@ -9,6 +9,7 @@
 #include "kernels/gate_gradients.h"
 #include "kernels/gemm.h"
 #include "kernels/narrow.h"
+#include "kernels/pieces.h"
 #include "lstm_backward.h"
 #include "memory.h"
 #include "threads.h"
@@ -91,6 +92,10 @@ struct ChunkRows {
   S* cell;     // with cell checkpoints: c (H) of each row
 };
 
+// What a chunk's members share in pieces: dx, the gradients of w_ih, w_hh and biases, that of w_hr.
+enum Product { kInputProduct, kWeightProduct, kProjectionProduct, kProducts };
+constexpr int64_t kSpared = 2;  // pieces that are not taken from a member
+
 constexpr int64_t kChunkBytes = int64_t{2} << 20;  // of gate gradients
 constexpr int64_t kChunkRowsLeast = 512;
 constexpr int64_t kLargeSums = int64_t{4} << 20;   // bytes of weight gradients that are better written once,
@@ -129,6 +134,7 @@ struct BackwardJob {
   S* sums;                     // [x | h | 1]^T da: (I + P + 1, stride)
   S* tile_sums;                // (members, B, panel): sums of a panel that is read in pieces
   CellRow<S>* cells;           // (members, B): the rows of the step under way
+  Taken* taken[2][kProducts];  // (members) each: pieces of a chunk's products, for chunks in turn
   ChunkRows<S> chunk[2];
 
   // Few rows against weights that overflow a core's own cache: better that each core keeps its part of the weights.
@@ -196,6 +202,8 @@ struct BackwardJob {
     sums = want_weights && !direct ? arena.take<S>(left_columns * stride) : nullptr;
     tile_sums = 4 * H > kDepth ? arena.take<S>(members * B * panel_width<S>()) : nullptr;
     cells = arena.take<CellRow<S>>(members * B);
+    for (auto& of_chunk : taken)
+      for (Taken*& of_product : of_chunk) of_product = arena.take<Taken>(members);
     for (ChunkRows<S>& rows : chunk) {
       if (&rows != chunk && one_chunk) break;
       rows.x = arena.take<const S*>(chunk_rows);
@@ -221,7 +229,11 @@ struct BackwardJob {
   int64_t panel_end(int64_t columns, int member) const { return part(panel_count<S>(columns), member + 1); }
 
   void prepare() {
-    for (int m = 0; m < members; ++m) arrived[m] = Epoch();
+    for (int m = 0; m < members; ++m) {
+      arrived[m] = Epoch();
+      for (auto& of_chunk : taken)
+        for (Taken* of_product : of_chunk) open_pieces(of_product[m]);
+    }
     const int64_t n = larger(larger(I, P), H);
     for (int64_t j = 0; j < n; ++j) zeros[j] = S(0);
     shares.deal(sorted);

@@ -8,8 +8,7 @@
 
 #include "kernels/cell.h"
 #include "kernels/forward_tiles.h"
-#include "kernels/hash.h"
-#include "kernels/pack.h"
+#include "kernels/forward_weights.h"
 #include "kernels/plan.h"
 
 CELLGATE_BEGIN
@@ -28,7 +27,7 @@ class ForwardMember {
   void run() {
     Meeting all{plan_.arrived, plan_.grid.size()};
     uint32_t round = 0;
-    if (!prepare_weights(all, round)) return;
+    if (!ForwardWeights<S>(plan_, member_).prepare(all, round)) return;
     take_rows();
     bool alone = plan_.grid.units == 1 && plan_.grid.directions == 1;
     for (int l = 0; l < call_.layers; ++l) {
@@ -44,130 +43,6 @@ class ForwardMember {
   }
 
  private:
-  // ---- weights -----------------------------------------------------------------------------------------------------
-  bool prepare_weights(Meeting& all, uint32_t& round) {
-    if (plan_.pieces > 0) {
-      int64_t piece = 0;
-      for (int l = 0; l < call_.layers; ++l)
-        for (int d = 0; d < call_.layer[l].directions; ++d) hash_direction(l, d, piece);
-      all.meet(member_, ++round);
-      if (member_ == 0) look_up();
-    }
-    if (plan_.pieces > 0) all.meet(member_, ++round);
-    if (plan_.out_of_memory) return false;
-    bool packed = false;
-    int64_t turn = 0;
-    for (int l = 0; l < call_.layers; ++l)
-      for (int d = 0; d < call_.layer[l].directions; ++d) packed |= pack_direction(l, d, turn);
-    if (packed) {
-      all.meet(member_, ++round);
-      if (member_ == 0) keep();
-    }
-    return true;
-  }
-
-  struct Piece {
-    const S* data;
-    int64_t count;
-  };
-
-  // The arrays of one direction's weights.
-  static int parts(const ForwardLayer<S>& layer, const ForwardDirection<S>& way, Piece (&part)[3]) {
-    int64_t rows = 4 * layer.hidden_size;
-    part[0] = {way.w_ih, rows * layer.input_size};
-    part[1] = {way.w_hh, rows * layer.projection_size};
-    part[2] = {way.w_hr, layer.projection_size * layer.hidden_size};
-    return way.w_hr ? 3 : 2;
-  }
-
-  void hash_direction(int l, int d, int64_t& piece) {
-    if (plan_.layer[l].direction[d].pieces == 0) return;
-    Piece part[3];
-    int count = parts(call_.layer[l], call_.layer[l].direction[d], part);
-    constexpr int64_t step = kPiece / static_cast<int64_t>(sizeof(S));
-    for (int p = 0; p < count; ++p) {
-      for (int64_t at = 0; at < part[p].count; at += step, ++piece) {
-        if (piece % plan_.grid.size() != member_) continue;
-        int64_t n = smaller(step, part[p].count - at);
-        plan_.digests[piece] =
-            hash_bytes(part[p].data + at, n * static_cast<int64_t>(sizeof(S)), static_cast<uint64_t>(piece));
-      }
-    }
-  }
-
-  void look_up() {
-    int64_t piece = 0;
-    for (int l = 0; l < call_.layers; ++l) {
-      const ForwardLayer<S>& layer = call_.layer[l];
-      for (int d = 0; d < layer.directions; ++d) {
-        DirectionPlan<S>& way = plan_.layer[l].direction[d];
-        if (way.pieces == 0) continue;
-        Digest whole{0, 0};
-        for (int64_t end = piece + way.pieces; piece < end; ++piece) {
-          absorb(whole, plan_.digests[piece].a);
-          absorb(whole, plan_.digests[piece].b);
-        }
-        bool projected = layer.direction[d].w_hr != nullptr;
-        way.key.digest[0] = whole.a;
-        way.key.digest[1] = whole.b;
-        way.key.shape[0] = layer.input_size;
-        way.key.shape[1] = layer.hidden_size;
-        way.key.shape[2] = layer.projection_size;
-        way.key.shape[3] = projected;
-        way.key.packer = reinterpret_cast<const void*>(&pack_gate_panel<S>);
-        way.key.kind = 0;
-        way.pack = pack_find(way.key);
-        if (!way.pack) {
-          way.pack = pack_make(static_cast<size_t>(packed_size(layer, projected)) * sizeof(S));
-          if (!way.pack) {
-            plan_.out_of_memory = true;
-            return;
-          }
-          way.fresh = static_cast<S*>(pack_data(way.pack));
-        }
-        set_panels(layer, way, static_cast<const S*>(pack_data(way.pack)));
-      }
-    }
-  }
-
- public:
-  static void set_panels(const ForwardLayer<S>& layer, DirectionPlan<S>& way, const S* packed) {
-    constexpr int64_t L = Vec<S>::lanes;
-    way.ih = packed;
-    way.hh = way.ih + blocks_of<S>(layer.hidden_size) * layer.input_size * 4 * L;
-    way.hr = way.hh + blocks_of<S>(layer.hidden_size) * layer.projection_size * 4 * L;
-  }
-
- private:
-  bool pack_direction(int l, int d, int64_t& turn) {
-    constexpr int64_t L = Vec<S>::lanes;
-    const ForwardLayer<S>& layer = call_.layer[l];
-    const ForwardDirection<S>& from = layer.direction[d];
-    DirectionPlan<S>& to = plan_.layer[l].direction[d];
-    if (!to.fresh) return false;
-    int64_t H = layer.hidden_size, I = layer.input_size, P = layer.projection_size;
-    for (int64_t block = 0; block < blocks_of<S>(H); ++block, ++turn) {
-      if (turn % plan_.grid.size() != member_) continue;
-      pack_gate_panel(from.w_ih, H, I, block, const_cast<S*>(to.ih) + block * I * 4 * L);
-      pack_gate_panel(from.w_hh, H, P, block, const_cast<S*>(to.hh) + block * P * 4 * L);
-    }
-    if (from.w_hr) {
-      for (int64_t block = 0; block < ceil_div(P, 4 * L); ++block, ++turn) {
-        if (turn % plan_.grid.size() != member_) continue;
-        pack_plain_panel(from.w_hr, P, H, block, const_cast<S*>(to.hr) + block * H * 4 * L);
-      }
-    }
-    return true;
-  }
-
-  void keep() {
-    for (int l = 0; l < call_.layers; ++l)
-      for (int d = 0; d < call_.layer[l].directions; ++d) {
-        DirectionPlan<S>& way = plan_.layer[l].direction[d];
-        if (way.fresh && way.pack) pack_insert(way.key, way.pack);
-      }
-  }
-
   // ---- rows --------------------------------------------------------------------------------------------------------
   // Equal lengths: a stretch of rows. Else the rows sorted by length are dealt to and fro, so that all groups have as
   // much to do, and each has its longest first.
@@ -221,13 +96,13 @@ class ForwardMember {
   // ---- steps -------------------------------------------------------------------------------------------------------
   void run_direction(const ForwardLayer<S>& layer, const ForwardDirection<S>& way, const LayerPlan<S>& how,
                      const DirectionPlan<S>& weights) {
-    const int64_t T = call_.steps, I = layer.input_size, H = layer.hidden_size, P = layer.projection_size;
+    const int64_t T = call_.steps, H = layer.hidden_size, P = layer.projection_size;
     const bool backward = way.backward_in_time, projected = way.w_hr != nullptr;
     const int units = plan_.grid.units;
     const int64_t blocks = blocks_of<S>(H);
     const int64_t block0 = blocks * share_ / units, block1 = blocks * (share_ + 1) / units;
     input_ = layer.mask ? as_const(layer.dropped) : layer.input;
-    fill_bias(way, H, block0, block1, how.packed);
+    fill_bias(way, H, how.shared ? 0 : block0, how.shared ? blocks : block1, how.packed);
 
     const uint32_t done = ticks_;
     int64_t n = backward && call_.lengths ? 0 : count_;
@@ -249,13 +124,16 @@ class ForwardMember {
       if (way.gate[0])
         for (int g = 0; g < 4; ++g) rows.gate[g] = own_.gate[g];
       if (way.cell) rows.cell_out = own_.cell_out;
-      // To and fro, where reading the weights is most of the work: a step begins with those that the one before it, of this
-      // call or the last, left in the cache.
-      thread_local bool back = false;
-      back = n <= Vec<S>::tile_rows && !back;
-      for (int64_t k = block0; k < block1; ++k) {
-        const int64_t block = back ? block0 + block1 - 1 - k : k;
-        run_block(rows, how, way, weights, I, P, H, n, block, block - block0, chunk_rows, chunk_row);
+      const StepOf step{&rows, &layer, &way, &how, &weights, n, chunk_rows, chunk_row};
+      if (how.shared) {
+        share_step(step, blocks);
+      } else {
+        // To and fro, where reading the weights is most of the work: a step begins with those that the one before it, of
+        // this call or the last, left in the cache.
+        thread_local bool back = false;
+        back = n <= Vec<S>::tile_rows && !back;
+        for (int64_t k = block0; k < block1; ++k)
+          run_block(step, back ? block0 + block1 - 1 - k : k, block0, own_, 0, 1);
       }
       if (projected) {
         if (units > 1) {
@@ -267,6 +145,7 @@ class ForwardMember {
       if (units > 1) publish(plan_.progress[member_], done + static_cast<uint32_t>(projected ? 2 * s + 2 : s + 1));
     }
     ticks_ = done + static_cast<uint32_t>(projected ? 2 * T : T);
+    if (how.shared) wait_peers(ticks_);
     finish(layer, way, block0, block1);
   }
 
@@ -277,12 +156,12 @@ class ForwardMember {
       if (m != share_) wait_for(plan_.progress[peers_ + m], tick);
   }
 
-  // Biases of this member's blocks, [4][lanes] for each, in the order of the panels' columns.
+  // Biases of blocks, [4][lanes] for each, in the order of the panels' columns.
   void fill_bias(const ForwardDirection<S>& way, int64_t H, int64_t block0, int64_t block1, bool packed) {
     using V = Vec<S>;
     constexpr int64_t L = V::lanes;
-    S* to = own_.bias;
-    for (int64_t block = block0; block < block1; ++block, to += 4 * L) {
+    for (int64_t block = block0; block < block1; ++block) {
+      S* to = own_.bias + block * 4 * L;
       const GateBlock<S> units(H, block);
       const int64_t gate = packed ? units.gate : L;
       for (int g = 0; g < 4; ++g) V::zero().store(to + g * L);
@@ -335,38 +214,69 @@ class ForwardMember {
     }
   }
 
-  void run_block(const Rows<S>& rows, const LayerPlan<S>& how, const ForwardDirection<S>& way,
-                 const DirectionPlan<S>& weights, int64_t I, int64_t P, int64_t H, int64_t n, int64_t block,
-                 int64_t own_block, int64_t chunk_rows, int64_t chunk_row) {
+  // One step of one layer and direction, for n rows.
+  struct StepOf {
+    const Rows<S>* rows;
+    const ForwardLayer<S>* layer;
+    const ForwardDirection<S>* way;
+    const LayerPlan<S>* how;
+    const DirectionPlan<S>* weights;
+    int64_t n, chunk_rows, chunk_row;
+  };
+
+  // The tiles of my blocks, and then those that my peers have not come to.
+  void share_step(const StepOf& step, int64_t blocks) {
+    const int units = plan_.grid.units;
+    const int64_t parts = ceil_div(step.n, larger(Vec<S>::tile_rows, Vec<S>::tall_rows));
+    auto begin = [&](int m) { return blocks * m / units; };
+    open_pieces(plan_.taken[member_]);
+    share_pieces(
+        plan_.taken + peers_, units, share_, 0, [&](int m) { return (begin(m + 1) - begin(m)) * parts; },
+        [&](int m, int64_t piece) {
+          run_block(step, begin(m) + piece / parts, begin(m), plan_.member[peers_ + m], piece % parts, parts);
+        });
+    close_pieces(plan_.taken[member_]);
+  }
+
+  // One part of the tiles of a block. Its input products, if they were taken before, are with the member whose blocks
+  // begin with block0.
+  void run_block(const StepOf& step, int64_t block, int64_t block0, const MemberScratch<S>& owner, int64_t part,
+                 int64_t parts) {
     constexpr int64_t L = Vec<S>::lanes;
+    const LayerPlan<S>& how = *step.how;
+    const int64_t n = step.n, I = step.layer->input_size, P = step.layer->projection_size, H = step.layer->hidden_size;
     const GateBlock<S> units(H, block);
-    TileJob<S> job{&rows, I, P, H, nullptr, nullptr, own_.bias + own_block * 4 * L, 0, units.u, units.n, L};
+    TileJob<S> job{step.rows, I, P, H, nullptr, nullptr, own_.bias + block * 4 * L, 0, units.u, units.n, L};
     if (!how.packed) {
-      job.ih = I > 0 ? way.w_ih : nullptr;
-      job.hh = way.w_hh;
+      job.ih = I > 0 ? step.way->w_ih : nullptr;
+      job.hh = step.way->w_hh;
       over_tiles<4>(n, [&](auto R, int64_t j) { run_unpacked<decltype(R)::value>(job, j); });
       return;
     }
     job.gate = units.gate;
-    job.hh = weights.hh + block * P * 4 * L;
+    job.hh = step.weights->hh + block * P * 4 * L;
     if (how.hoisted) {
       job.start_row = units.vectors * L;
-      job.start = own_.sums + own_block * chunk_rows * 4 * L + chunk_row * job.start_row;
+      job.start = owner.sums + (block - block0) * step.chunk_rows * 4 * L + step.chunk_row * job.start_row;
     } else if (I > 0) {
-      job.ih = weights.ih + block * I * 4 * L;
+      job.ih = step.weights->ih + block * I * 4 * L;
     }
     constexpr int low = Vec<S>::tile_rows, tall = Vec<S>::tall_rows;
     if constexpr (tall > 0) {
-      if (how.tall && units.vectors == 4 && n > low) {
-        over_tiles<tall>(n, [&](auto R, int64_t j) {
-          // Tiles of equal size are never smaller than this.
-          if constexpr (decltype(R)::value > low / 2) run_tall_tile<decltype(R)::value>(job, j);
-        });
+      if (units.vectors == 4 && n > low) {
+        over_tiles<tall>(
+            n,
+            [&](auto R, int64_t j) {
+              // Tiles of equal size are never smaller than this.
+              if constexpr (decltype(R)::value > low / 2) run_tall_tile<decltype(R)::value>(job, j);
+            },
+            part, parts);
         return;
       }
     }
     call_with_size<4>(units.vectors, [&](auto N) {
-      over_tiles<low>(n, [&](auto R, int64_t j) { run_tile<decltype(R)::value, decltype(N)::value>(job, j); });
+      over_tiles<low>(
+          n, [&](auto R, int64_t j) { run_tile<decltype(R)::value, decltype(N)::value>(job, j); }, part, parts);
     });
   }
 
@@ -413,7 +323,7 @@ class ForwardMember {
     own_.chunk_at[end - begin] = rows;
     for (int64_t block = block0; block < block1; ++block) {
       const S* panel = weights.ih + block * I * 4 * L;
-      const S* bias = own_.bias + (block - block0) * 4 * L;
+      const S* bias = own_.bias + block * 4 * L;
       S* sums = own_.sums + (block - block0) * rows * 4 * L;
       call_with_size<4>(GateBlock<S>(H, block).vectors, [&](auto N) {
         over_tiles<Vec<S>::tile_rows>(rows, [&](auto R, int64_t j) {

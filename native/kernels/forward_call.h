@@ -48,7 +48,7 @@ bool forward(const ForwardCall<S>& call, int threads) {
       bool given = layer.direction[0].packed != nullptr;
       how.packed = given || !reads_unpacked(call, grid);
       how.hoisted = how.packed && hoists(call, layer, grid);
-      how.tall = tall_tiles(layer, grid, how.hoisted);
+      how.shared = tiles_are_shared(layer, how, grid, plan.max_rows);
       if (how.hoisted) {
         // A chunk's sums stay in about half of the second-level cache.
         int64_t columns = ceil_div(blocks_of<S>(layer.hidden_size), grid.units) * 4 * Vec<S>::lanes;
@@ -63,12 +63,12 @@ bool forward(const ForwardCall<S>& call, int threads) {
         if (!how.packed) continue;
         int64_t size = packed_size(layer, layer.direction[d].w_hr != nullptr);
         if (given) {
-          ForwardMember<S>::set_panels(layer, way, layer.direction[d].packed);
+          ForwardWeights<S>::set_panels(layer, way, layer.direction[d].packed);
         } else if (call.weights_change) {
           if (!to) fresh += static_cast<size_t>(round_up(size, 64 / static_cast<int64_t>(sizeof(S))));
           if (to) {
             way.fresh = packed_at;
-            ForwardMember<S>::set_panels(layer, way, packed_at);
+            ForwardWeights<S>::set_panels(layer, way, packed_at);
             packed_at += round_up(size, 64 / static_cast<int64_t>(sizeof(S)));
           }
         } else {
@@ -91,7 +91,10 @@ bool forward(const ForwardCall<S>& call, int threads) {
   Bump bump{block};
   lay_out(plan, bump);
   plan_layers(plan.layer, bump.take<S>(static_cast<int64_t>(fresh)));
-  for (int m = 0; m < grid.size(); ++m) plan.arrived[m] = plan.progress[m] = Epoch{};
+  for (int m = 0; m < grid.size(); ++m) {
+    plan.arrived[m] = plan.progress[m] = Epoch{};
+    plan.taken[m] = Taken{};
+  }
   for (int64_t k = 0; k < plan.max_hidden; ++k) plan.zeros[k] = S(0);
   if (call.lengths) sort_by_length(call.lengths, call.batch, plan.order);
 

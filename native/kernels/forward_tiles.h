@@ -10,7 +10,7 @@ template <class S>
 struct TileJob {
   const Rows<S>* rows;
   int64_t I, P, H;
-  const S* ih;  // panel [I][N][lanes], or (unpacked) the whole w_ih; null: the input product is in `start`
+  const S* ih;  // panel of I inputs, or (unpacked) the whole w_ih; null: the input product is in `start`
   const S* hh;
   const S* start;      // what the sums start from: [N][lanes] of biases, or [rows][N][lanes] of sums
   int64_t start_row;   // distance from row to row in start: 0 for biases
@@ -27,8 +27,8 @@ void run_tile(const TileJob<S>& job, int64_t j) {
   V acc[R][N];
   for (int r = 0; r < R; ++r)
     for (int g = 0; g < N; ++g) acc[r][g] = V::load(job.start + (j + r) * job.start_row + g * L);
-  if (job.ih) accumulate<N>(acc, job.rows->x + j, job.I, job.ih, &ahead);
-  accumulate<N>(acc, job.rows->h + j, job.P, job.hh, &ahead);
+  if (job.ih) accumulate(acc, job.rows->x + j, job.I, job.ih, &ahead);
+  accumulate(acc, job.rows->h + j, job.P, job.hh, &ahead);
   alignas(64) S pre[(R * N + (N < 4)) * L];  // gates that are not whole vectors are read as such, past the last row
   for (int r = 0; r < R; ++r)
     for (int g = 0; g < N; ++g) acc[r][g].store(pre + (r * N + g) * L);
@@ -37,7 +37,7 @@ void run_tile(const TileJob<S>& job, int64_t j) {
 }
 
 // The same for a panel of four vectors and more rows than so many accumulators allow: two gates at a time. The weights
-// come from the second-level cache once for twice as many rows; see tall_tiles().
+// come from further away once for twice as many rows.
 template <int R, class S>
 void run_tall_tile(const TileJob<S>& job, int64_t j) {
   using V = Vec<S>;
@@ -49,8 +49,8 @@ void run_tall_tile(const TileJob<S>& job, int64_t j) {
     V acc[R][2];
     for (int r = 0; r < R; ++r)
       for (int k = 0; k < 2; ++k) acc[r][k] = V::load(job.start + (j + r) * job.start_row + (g + k) * L);
-    if (job.ih) accumulate<4>(acc, job.rows->x + j, job.I, job.ih + g * L, &ahead);
-    accumulate<4>(acc, job.rows->h + j, job.P, job.hh + g * L, &ahead);
+    if (job.ih) accumulate(acc, job.rows->x + j, job.I, job.ih + g * job.I * L, &ahead);
+    accumulate(acc, job.rows->h + j, job.P, job.hh + g * job.P * L, &ahead);
     for (int r = 0; r < R; ++r)
       for (int k = 0; k < 2; ++k) acc[r][k].store(pre + (r * 4 + g + k) * L);
   }
@@ -101,7 +101,7 @@ void run_projection(const Rows<S>& rows, int64_t j, int64_t H, const S* panel, i
   V acc[R][4];
   for (int r = 0; r < R; ++r)
     for (int g = 0; g < 4; ++g) acc[r][g] = V::zero();
-  accumulate<4>(acc, const_cast<const S* const*>(rows.h_out) + j, H, panel);
+  accumulate(acc, const_cast<const S* const*>(rows.h_out) + j, H, panel);
   for (int r = 0; r < R; ++r)
     for (int g = 0; g < 4; ++g) {
       int64_t m = larger<int64_t>(0, smaller<int64_t>(L, n - g * L));
@@ -117,19 +117,19 @@ void run_input(const S* const* x, int64_t I, const S* panel, const S* bias, S* s
   V acc[R][N];
   for (int r = 0; r < R; ++r)
     for (int g = 0; g < N; ++g) acc[r][g] = V::load(bias + g * L);
-  accumulate<N>(acc, x, I, panel);
+  accumulate(acc, x, I, panel);
   for (int r = 0; r < R; ++r)
     for (int g = 0; g < N; ++g) acc[r][g].store(sums + (r * N + g) * L);
 }
 
-// Calls body(Constant<R>{}, j) over tiles of nearly equal size, at most MAX rows each.
+// Calls body(Constant<R>{}, j) over tiles of nearly equal size, at most MAX rows each; those of one of several parts.
 template <int MAX, class Body>
-CELLGATE_INLINE void over_tiles(int64_t n, const Body& body) {
+CELLGATE_INLINE void over_tiles(int64_t n, const Body& body, int64_t part = 0, int64_t parts = 1) {
   int64_t tiles = ceil_div(n, MAX);
   if (tiles == 0) return;
   int64_t base = n / tiles, longer = n % tiles;
-  int64_t j = 0;
-  for (int64_t k = 0; k < tiles; ++k) {
+  int64_t k = part * tiles / parts, j = k * base + smaller(k, longer);
+  for (const int64_t end = (part + 1) * tiles / parts; k < end; ++k) {
     int64_t size = base + (k < longer ? 1 : 0);
     call_with_size<MAX>(size, body, j);
     j += size;

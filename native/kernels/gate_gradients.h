@@ -47,18 +47,21 @@ template <class S>
 CELLGATE_INLINE void add_outside(const CellRow<S>& row, S* dh, int64_t u, int64_t n) {
   using V = Vec<S>;
   constexpr int64_t L = V::lanes;
-  for (int64_t v = 0; v < n; v += L) {
-    int64_t k = smaller(L, n - v), at = u + v;
+  auto add = [&](int64_t v, auto load) __attribute__((always_inline)) {
+    const int64_t at = u + v;
     V sum = row.cut ? V::zero() : V::load(dh + v);
     if (row.dy) {
-      V y = V::load_n(row.dy + at, k);
-      if (row.dy_mask) y = y * V::load_n(row.dy_mask + at, k);
+      V y = load(row.dy + at);
+      if (row.dy_mask) y = y * load(row.dy_mask + at);
       sum = sum + y;
     }
-    if (row.dy_more) sum = sum + V::load_n(row.dy_more + at, k);
-    if (row.dh_n) sum = sum + V::load_n(row.dh_n + at, k);
+    if (row.dy_more) sum = sum + load(row.dy_more + at);
+    if (row.dh_n) sum = sum + load(row.dh_n + at);
     sum.store(dh + v);
-  }
+  };
+  int64_t v = 0;
+  for (; v + L <= n; v += L) add(v, [](const S* p) __attribute__((always_inline)) { return V::load(p); });
+  if (v < n) add(v, [m = n - v](const S* p) __attribute__((always_inline)) { return V::load_n(p, m); });
 }
 
 template <class S, bool Whole>

@@ -153,7 +153,7 @@ struct GemmTiles {
 // Cuts rows into tiles of nearly one size, none above the register tile: 20 rows become 5 + 5 + 5 + 5.
 struct Cuts {
   int64_t count, parts;
-  Cuts(int64_t rows, int64_t most) : count(rows), parts(ceil_div(rows, most)) {}
+  Cuts(int64_t rows, int64_t most) : count(rows), parts(rows > 0 ? ceil_div(rows, most) : 0) {}
   int64_t begin(int64_t part) const { return part * count / parts; }
 };
 CELLGATE_END

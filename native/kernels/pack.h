@@ -1,5 +1,6 @@
-// Weights laid out for the tiles: panels of [K][4][lanes], so that one pass over k reads four vectors of weights in
-// order.
+// Weights laid out for the tiles: panels of four vectors to each k, the first two of all k before the others,
+// [2][K][2][lanes]. A tile of few rows reads both halves side by side, one of many rows one after the other,
+// each in order.
 //
 // Gate panels take `lanes` hidden units each: the four vectors are the units' i, f, g and o columns, so a tile ends
 // with whole cells in registers. Where few units are left for the last panel, their columns lie close together, i, f, g
@@ -10,7 +11,8 @@
 #include "vec/vec.h"
 
 CELLGATE_BEGIN
-// A block of hidden units in gate panels: [K][vectors][lanes], the column of gate g and unit j at g * gate + j.
+// A block of hidden units in gate panels: four vectors as above, or fewer in [K][vectors][lanes], the column of gate g and
+// unit j at g * gate + j.
 template <class S>
 struct GateBlock {
   static constexpr int64_t L = Vec<S>::lanes;
@@ -43,13 +45,19 @@ void pack_strip(const S* w, int64_t ld, int64_t K, int64_t count, S* out, int64_
   }
 }
 
-// Gate panel `block` of w (4H, K) into out [K][GateBlock::vectors][lanes].
+// Where vector j of a panel of four begins. From k to k it is two vectors.
+template <class S>
+constexpr int64_t half_at(int j, int64_t K) {
+  return (j / 2 * K * 2 + j % 2) * Vec<S>::lanes;
+}
+
+// Gate panel `block` of w (4H, K).
 template <class S>
 void pack_gate_panel(const S* w, int64_t H, int64_t K, int64_t block, S* out) {
   constexpr int L = Vec<S>::lanes;
   const GateBlock<S> to(H, block);
   if (to.vectors == 4) {
-    for (int g = 0; g < 4; ++g) pack_strip(w + (g * H + to.u) * K, K, K, to.n, out + g * L, 4 * L);
+    for (int g = 0; g < 4; ++g) pack_strip(w + (g * H + to.u) * K, K, K, to.n, out + half_at<S>(g, K), 2 * L);
     return;
   }
   const int64_t row = to.vectors * L;
@@ -59,14 +67,14 @@ void pack_gate_panel(const S* w, int64_t H, int64_t K, int64_t block, S* out) {
   }
 }
 
-// Plain panel `block` (rows block * 4 * lanes ...) of w (N, K) into out [K][4][lanes].
+// Plain panel `block` (rows block * 4 * lanes ...) of w (N, K).
 template <class S>
 void pack_plain_panel(const S* w, int64_t N, int64_t K, int64_t block, S* out) {
   constexpr int L = Vec<S>::lanes;
   for (int j = 0; j < 4; ++j) {
     int64_t n = block * 4 * L + j * L;
     int64_t count = larger<int64_t>(0, smaller<int64_t>(L, N - n));
-    pack_strip(w + (count ? n : 0) * K, K, K, count, out + j * L, 4 * L);
+    pack_strip(w + (count ? n : 0) * K, K, K, count, out + half_at<S>(j, K), 2 * L);
   }
 }
 CELLGATE_END

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/hash.h"
+#include "kernels/pieces.h"
 #include "lstm.h"
 #include "memory.h"
 #include "threads.h"
@@ -33,7 +34,7 @@ template <class S>
 struct LayerPlan {
   bool packed = true;    // false: weights are read where they are
   bool hoisted = false;  // the input product of `chunk` steps is taken at once
-  bool tall = false;     // tiles are as tall as can be
+  bool shared = false;   // members help one another with the tiles of a step
   int64_t chunk = 1;
   DirectionPlan<S> direction[2];
 };
@@ -65,7 +66,7 @@ struct MemberScratch {
   S** cell_out;
   const S** chunk_x;  // input rows of a chunk
   int64_t* chunk_at;  // where each step of the chunk begins among them
-  S* bias;            // [blocks][4][lanes] of this member's units
+  S* bias;            // [blocks][4][lanes] of all units, of which it has set those that it may work on
   S* sums;            // [blocks][chunk rows][4][lanes]
 };
 
@@ -84,6 +85,7 @@ struct Plan {
 
   Epoch* arrived = nullptr;   // one a member: meetings of the whole team
   Epoch* progress = nullptr;  // one a member: steps done
+  Taken* taken = nullptr;     // one a member: tiles of the step under way
   S* zeros = nullptr;
   S* cells[2] = {};          // (B, max_hidden): c of the step before, one a concurrent direction
   S* raw[2] = {};            // (B, max_hidden): hidden vectors before the projection
@@ -203,13 +205,15 @@ bool hoists(const ForwardCall<S>& call, const ForwardLayer<S>& layer, const Grid
   return both > Cost::l2_share && (own <= Cost::l2_share || rows < 4 * R);
 }
 
-// Whether tiles may be tall. They read every other 128 bytes of a panel, twice; that is gain where weights come from the
-// second-level cache, and loss where they come in order from further away.
+// Whether members that share units help one another with single tiles: only where a tile takes much longer than getting
+// hold of it, and what it reads, from another core.
 template <class S>
-bool tall_tiles(const ForwardLayer<S>& layer, const Grid& grid, bool hoisted) {
-  const int64_t columns = ceil_div(blocks_of<S>(layer.hidden_size), grid.units) * 4 * Vec<S>::lanes;
-  const int64_t inputs = layer.projection_size + (hoisted ? 0 : layer.input_size);
-  return static_cast<double>(columns * inputs) * static_cast<double>(sizeof(S)) <= Cost::l2_share;
+bool tiles_are_shared(const ForwardLayer<S>& layer, const LayerPlan<S>& how, const Grid& grid, int64_t rows) {
+  constexpr int64_t least = 250'000;  // multiply-adds
+  constexpr int64_t R = larger(Vec<S>::tile_rows, Vec<S>::tall_rows);
+  const int64_t inputs = layer.projection_size + (how.hoisted ? 0 : layer.input_size);
+  const int64_t tile = ceil_div(rows, ceil_div(rows, R));
+  return grid.units > 1 && how.packed && rows > Vec<S>::tile_rows && tile * inputs * 4 * Vec<S>::lanes >= least;
 }
 
 template <class S>
@@ -218,6 +222,7 @@ void lay_out(Plan<S>& plan, Bump& bump) {
   int size = plan.grid.size();
   plan.arrived = bump.take<Epoch>(size);
   plan.progress = bump.take<Epoch>(size);
+  plan.taken = bump.take<Taken>(size);
   plan.layer = bump.take<LayerPlan<S>>(call.layers);
   plan.zeros = bump.take<S>(plan.max_hidden);
   for (int d = 0; d < plan.grid.directions; ++d) {

@@ -20,20 +20,30 @@ struct Lines {
   }
 };
 
-// acc[r][j] += sum over k of row[r][k] * panel[k][j], j < N; panel is [K][W][lanes].
-template <int W, int R, int N, class S>
+// acc[r][j] += sum over k of row[r][k] * panel(k, j), j < N. The panel is [K][N][lanes], one of four vectors in two halves,
+// as pack.h has it: [2][K][2][lanes].
+template <int R, int N, class S>
 CELLGATE_INLINE void accumulate(Vec<S> (&acc)[R][N], const S* const* row, int64_t K, const S* panel,
                                 Lines* ahead = nullptr) {
   using V = Vec<S>;
   constexpr int L = V::lanes;
   constexpr int C = chains<R, N>();
+  constexpr int W = N == 4 ? 2 : N;  // vectors that lie side by side
   const S* a[R];
   for (int r = 0; r < R; ++r) a[r] = row[r];
+  const S* part_of[N / W];
+  for (int h = 0; h < N / W; ++h) part_of[h] = panel + h * K * W * L;
+  // Vector j of the c-th k from where the panel has come to.
+  auto weights = [&](int c, int j)
+                     __attribute__((always_inline)) { return V::load(part_of[j / W] + (c * W + j % W) * L); };
+  auto go_on = [&](int count) __attribute__((always_inline)) {
+    for (int h = 0; h < N / W; ++h) part_of[h] += count * W * L;
+  };
   if constexpr (C == 1) {
     auto step = [&](int64_t k) __attribute__((always_inline)) {
       V w[N];
-      for (int j = 0; j < N; ++j) w[j] = V::load(panel + j * L);
-      panel += W * L;
+      for (int j = 0; j < N; ++j) w[j] = weights(0, j);
+      go_on(1);
 #pragma GCC unroll 16
       for (int r = 0; r < R; ++r) {
         V x = V::set1(a[r][k]);
@@ -53,23 +63,25 @@ CELLGATE_INLINE void accumulate(Vec<S> (&acc)[R][N], const S* const* row, int64_
       for (int r = 0; r < R; ++r)
         for (int j = 0; j < N; ++j) part[c][r][j] = c ? V::zero() : acc[r][j];
     int64_t k = 0;
-    for (; k + C <= K; k += C, panel += W * L * C) {
+    for (; k + C <= K; k += C) {
       if (ahead) ahead->fetch();
 #pragma GCC unroll 8
       for (int c = 0; c < C; ++c) {
 #pragma GCC unroll 8
         for (int r = 0; r < R; ++r) {
           V x = V::set1(a[r][k + c]);
-          for (int j = 0; j < N; ++j) part[c][r][j] = fma(x, V::load(panel + (c * W + j) * L), part[c][r][j]);
+          for (int j = 0; j < N; ++j) part[c][r][j] = fma(x, weights(c, j), part[c][r][j]);
         }
       }
+      go_on(C);
     }
-    for (; k < K; ++k, panel += W * L) {
+    for (; k < K; ++k) {
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
         V x = V::set1(a[r][k]);
-        for (int j = 0; j < N; ++j) part[0][r][j] = fma(x, V::load(panel + j * L), part[0][r][j]);
+        for (int j = 0; j < N; ++j) part[0][r][j] = fma(x, weights(0, j), part[0][r][j]);
       }
+      go_on(1);
     }
     for (int r = 0; r < R; ++r) {
       for (int j = 0; j < N; ++j) {

@@ -232,6 +232,8 @@ LARGE = {
     "units split": Case(9, 8, 40, (360,)),
     "large gradients, written once": Case(16, 40, 40, (360,)),
     "units split, projection": Case(9, 8, 40, (600,), proj=(300,)),
+    "units split, ragged": Case(9, 24, 40, (360,), lengths=True),
+    "many rows": Case(40, 40, 90, (100,), lengths=True),
 }
 
 

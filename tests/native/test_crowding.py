@@ -1,4 +1,4 @@
-"""Whose hands run a call: the rules of ``native/crowding.h`` on made-up machines, and that the results are the same."""
+"""Whose hands run a call, and who helps whom: the rules on made-up machines, and that the results are the same."""
 
 from __future__ import annotations
 
@@ -16,15 +16,26 @@ ROOT = Path(__file__).resolve().parents[2]
 COMPILER = shutil.which(os.environ.get("CXX", "c++")) or shutil.which("g++") or shutil.which("clang++")
 
 
-@pytest.mark.skipif(COMPILER is None, reason="compiles a C++ program, and there is no compiler here")
-def test_hands_suit_the_machine(tmp_path: Path) -> None:
-    """Borrowed on a quiet one, whatever the odd hiccup; our own or the caller alone on a crowded one; then back."""
-    assert COMPILER is not None
-    program = tmp_path / "check_crowding"
-    source = ROOT / "tests/native/check_crowding.cpp"
-    subprocess.run([COMPILER, "-std=c++17", f"-I{ROOT / 'native'}", str(source), "-o", str(program)], check=True)
+def run_program(name: str, folder: Path, *flags: str) -> None:
+    """Compile a program of this folder and run it; it fails where what it checks does not hold, and says so."""
+    if COMPILER is None:
+        pytest.skip("compiles a C++ program, and there is no compiler here")
+    program, source = folder / name, ROOT / f"tests/native/{name}.cpp"
+    subprocess.run(
+        [COMPILER, "-std=c++17", f"-I{ROOT / 'native'}", *flags, str(source), "-o", str(program)], check=True
+    )
     done = subprocess.run([program], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout
+
+
+def test_hands_suit_the_machine(tmp_path: Path) -> None:
+    """Borrowed on a quiet one, whatever the odd hiccup; our own or the caller alone on a crowded one; then back."""
+    run_program("check_crowding", tmp_path)
+
+
+def test_members_help_one_another(tmp_path: Path) -> None:
+    """Each piece of a shared product is done once, by its owner or by whoever is idle meanwhile."""
+    run_program("check_pieces", tmp_path, "-pthread")
 
 
 TRAIN = """
