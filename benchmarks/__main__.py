@@ -3,18 +3,25 @@ then write BENCHMARKS.md and the chart from both.
 
     python -m benchmarks                  everything, about twenty minutes on two cores
     python -m benchmarks --budget 65      a slice: begins no new cell after 65 seconds; run again, it goes on
+    python -m benchmarks --far            again what was measured while the CPUs were far from one another
 
 A slice leaves with exit code 4 while cells are missing, so that a shell can repeat it, for instance between other work
 on a machine that is shared:
 
     until python -m benchmarks --budget 65; [ $? -ne 4 ]; do :; done
+
+The host of a virtual machine may keep its CPUs apart for longer than a cell can wait (cellgate.bench.nearness). --far
+goes by the hand-overs that the cells recorded, whatever their times, takes quiet cells together with busy ones, and
+needs the code that the record is of.
 """
 
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import time
+from typing import Any
 
 import torch
 
@@ -26,15 +33,38 @@ from cellgate.bench.machine import describe
 from cellgate.bench.memory import MODES
 from cellgate.bench.session import run
 from cellgate.bench.table import line
+from cellgate.bench.timing import quartiles
 
 MORE = 4
+FAR = 1.4  # times what a quarter of all hand-overs stayed below, as in cellgate.bench.nearness
+
+
+def near_cells(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the cells but for those whose quiet one recorded a slow hand-over."""
+
+    def work(cell: dict[str, Any]) -> tuple[str, str, int]:
+        return cell["row"], cell["mode"], cell["threads"]
+
+    seen = {work(cell): cell.get("handover") or [] for cell in document["cells"] if cell["load"] == "quiet"}
+    most = FAR * quartiles([seconds for pair in seen.values() for seconds in pair] or [0.0])[0]
+    return [cell for cell in document["cells"] if max(seen.get(work(cell), []), default=0.0) <= most]
+
+
+def same_code(commit: str) -> bool:
+    """Whether the package is as it was in a commit."""
+    return subprocess.run(["git", "diff", "--quiet", commit, "--", "native", "src"], check=False).returncode == 0
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--budget", type=float, help="begin no new cell after this many seconds")
     parser.add_argument("--fresh", action="store_true", help="forget the slices of an unfinished run")
+    parser.add_argument(
+        "--far", action="store_true", help="measure cells of the record whose CPUs were far apart again"
+    )
     arguments = parser.parse_args(argv)
+    if arguments.far and (arguments.fresh or arguments.budget is not None):
+        parser.error("--far goes with neither --fresh nor --budget: it begins from the whole record")
     if arguments.fresh:
         PARTIAL_JSON.unlink(missing_ok=True)
         speed.PARTIAL_JSON.unlink(missing_ok=True)
@@ -42,6 +72,11 @@ def main(argv: list[str] | None = None) -> int:
     start, most = time.monotonic(), torch.get_num_threads()
     cells = cells_of(GRID, [most, 1] if most > 1 else [1], ("quiet", "busy"))
     document = load(PARTIAL_JSON) if PARTIAL_JSON.exists() else new_document(describe())
+    if arguments.far:
+        document = load(GRID_JSON)
+        if not same_code(document["commit"]):
+            parser.error(f"the record is of {document['commit']}, whose code was another: run without --far")
+        document["cells"] = near_cells(document)
     total = len(cells) + len(MODES)
 
     def tell(step: str, record: dict | None) -> None:
@@ -55,7 +90,13 @@ def main(argv: list[str] | None = None) -> int:
     if missing:
         print(f"{missing} of {total} left; the same command goes on")
         return MORE
+    places = {cell.id: place for place, cell in enumerate(cells)}
+    document["cells"].sort(key=lambda record: places[record["id"]])
     save(document, GRID_JSON)
+    if arguments.far:
+        PARTIAL_JSON.unlink(missing_ok=True)
+        write_reports(load(GRID_JSON))
+        return 0
     left = None if arguments.budget is None else arguments.budget - (time.monotonic() - start)
     missing = speed.run_all(left)
     if missing:

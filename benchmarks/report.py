@@ -82,8 +82,9 @@ Every contender's numbers are compared with the same computation in double preci
 compares every gradient. Contenders then take turns in one process, in an order that rotates, each after a rest in which
 the threads of the one before stop spinning (0.1 s at most); a time is the median over the rounds, ± half the distance
 between its quartiles. A quiet cell is measured while a number takes no longer than usual from one CPU to the other, or
-again, three times at most: the host of a virtual machine may move its CPUs apart. **2.0×** means that the peer takes
-twice as long. *FMA* is cellgate's share of the multiply-adds that the machine's registers alone allow, *limit* its
+again, three times at most: the host of a virtual machine may move its CPUs apart. Where that did not help,
+`python -m benchmarks --far` measures it once more later, its busy cell too. **2.0×** means that the peer takes twice as
+long. *FMA* is cellgate's share of the multiply-adds that the machine's registers alone allow, *limit* its
 share of the least time that arithmetic, reading the weights from the cache they fit, and activations take; both limits
 are measured in the same run.
 Training counts forward and backward with gradients of input and weights, no optimiser; weights change between calls.

@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 from benchmarks import BENCHMARKS_MD, CHART_SVG, GRID_JSON
+from benchmarks.__main__ import near_cells
 from benchmarks.chart import PANELS, chart
 from benchmarks.goals import verdicts
 from benchmarks.report import markdown, write_reports
@@ -204,3 +205,16 @@ def test_the_repository_s_results_are_readable_line_by_line():
     lines = GRID_JSON.read_text().splitlines()
     cells = [json.loads(line.strip().rstrip(",")) for line in lines if line.startswith('  {"id"')]
     assert cells == load(GRID_JSON)["cells"]
+
+
+def test_what_was_measured_far_apart_is_left_out_with_its_busy_cell() -> None:
+    """By the hand-overs alone: one of the two above the usual is enough, times do not matter."""
+
+    def cell(row: str, load_: str, *handover: float) -> dict:
+        return {"row": row, "mode": "training", "threads": 2, "load": load_, "handover": list(handover)}
+
+    near = [cell("a", "quiet", 40e-9, 50e-9), cell("a", "busy"), cell("c", "quiet", 45e-9, 44e-9)]
+    single = {**cell("b", "quiet"), "threads": 1}
+    far = [cell("b", "quiet", 41e-9, 230e-9), cell("b", "busy")]
+    assert near_cells({"cells": [*near, *far, single]}) == [*near, single]
+    assert near_cells({"cells": [single]}) == [single]
