@@ -31,12 +31,11 @@ from benchmarks.variants import speed
 from cellgate.bench import GRID, cells_of, load, new_document, save
 from cellgate.bench.machine import describe
 from cellgate.bench.memory import MODES
+from cellgate.bench.nearness import is_far
 from cellgate.bench.session import run
 from cellgate.bench.table import line
-from cellgate.bench.timing import quartiles
 
 MORE = 4
-FAR = 1.4  # times what a quarter of all hand-overs stayed below, as in cellgate.bench.nearness
 
 
 def near_cells(document: dict[str, Any]) -> list[dict[str, Any]]:
@@ -45,9 +44,9 @@ def near_cells(document: dict[str, Any]) -> list[dict[str, Any]]:
     def work(cell: dict[str, Any]) -> tuple[str, str, int]:
         return cell["row"], cell["mode"], cell["threads"]
 
-    seen = {work(cell): cell.get("handover") or [] for cell in document["cells"] if cell["load"] == "quiet"}
-    most = FAR * quartiles([seconds for pair in seen.values() for seconds in pair] or [0.0])[0]
-    return [cell for cell in document["cells"] if max(seen.get(work(cell), []), default=0.0) <= most]
+    found = {work(cell): cell.get("handover") or [] for cell in document["cells"] if cell["load"] == "quiet"}
+    seen = [handover for both in found.values() for handover in both]
+    return [cell for cell in document["cells"] if not any(is_far(h, seen) for h in found.get(work(cell), []))]
 
 
 def same_code(commit: str) -> bool:

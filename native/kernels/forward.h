@@ -1,9 +1,9 @@
 // The forward pass of a stack: what each member of the team does.
 //
-// A member owns some batch rows and some blocks of hidden units for the whole call. For each step it multiplies the
-// rows of x and h with its panels of weights, a tile of rows at a time, and turns the sums into c and h while they are
-// in cache. h is read back from the output itself, so h0, resets and lengths are a matter of which addresses the rows
-// have.
+// A member owns some batch rows and some blocks of hidden units for the whole call, and helps its peers with theirs
+// where that is worth it (pieces.h). For each step it multiplies the rows of x and h with its panels of weights, a tile
+// of rows at a time, and turns the sums into c and h while they are in cache. h is read back from the output itself, so
+// h0, resets and lengths are a matter of which addresses the rows have.
 #pragma once
 
 #include "kernels/cell.h"
@@ -114,6 +114,8 @@ class ForwardMember {
       if (how.hoisted && s >= chunk_end) {
         chunk_begin = s;
         chunk_end = smaller(T, s + how.chunk);
+        // Peers may still be at tiles that start from the sums of the chunk before.
+        if (how.shared) wait_peers(done + static_cast<uint32_t>(projected ? 2 * s : s));
         input_products(layer, weights, chunk_begin, chunk_end, before, backward, block0, block1);
       }
       if (n > 0) aim(way, t, n, H, P, backward, how.hoisted);

@@ -47,6 +47,7 @@ inline std::vector<Case> all_cases() {
       with({"directions, ragged", 12, 40, 24, {96}, {0}, 2}, [](Case& c) { c.lengths = c.bare = true; }),
       {"units split", 6, 8, 40, {640}, {0}},
       with({"units split, ragged", 7, 21, 40, {520}, {0}}, [](Case& c) { c.lengths = c.reset = true; }),
+      with({"units split, chunks", 13, 20, 8, {520}, {0}}, [](Case& c) { c.bare = true; }),
       with({"units split, projected", 4, 4, 9, {520}, {260}}, [](Case& c) { c.reset = true; }),
       {"no steps", 0, 3, 4, {5}, {0}},
       with({"no rows", 3, 0, 4, {5}, {0}, 2}, [](Case& c) { c.lengths = true; }),

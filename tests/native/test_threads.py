@@ -90,6 +90,29 @@ def test_other_python_threads_go_on(backward: bool) -> None:
     assert inner[-1] - inner[0] > 0.5 * (span[1] - span[0])
 
 
+HELPED = """
+import torch, cellgate
+
+torch.manual_seed(0)
+lstm, x = cellgate.LSTM(8, 520), torch.randn(600, 20, 8)
+with cellgate.use_backend("cpu"), torch.no_grad():
+    torch.set_num_threads(1)
+    want = lstm(x)[0]
+    torch.set_num_threads(3)
+    print(sum(not torch.allclose(lstm(x)[0], want, atol=1e-5) for _ in range(40)))
+"""
+
+
+def test_members_that_help_are_waited_for() -> None:
+    """More threads than CPUs: a helper that is taken off its CPU still has what its tile reads when it comes back.
+
+    Input products of some steps are taken at once, into memory that the tiles of the steps before still read.
+    """
+    environment = os.environ | {"CELLGATE_THREADS": "own"}
+    done = subprocess.run([sys.executable, "-c", HELPED], capture_output=True, text=True, env=environment, timeout=200)
+    assert done.stdout.split() == ["0"], done.stdout + done.stderr
+
+
 def trained(module: cellgate.LSTM, x: torch.Tensor) -> list[torch.Tensor]:
     """Output and every gradient of one training step."""
     output = module(x)[0]

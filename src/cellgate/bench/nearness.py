@@ -8,20 +8,25 @@ as ever. What was measured meanwhile says little, and is measured again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from cellgate.backends import cpu
 
 from .timing import quartiles
 
-__all__ = ["Nearness"]
+__all__ = ["Nearness", "is_far"]
 
 _T = TypeVar("_T")
 
 _FAR = 1.4  # times what a quarter of all looks stayed below
 _FIRST, _APART = 20, 0.05  # looks before the first measurement, and seconds between two
 _PATIENCE, _TRIES = 2.0, 3  # seconds to wait for, and measurements to make, until the CPUs are near for once
+
+
+def is_far(handover: float, seen: Sequence[float]) -> bool:
+    """Whether a hand-over took longer than usual, of those seen (seconds)."""
+    return handover > _FAR * quartiles(seen)[0]
 
 
 class Nearness:
@@ -70,4 +75,4 @@ class Nearness:
         return self._seen[-1]
 
     def _far(self, handover: float) -> bool:
-        return handover > _FAR * quartiles(self._seen)[0]
+        return is_far(handover, self._seen)
