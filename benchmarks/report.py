@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import BENCHMARKS_MD, CHART_SVG, GRID_JSON, VARIANTS_JSON, VARIANTS_MD
+from benchmarks import BENCHMARKS_MD, CHART_SVG, GRID_JSON, VARIANTS_JSON, VARIANTS_MD, shortfalls
 from benchmarks.accuracy import ACCURACY_JSON
 from benchmarks.accuracy.table import stored_section
 from benchmarks.chart import chart
@@ -18,6 +18,7 @@ from benchmarks.goals import verdicts
 from benchmarks.variants import speed_table
 from benchmarks.variants import table as variants_table
 from cellgate.bench import load, losses
+from cellgate.bench.phases import PHASES
 from cellgate.bench.summary import geometric_mean, kind_of, slowdowns
 from cellgate.bench.table import duration, three_digits
 
@@ -46,6 +47,8 @@ def markdown(document: dict[str, Any], variants: dict[str, Any] | None = None) -
         "## Goals",
         _goals(document, threads, variants),
     ]
+    reasons = shortfalls.section(document, variants, _table)
+    parts += ["### Not reached, and why", reasons] if reasons else []
     counts = sorted({record["threads"] for record in document["cells"]}, reverse=True)
     for load_ in ("quiet", "busy"):
         for count in counts:
@@ -56,6 +59,7 @@ def markdown(document: dict[str, Any], variants: dict[str, Any] | None = None) -
                     parts.append(f"## {WORK[mode]}, {_threads(count)}{where}")
                     parts.append(_grid(records, PEERS[mode]))
                     parts += _means(records, PEERS[mode])
+    parts += _phases(document, threads)
     parts += ["## Beyond the plain call", _variants(document)]
     parts += ["## A busy machine", _LUCK, _slowdowns(document, counts)]
     parts += ["## Memory of training", _memory(document)]
@@ -166,6 +170,29 @@ def _variants(document: dict[str, Any]) -> str:
         for r in document["cells"] if "Python loop" in r.get("ratios", {}).get(OURS, {})
     ]  # fmt: skip
     return _table(["shape", "what", "time", "over the plain call", "times nn.LSTM's plain call"], rows + loops)
+
+
+def _phases(document: dict[str, Any], threads: int) -> list[str]:
+    """Where the time goes, on the quiet machine with all threads; nothing for a run that was not told."""
+    parts = []
+    for mode in ("inference", "training", "stream"):
+        told = [
+            record
+            for record in document["cells"]
+            if (record["mode"], record["threads"], record["load"]) == (mode, threads, "quiet") and "phases" in record
+        ]
+        names = [name for name in PHASES if any(name in record["phases"] for record in told)]
+        rows = [[r["row"], *(f"{r['phases'][n]:.0%}" if n in r["phases"] else "" for n in names)] for r in told]
+        if rows:
+            parts += [f"{WORK[mode]}:", _table(["shape", *(PHASES[name] for name in names)], rows)]
+    return [f"## Where cellgate's time goes, {_threads(threads)}", _WHERE, *parts] if parts else []
+
+
+_WHERE = """\
+What its threads are at, in percent of their time together, as the native core tells while it runs (`cellgate bench
+--phases` shows the same for your shapes). *Input products* are those taken for many steps at once; *dx* and *dW* the
+gradients of input and weights; *packing* that of the weights, and the digests by which packed ones are found;
+*waiting* is for one another; *outside* is what is not the kernels': Python, autograd, results' memory, waking them."""
 
 
 _LUCK = """\

@@ -12,6 +12,7 @@
 #include "dispatch.h"
 #include "memory.h"
 #include "peak.h"
+#include "phases.h"
 #include "stack.h"
 #include "threads.h"
 
@@ -114,6 +115,17 @@ NB_MODULE(_native, m) {
         nb::call_guard<nb::gil_scoped_release>(), "Logistic functions of float32 a second.");
   m.def("measure_handover", &cellgate::measure_handover, "threads"_a, nb::call_guard<nb::gil_scoped_release>(),
         "Seconds that a number takes from one thread of a team to the next; 0 for one thread.");
+  m.def("begin_phases", &cellgate::begin_phases, "From now on tell what the threads of the engine are at (phases.h).");
+  m.def(
+      "end_phases",
+      [] {
+        const cellgate::PhaseTimes times = cellgate::end_phases();
+        nb::dict by_name;
+        for (int p = 1; p < static_cast<int>(cellgate::Phase::count); ++p)
+          by_name[cellgate::name_of(static_cast<cellgate::Phase>(p))] = times.at[p];
+        return nb::make_tuple(times.elapsed, by_name);
+      },
+      "Ticks since begin_phases(), and the ticks that all threads together were at each phase.");
   m.def(
       "force_isa", [](const std::string& name) { cellgate::force_kernels(name.c_str()); }, "name"_a,
       "Use the named instruction set from now on (for tests). Raises RuntimeError when it cannot run.");

@@ -13,10 +13,12 @@
 #include "borrowed.h"
 #include "crowding.h"
 #include "fibers.h"
+#include "phases.h"
 
 #if defined(__linux__)
 #include <linux/futex.h>
 #include <sched.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -269,10 +271,13 @@ void wait_slowly(Epoch& epoch, uint32_t at_least) {
     while (!reached(epoch, at_least)) next_fiber();
     return;
   }
-  if (spin_for(epoch, at_least)) return;
-  const int64_t since = now();
-  wait_politely(epoch, at_least);
-  lost.fetch_add(now() - since, std::memory_order_relaxed);
+  const Phase before = enter(Phase::waiting);
+  if (!spin_for(epoch, at_least)) {
+    const int64_t since = now();
+    wait_politely(epoch, at_least);
+    lost.fetch_add(now() - since, std::memory_order_relaxed);
+  }
+  enter(before);
 }
 
 namespace {
@@ -288,10 +293,31 @@ int start_workers(Pool* p, int wanted) {
   }
   return p->started;
 }
+
+// A call that needs no more than its own thread: every so often, whether its thread may keep its CPU. Where it may not, the
+// runtime's teams, which PyTorch's operators use between our calls, are kept from spinning.
+void look_around(int allowed) {
+#if defined(__linux__)
+  constexpr uint32_t kCalls = 16;  // between two looks at the clock
+  thread_local Alone alone;
+  thread_local uint32_t calls = 0;
+  if (++calls % kCalls != 0) return;
+  const int64_t time = now();
+  if (!alone.due(time)) return;
+  rusage usage;
+  if (getrusage(RUSAGE_THREAD, &usage) == 0 && alone.judge(time, usage.ru_nivcsw))
+    calm_borrowed(allowed, alone.until());
+#else
+  (void)allowed;
+#endif
+}
 }  // namespace
 
-Team::Team(int wanted) : size_(1), leased_(false), kind_(Kind::own) {
-  if (wanted <= 1) return;
+Team::Team(int wanted, int allowed) : size_(1), leased_(false), kind_(Kind::own) {
+  if (wanted <= 1) {
+    if (allowed > 1) look_around(allowed);
+    return;
+  }
   if (wanted > kMaxTeam) wanted = kMaxTeam;
   Pool* p = pool();
   if (!p || p->leased.exchange(true, std::memory_order_acquire)) return;

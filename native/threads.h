@@ -40,7 +40,8 @@ constexpr int kMaxTeam = 256;
 class Team {
  public:
   // A team of at most `wanted` members, fewer when the pool is leased or threads cannot be made; never less than one.
-  explicit Team(int wanted);
+  // `allowed`: how many the user allows, where the work is for fewer.
+  explicit Team(int wanted, int allowed = 1);
   ~Team();
   Team(const Team&) = delete;
   Team& operator=(const Team&) = delete;

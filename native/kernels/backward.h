@@ -32,7 +32,9 @@ class BackwardMember {
   }
 
   void run() {
+    const InKernels telling(Phase::weights);
     start();
+    enter(Phase::rest);
     const int64_t middle = job_.want_dx && halves_.arrived ? middle_step() : -1;
     for (int64_t q0 = 0, q1, index = 0;; q0 = q1, ++index) {
       if (q0 == middle) {
@@ -45,6 +47,7 @@ class BackwardMember {
     }
     finish_rows(job_.T);
     if (job_.sums) meet();
+    enter(Phase::dweights);
     gradients_.finish();
   }
 
@@ -140,7 +143,11 @@ class BackwardMember {
       for (int m = 0; m <= job_.members; ++m) begin_[m] = part(total, m);
     }
     const int64_t mine = begin_[me_], mine_end = begin_[me_ + 1];
-    if (job_.recompute) gates_again(rows, q0, q1, mine, mine_end);
+    if (job_.recompute) {
+      enter(Phase::again);
+      gates_again(rows, q0, q1, mine, mine_end);
+      enter(Phase::rest);
+    }
     int64_t at = job_.split_units ? 0 : mine;
     for (int64_t q = q0; q < q1; ++q) {
       step(rows, q, q + 1 < q1, at);
@@ -148,7 +155,9 @@ class BackwardMember {
     }
     if (!job_.want_weights && !job_.want_dx && !job_.projected) return;
     Taken* const* taken = job_.taken[index % 2];
+    enter(Phase::dweights);
     gradients_.pack(rows, mine, mine_end, total);
+    enter(Phase::dx);
     if (job_.want_dx && job_.narrow)
       narrow_product<S>(rows.da + mine, mine_end - mine, 4 * job_.H, job_.ih_columns, 4 * job_.H, job_.I,
                         rows.dx + mine, add_dx_);
@@ -166,7 +175,9 @@ class BackwardMember {
       share_pieces(
           taken[kInputProduct], job_.members, me_, kSpared, [&](int m) { return dx_pieces(m); },
           [&](int m, int64_t piece) { input_gradients(rows, m, piece); });
+    enter(Phase::dweights);
     if (total > 0) gradients_.sum(rows, taken, total);
+    enter(Phase::rest);
   }
 
   bool shares_dx() const { return job_.want_dx && !job_.narrow; }
@@ -277,6 +288,7 @@ class BackwardMember {
   template <class Visit>
   void for_tiles(const S* const* left, const RightOperand<S>& right, int64_t fresh, int64_t n, bool fetch,
                  Visit visit) {
+    enter(Phase::products);
     alignas(64) S few[V::tile_rows * kWidth];
     const int64_t depth = right.depth, columns = right.columns;
     const Cuts cuts(fresh, V::tile_rows);
@@ -302,7 +314,9 @@ class BackwardMember {
           auto run = rows_tile(static_cast<int>(count), panel);
           run({left + k, k0}, panel.b + k0 * panel.stride, panel.stride, k1 - k0, {sums, 0, V::lanes, d > 0}, ahead);
           if (k1 < depth) continue;
+          enter(Phase::cells);
           for (int64_t r = 0; r < count; ++r) visit(k + r, sums[r], panel);
+          enter(Phase::products);
         }
       }
       for (int64_t k = fresh; k < n; ++k) {
@@ -310,6 +324,7 @@ class BackwardMember {
         visit(k, few, panel);
       }
     }
+    enter(Phase::rest);
   }
 
   static int64_t columns_of(const Panel<S>& panel) { return (panel.vectors - 1) * V::lanes + panel.last; }

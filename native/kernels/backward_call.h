@@ -75,7 +75,7 @@ bool backward_layer(const BackwardCall<S>& call, const BackwardLayer<S>& layer, 
 // Runs the call. False: out of memory, and nothing has been written that counts.
 template <class S>
 bool backward(const BackwardCall<S>& call) {
-  Team team(backward_threads(call));
+  Team team(backward_threads(call), call.threads);
   bool memory = true;
   for (int l = call.layers; l-- > 0 && memory;) {
     if (!backward_layer(call, call.layer[l], &team, team.size(), memory))

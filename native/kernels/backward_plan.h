@@ -12,6 +12,7 @@
 #include "kernels/pieces.h"
 #include "lstm_backward.h"
 #include "memory.h"
+#include "phases.h"
 #include "threads.h"
 
 CELLGATE_BEGIN

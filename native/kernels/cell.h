@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/activations.h"
+#include "phases.h"
 #include "vec/vec.h"
 
 CELLGATE_BEGIN
@@ -39,6 +40,7 @@ CELLGATE_INLINE void cells(const S* pre, int64_t row, int64_t gate, int R, const
                            int64_t n) {
   using V = Vec<S>;
   constexpr int L = V::lanes;
+  enter(Phase::cells);
   for (int r = 0; r < R; ++r, pre += row) {
     V i = sigmoid(V::load(pre)), f = sigmoid(V::load(pre + gate));
     V g = tanh(V::load(pre + 2 * gate)), o = sigmoid(V::load(pre + 3 * gate));
@@ -60,5 +62,6 @@ CELLGATE_INLINE void cells(const S* pre, int64_t row, int64_t gate, int R, const
     }
     if (rows.cell_out && rows.cell_out[j + r]) c.store_n(rows.cell_out[j + r] + u, n);
   }
+  enter(Phase::products);
 }
 CELLGATE_END

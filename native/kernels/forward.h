@@ -25,9 +25,11 @@ class ForwardMember {
   }
 
   void run() {
+    const InKernels telling(Phase::weights);
     Meeting all{plan_.arrived, plan_.grid.size()};
     uint32_t round = 0;
     if (!ForwardWeights<S>(plan_, member_).prepare(all, round)) return;
+    enter(Phase::rest);
     take_rows();
     bool alone = plan_.grid.units == 1 && plan_.grid.directions == 1;
     for (int l = 0; l < call_.layers; ++l) {
@@ -137,12 +139,14 @@ class ForwardMember {
         for (int64_t k = block0; k < block1; ++k)
           run_block(step, back ? block0 + block1 - 1 - k : k, block0, own_, 0, 1);
       }
+      enter(Phase::rest);
       if (projected) {
         if (units > 1) {
           publish(plan_.progress[member_], done + static_cast<uint32_t>(2 * s + 1));
           wait_peers(done + static_cast<uint32_t>(2 * s + 1));
         }
         project(rows, how, way, weights, P, H, n);
+        enter(Phase::rest);
       }
       if (units > 1) publish(plan_.progress[member_], done + static_cast<uint32_t>(projected ? 2 * s + 2 : s + 1));
     }
@@ -246,6 +250,7 @@ class ForwardMember {
                  int64_t parts) {
     constexpr int64_t L = Vec<S>::lanes;
     const LayerPlan<S>& how = *step.how;
+    enter(Phase::products);
     const int64_t n = step.n, I = step.layer->input_size, P = step.layer->projection_size, H = step.layer->hidden_size;
     const GateBlock<S> units(H, block);
     TileJob<S> job{step.rows, I, P, H, nullptr, nullptr, own_.bias + block * 4 * L, 0, units.u, units.n, L};
@@ -285,6 +290,7 @@ class ForwardMember {
   void project(const Rows<S>& rows, const LayerPlan<S>& how, const ForwardDirection<S>& way,
                const DirectionPlan<S>& weights, int64_t P, int64_t H, int64_t n) {
     constexpr int64_t L = Vec<S>::lanes;
+    enter(Phase::products);
     int64_t blocks = ceil_div(P, 4 * L);
     int64_t begin = blocks * share_ / plan_.grid.units, end = blocks * (share_ + 1) / plan_.grid.units;
     if (how.packed) {
@@ -323,6 +329,7 @@ class ForwardMember {
       for (int64_t j = 0; j < n; ++j) own_.chunk_x[rows++] = input_.at(t, own_.row[j]);
     }
     own_.chunk_at[end - begin] = rows;
+    enter(Phase::input);
     for (int64_t block = block0; block < block1; ++block) {
       const S* panel = weights.ih + block * I * 4 * L;
       const S* bias = own_.bias + block * 4 * L;
@@ -334,6 +341,7 @@ class ForwardMember {
         });
       });
     }
+    enter(Phase::rest);
   }
 
   // Final states, and zeros past the lengths, for this member's rows and units.

@@ -28,7 +28,7 @@ template <class S>
 bool forward(const ForwardCall<S>& call, int threads) {
   if (call.batch == 0 || call.layers == 0) return true;
   Grid grid = threads > 1 ? choose_grid(call, threads) : Grid{};
-  Team team(grid.size());
+  Team team(grid.size(), call.threads);
   if (team.size() < grid.size()) grid = choose_grid(call, team.size());
   Plan<S> plan;
   plan.call = &call;

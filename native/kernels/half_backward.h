@@ -375,7 +375,7 @@ inline void run_half_backward(void* plan, int member, int) {
 }
 
 inline bool half_backward_on(const HalfGradCall& call, int wanted) {
-  Team team(wanted);
+  Team team(wanted, call.threads);
   HalfGradPlan plan{};
   plan.call = &call;
   plan.members = team.size();

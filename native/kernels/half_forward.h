@@ -276,7 +276,7 @@ class HalfForward {
 inline void run_half_member(void* plan, int member, int) { HalfForward(*static_cast<HalfPlan*>(plan), member).run(); }
 
 inline bool half_forward_on(const HalfCall& call, int wanted) {
-  Team team(wanted);
+  Team team(wanted, call.threads);
   HalfPlan plan{};
   plan.call = &call;
   plan.members = team.size();

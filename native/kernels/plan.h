@@ -5,6 +5,7 @@
 #include "kernels/pieces.h"
 #include "lstm.h"
 #include "memory.h"
+#include "phases.h"
 #include "threads.h"
 #include "vec/vec.h"
 

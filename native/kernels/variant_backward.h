@@ -433,7 +433,7 @@ void run_variant_backward_member(void* plan, int member, int) {
 template <class S>
 bool variant_backward(const VariantBackward<S>& call) {
   VariantTeam who = variant_team(call.was, 2);
-  Team team(who.members);
+  Team team(who.members, call.was.threads);
   who.members = team.size();
   who.shared = who.shared && who.members > 1;
   auto run = [&call](VariantTeam by, Team* with, bool& memory) {

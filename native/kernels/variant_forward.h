@@ -301,7 +301,7 @@ PackKey variant_key(const VariantForward<S>& c) {
 template <class S>
 bool variant_forward(const VariantForward<S>& call) {
   VariantTeam plan = variant_team(call, 1);
-  Team team(plan.members);
+  Team team(plan.members, call.threads);
   plan.members = team.size();
   plan.shared = plan.shared && plan.members > 1;
   // Weights that stay as they are from call to call are packed once, and found again by their contents.

@@ -78,6 +78,33 @@ void expect(const char* what, const Shares& had, double Shares::* which, double 
   if (!good) failed = true;
 }
 
+// Calls of one thread, which the scheduler puts off its CPU every so often; whether a crowd is seen in `span`.
+bool crowd_seen(cellgate::Alone& alone, int64_t& now, int64_t& lost, int64_t every, int64_t span) {
+  bool seen = false;
+  for (const int64_t end = now + span; now < end; now += kMs / 10) {
+    if (now / every != (now - kMs / 10) / every) ++lost;
+    if (alone.due(now)) seen |= alone.judge(now, lost);
+  }
+  return seen;
+}
+
+void expect_crowd(const char* what, bool expected, bool seen) {
+  std::printf("%-52s %s%s\n", what, seen ? "a crowd" : "no crowd", seen == expected ? "" : "  WRONG");
+  if (seen != expected) failed = true;
+}
+
+void check_alone() {
+  std::printf("calls of one thread\n");
+  cellgate::Alone alone;
+  int64_t now = 1000 * kMs, lost = 5000;  // of a thread that has had a life before
+  expect_crowd("a CPU lost at times", false, crowd_seen(alone, now, lost, 60 * kMs, 1000 * kMs));
+  expect_crowd("every 12 ms", true, crowd_seen(alone, now, lost, 12 * kMs, 200 * kMs));
+  crowd_seen(alone, now, lost, kMs, 300 * kMs);  // what its own threads do to it, kept calm, is no crowd
+  expect_crowd("then at times", false, crowd_seen(alone, now, lost, 60 * kMs, 1000 * kMs));
+  lost += 1000, now += 10'000 * kMs;
+  expect_crowd("lost long ago", false, crowd_seen(alone, now, lost, 60 * kMs, 100 * kMs));
+}
+
 }  // namespace
 
 int main() {
@@ -143,5 +170,6 @@ int main() {
     shares(c, t, crowded_small, 3 * seconds);
     expect("large calls after small ones", shares(c, t, crowded_large, 40 * seconds), &Shares::own, 0.6);
   }
+  check_alone();
   return failed ? 1 : 0;
 }

@@ -17,7 +17,7 @@ import torch
 import cellgate.backends
 from cellgate.backends.dispatch import BACKENDS
 
-__all__ = ["cache_sizes", "describe", "measure_limits"]
+__all__ = ["cache_sizes", "describe", "measure_limits", "native_core"]
 
 
 def describe() -> dict[str, Any]:
@@ -52,7 +52,7 @@ def measure_limits(threads: int, seconds: float = 0.02) -> dict[str, Any]:
         cache level and the memory its size in bytes and the bytes a second that can be read from it; "source": what
         measured it, the native core or, without that, PyTorch and NumPy (which reach less).
     """
-    native = _native()
+    native = native_core()
     caches = cache_sizes()
     shared_by_all = {"L3"}
     sets = {
@@ -98,14 +98,14 @@ def cache_sizes() -> dict[str, int]:
     return dict(sorted(found.items())) or {"L1": 32 << 10, "L2": 1 << 20, "L3": 32 << 20}
 
 
-def _native() -> Any:
-    """The compiled module, or None where there is none."""
+def native_core() -> Any:
+    """Return the compiled module, or None where there is none."""
     backend: Any = BACKENDS.get("cpu")
     return backend.native() if backend is not None and backend.unavailable() is None else None
 
 
 def _isa() -> str | None:
-    native = _native()
+    native = native_core()
     return None if native is None else native.isa()
 
 

@@ -12,6 +12,7 @@ from .check import Red, check
 from .contenders import OURS, line_up
 from .grid import Cell
 from .limits import least_seconds
+from .phases import measure_phases
 from .shape import Shape
 from .timing import Plan, interleave, ratio
 
@@ -29,7 +30,8 @@ def measure(cell: Cell, case: Case, plan: Plan, turn: Callable[[int], Any] | Non
 
     Returns:
         The record, plain data: "id", "row", "title", "mode", "threads", "load", "shape", "absent", and either "red"
-        (why nothing was timed) or "check", "times", "ratios" (peer over ours, for each of ours), "backend" and "flops".
+        (why nothing was timed) or "check", "times", "ratios" (peer over ours, for each of ours), "backend" and "flops";
+        of a quiet cell "phases" too, where cellgate's engine tells them.
     """
     record: dict[str, Any] = {
         "id": cell.id,
@@ -52,6 +54,10 @@ def measure(cell: Cell, case: Case, plan: Plan, turn: Callable[[int], Any] | Non
             return record
         with torch.set_grad_enabled(cell.mode == "training"):
             samples = interleave(contenders, plan, turn)
+            if turn is None:
+                told = next((measure_phases(c, cell.threads) for c in contenders if c.name == OURS), None)
+                if told is not None:
+                    record["phases"] = told
     finally:
         torch.set_num_threads(before)
     record["times"] = {name: found.as_dict() for name, found in samples.items()}

@@ -39,6 +39,7 @@ def command(
     ] = None,
     busy: Annotated[bool, typer.Option("--busy", help="Also beside two busy copies of itself.")] = False,
     memory: Annotated[bool, typer.Option("--memory", help="Also the memory that training takes.")] = False,
+    phases: Annotated[bool, typer.Option("--phases", help="Also where cellgate's time goes.")] = False,
     out: Annotated[Path | None, typer.Option(help=f"Folder for {_NAME}, written after every cell.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help=f"Continue the {_NAME} that is in --out.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the document instead of the table.")] = False,
@@ -55,7 +56,7 @@ def command(
     from cellgate.bench.memory import MODES as MEMORY_MODES
     from cellgate.bench.results import dumps
     from cellgate.bench.session import QUICK_PLAN, THOROUGH, run
-    from cellgate.bench.table import line, summary_lines, table
+    from cellgate.bench.table import line
 
     whole = not (quick or config or mine)
     rows = _rows(quick, config or [], mine, steps, batch, mode or [])
@@ -94,7 +95,7 @@ def command(
     if as_json:
         print(dumps(document), end="")
     else:
-        _show(document, _paper(), table, summary_lines)
+        _show(document, _paper(), phases)
         if path is not None:
             print(f"written: {path}")
     return FAULT if any("red" in record for record in document["cells"]) else 0
@@ -150,8 +151,8 @@ def _paper() -> Console:
     return console if console.is_terminal else Console(width=160)
 
 
-def _show(document: dict[str, Any], console: Any, table: Any, summary_lines: Any) -> None:
-    from cellgate.bench.table import line
+def _show(document: dict[str, Any], console: Any, phases: bool) -> None:
+    from cellgate.bench.table import line, phase_table, summary_lines, table
 
     machine, versions = document["machine"], document["versions"]
     parts = [f"{name} {version}" for name, version in versions.items() if version]
@@ -173,5 +174,12 @@ def _show(document: dict[str, Any], console: Any, table: Any, summary_lines: Any
         )
     for entry in document["memory"]:
         console.print(line(entry), highlight=False)
+    if phases:
+        console.print(phase_table(document["cells"]))
+        console.print(
+            "What cellgate's threads are at, of their time together. dx, dW: the gradients of input and weights; "
+            "packing: of the weights; waiting: for one another; outside: Python, autograd, memory, waking threads.",
+            style="dim",
+        )
     for text in summary_lines(document):
         console.print(text, highlight=False)
