@@ -50,6 +50,16 @@ class Crowding {
     return size <= kMostAlone && busy_ * size * size <= 2 * kShort ? Hands::one : Hands::own;
   }
 
+  // Whether a caller that works alone is to go on on another CPU. Where three share two CPUs, one has a CPU of its own and
+  // two have half a one, for as long as the scheduler leaves them there: so who has had half a one for a while changes
+  // places, and in the mean each has two thirds.
+  bool moves_on() {
+    if (stayed_ < kStay) return false;
+    const bool shared = stayed_used_ * 4 < stayed_ * 3;
+    stayed_ = stayed_used_ = 0;
+    return shared;
+  }
+
   // When the runtime's threads are tried again, at the earliest.
   int64_t until() const { return until_; }
 
@@ -61,6 +71,7 @@ class Crowding {
     busy_ += (used / (one ? size : 1) - busy_) / 4;
     if (one) {
       alone_took_ += took, alone_waited_ += std::max<int64_t>(0, took - used);
+      stayed_ += took, stayed_used_ += used;
     } else if (hands == Hands::own) {
       own_.add(took, each);
       if (own_.runs >= kTrial && own_.cost() > kWorse * borrowed_.cost()) give_up_own(now);
@@ -73,6 +84,7 @@ class Crowding {
   // One thread may stand for so many members, and do so much work of two; of more of them less, since it loses more.
   static constexpr int kMostAlone = 4;
   static constexpr int64_t kShort = 40'000'000;
+  static constexpr int64_t kStay = 20'000'000;  // of runs by the caller alone, after which it may move on
 
   // Much of the time was waiting: in `kBad` runs of late, `kShare` of their time; shorter waits are those of waking up.
   static constexpr int64_t kLeast = 200'000, kShare = 3;
@@ -154,6 +166,8 @@ class Crowding {
   int64_t borrowed_last_ = 0;  // when the last borrowed run ended
   double took_ = 0, waited_ = 0, bad_ = 0;
   int64_t good_ = 0, alone_took_ = 0, alone_waited_ = 0;
+  int64_t stayed_ = 0,
+          stayed_used_ = 0;  // since the last move: time of runs by the caller alone, and what it had a CPU of
   Runs own_, borrowed_;
 };
 

@@ -107,6 +107,16 @@ struct Pool {
   uint32_t round = 0;
 };
 
+#if defined(__linux__)
+// There and free again: the thread is moved, not pinned.
+void move_to(int cpu, const cpu_set_t& allowed) {
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  CPU_SET(cpu, &one);
+  if (sched_setaffinity(0, sizeof one, &one) == 0) sched_setaffinity(0, sizeof allowed, &allowed);
+}
+#endif
+
 // Puts the calling member on a CPU where no other member of its team runs, if there is one.
 //
 // A scheduler is free to leave a woken thread on the CPU of the thread that woke it. On small virtual machines (seen on
@@ -120,19 +130,32 @@ void spread_out(Pool* pool) {
   if (!(pool->taken[cpu / 64].fetch_or(bit, std::memory_order_relaxed) & bit)) return;
   cpu_set_t allowed;
   if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
-  cpu_set_t one;
   for (int other = 0; other < CPU_SETSIZE; ++other) {
     const uint64_t other_bit = uint64_t{1} << (other % 64);
     if (!CPU_ISSET(other, &allowed)) continue;
     if (pool->taken[other / 64].fetch_or(other_bit, std::memory_order_relaxed) & other_bit) continue;
-    CPU_ZERO(&one);
-    CPU_SET(other, &one);
-    // There and free again: the thread is moved, not pinned.
-    if (sched_setaffinity(0, sizeof one, &one) == 0) sched_setaffinity(0, sizeof allowed, &allowed);
+    move_to(other, allowed);
     return;
   }
 #else
   (void)pool;
+#endif
+}
+
+// Puts the calling thread on another CPU, where there are few of them; there are always better ones to be found by the
+// scheduler among many.
+void move_on() {
+#if defined(__linux__)
+  constexpr int kFew = 4;
+  const int here = sched_getcpu();
+  cpu_set_t allowed;
+  if (here < 0 || sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
+  const int count = CPU_COUNT(&allowed);
+  if (count < 2 || count > kFew) return;
+  int other = here;
+  do other = (other + 1) % CPU_SETSIZE;
+  while (!CPU_ISSET(other, &allowed));
+  move_to(other, allowed);
 #endif
 }
 
@@ -361,6 +384,7 @@ bool Team::run(Task task, void* arg) {
   if (kind_ == Kind::fibers) {
     if (!p->fibers.run(task, arg, size_)) return false;
     judge(Hands::one, 0);
+    if (p->crowding.moves_on()) move_on();
     count(Hands::one);
     return true;
   }

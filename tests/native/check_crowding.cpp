@@ -105,6 +105,31 @@ void check_alone() {
   expect_crowd("lost long ago", false, crowd_seen(alone, now, lost, 60 * kMs, 100 * kMs));
 }
 
+// Runs by the caller alone, which has a CPU for so much of each millisecond: how often it moves on in a second.
+int moves(int64_t used) {
+  cellgate::Crowding c;
+  int count = 0;
+  for (int64_t now = 1000 * kMs; now < 2000 * kMs; now += kMs) {
+    c.judge(Hands::one, now, kMs, 0, used, 2);
+    count += c.moves_on();
+  }
+  return count;
+}
+
+void expect_moves(const char* what, int least, int most, int count) {
+  const bool good = count >= least && count <= most;
+  std::printf("%-52s moves %d times%s\n", what, count, good ? "" : "  WRONG");
+  if (!good) failed = true;
+}
+
+void check_moves() {
+  std::printf("a second of runs by the caller alone\n");
+  expect_moves("on a CPU of its own", 0, 0, moves(kMs));
+  expect_moves("that loses it at times", 0, 0, moves(kMs * 8 / 10));
+  expect_moves("half a CPU", 20, 50, moves(kMs / 2));
+  expect_moves("a third", 20, 50, moves(kMs / 3));
+}
+
 }  // namespace
 
 int main() {
@@ -171,5 +196,6 @@ int main() {
     expect("large calls after small ones", shares(c, t, crowded_large, 40 * seconds), &Shares::own, 0.6);
   }
   check_alone();
+  check_moves();
   return failed ? 1 : 0;
 }
