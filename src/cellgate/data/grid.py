@@ -9,8 +9,9 @@ from typing import Any, NoReturn
 import numpy as np
 
 from cellgate.data.covariates import Covariates, static_of
+from cellgate.data.cycles import infer_season
 from cellgate.data.errors import DataError
-from cellgate.data.frequency import COUNT, Frequency, infer_frequency, infer_season, parse_frequency, round_frequency
+from cellgate.data.frequency import COUNT, Frequency, infer_frequency, parse_frequency, round_frequency
 from cellgate.data.panel import Panel, Roles, show_time
 from cellgate.data.table import Table
 
@@ -201,9 +202,9 @@ def _common_season(grids: list[np.ndarray], notes: list[str]) -> int:
     found, counts = np.unique([infer_season(grid) for grid in chosen], return_counts=True)
     season = int(found[np.argmax(counts)])
     notes.append(
-        f"season of {season} steps found by autocorrelation; --season overrides it"
+        f"season of {season} steps found from the values; --season overrides it"
         if season > 1
-        else "no season shows in the autocorrelation; --season gives one"
+        else "no season shows in the values; --season gives one"
     )
     return season
 
