@@ -35,7 +35,7 @@ def extend_panel(panel: Panel, newer: Panel) -> Panel:
         future = tuple(_at_least(array, len(own)) for array, own in zip(future, values, strict=True))
     static = None
     if panel.static is not None and newer.static is not None:
-        static = np.stack([pair.of(panel.static, newer.static, _preferred) for pair in pairs])
+        static = np.stack([pair.of(list(panel.static), list(newer.static), _preferred) for pair in pairs])
     return replace(
         panel,
         source=newer.source,
@@ -106,15 +106,3 @@ def _at_least(array: np.ndarray, length: int) -> np.ndarray:
     if short <= 0:
         return array
     return np.concatenate([array, np.full((short, *array.shape[1:]), np.nan)])
-
-
-def alias(frequency: Any) -> str:
-    """A frequency as the --freq that gives it."""
-    name = {
-        "second": "s",
-        "microsecond": "us",
-        "business day": "B",
-        "month": "ME" if frequency.month_end else "MS",
-        "count": "step",
-    }
-    return f"{frequency.step}{name[frequency.unit]}"

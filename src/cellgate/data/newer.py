@@ -13,14 +13,15 @@ from typing import Any
 import numpy as np
 
 from cellgate.data.errors import DataError
-from cellgate.data.frequency import COUNT, Frequency
-from cellgate.data.panel import Panel, Roles
+from cellgate.data.frequency import COUNT, Frequency, infer_frequency
+from cellgate.data.panel import Panel, Roles, show_time
 from cellgate.data.shapes import read_panel
 from cellgate.data.table import Table, read_table
 from cellgate.data.time_formats import CLOCKS, ISO
 from cellgate.data.times import is_plain_iso, read_times
 
 _USUAL = {"time": "ds", "target": "y", "id": "unique_id"}  # of every long table
+_ISO_FORMS = (ISO, *CLOCKS.values())
 _FILLED = 0.6  # of the steps must have a value where the rows seem to follow another frequency
 _SHOWN = 6
 
@@ -57,7 +58,7 @@ def coming_rows(data: Any, panel: Panel) -> Table:
     table = _renamed(read_table(data), roles.time, _USUAL["time"])
     if not roles.wide:
         table = _renamed(table, roles.id, _USUAL["id"])
-    table = _same_times(table, roles, Roles())
+    table = _same_clock(table, roles.time, roles.time_format)
     columns = dict(table.columns)
     if roles.id in columns and columns[roles.id].dtype.kind == "f":
         columns[roles.id] = _whole(columns[roles.id])
@@ -89,7 +90,7 @@ def training_columns(table: Table, trained: Panel, asked: Roles, timeless: bool 
     if known.wide and not _has(table, *_USUAL.values()):
         table = _renamed(table, roles.time, "ds")
         _require(table, [*([roles.time] if roles.time else []), *known.covariates], "")
-        return _same_times(table, roles, asked), replace(roles, target=None, id=None, wide=True)
+        return _with_times(table, replace(roles, target=None, id=None, wide=True), trained, asked)
     if known.wide:
         roles = replace(roles, target=_USUAL["target"], time=_USUAL["time"], id=_USUAL["id"], wide=False)
     else:
@@ -103,13 +104,40 @@ def training_columns(table: Table, trained: Panel, asked: Roles, timeless: bool 
     table = replace(table, columns={name: table.columns[name] for name in dict.fromkeys(needed)})
     if roles.id and table.columns[roles.id].dtype.kind == "f":
         table = replace(table, columns={**table.columns, roles.id: _whole(table.columns[roles.id])})
-    table = _same_times(table, roles, asked)
-    if asked.time_format is None and roles.time and is_plain_iso(table.columns[roles.time]):
-        roles = replace(roles, time_format=roles.time_format if roles.time_format in _ISO_FORMS else None)
-    return table, roles
+    return _with_times(table, roles, trained, asked)
 
 
-_ISO_FORMS = (ISO, *CLOCKS.values())
+def _with_times(table: Table, roles: Roles, trained: Panel, asked: Roles) -> tuple[Table, Roles]:
+    """The time column as in training; ISO 8601, which nobody reads in two ways, will always do."""
+    name = roles.time
+    if name is None:
+        return table, roles
+    table = _same_clock(table, name, trained.roles.time_format)
+    if asked.time_format is not None:
+        return table, roles
+    if is_plain_iso(table.columns[name]) and roles.time_format not in _ISO_FORMS:
+        roles = replace(roles, time_format=None)
+    return (_read_in_one_way(table, name, trained), roles) if roles.time_format is None else (table, roles)
+
+
+def _read_in_one_way(table: Table, name: str, trained: Panel) -> Table:
+    """With the dates read, where day and month could be taken for one another and the frequency tells them apart.
+
+    Raises:
+        DataError: where it does not.
+    """
+    readings = read_times(table.columns[name], name, table.place)[0]
+    if len(readings) < 2 or (readings[0] == readings[1]).all():
+        return table
+    fitting = [times for times in readings if infer_frequency(np.unique(times)) == trained.frequency]
+    if len(fitting) != 1:
+        row = int(np.argmax(readings[0] != readings[1]))
+        both = " or ".join(show_time(times[row]) for times in readings)
+        raise DataError(
+            f"{table.place(row)}: expected a date that can be read in one way in {name!r}, got "
+            f"{table.columns[name][row]!r}, which may be {both}; write it as 2024-01-31, or set time_format"
+        )
+    return replace(table, columns={**table.columns, name: fitting[0]})
 
 
 def _is_array(table: Table) -> bool:
@@ -144,15 +172,12 @@ def _require(table: Table, needed: list[str], remark: str) -> None:
         )
 
 
-def _same_times(table: Table, roles: Roles, asked: Roles) -> Table:
+def _same_clock(table: Table, name: str | None, form: str | None) -> Table:
     """With the clock that the training kept, of times with a zone."""
-    zone = table.zones.get(roles.time or "")
-    if zone is None or asked.time_format is not None:
+    zone = table.zones.get(name or "")
+    if zone is None or name is None or form not in CLOCKS.values():
         return table
-    kept = {CLOCKS["UTC"]: zone.utc, CLOCKS["local"]: zone.local}.get(roles.time_format or "")
-    if kept is None:
-        return table
-    return replace(table, columns={**table.columns, str(roles.time): kept}, zones={})
+    return replace(table, columns={**table.columns, name: zone.utc if form == CLOCKS["UTC"] else zone.local}, zones={})
 
 
 def _whole(names: np.ndarray) -> np.ndarray:

@@ -48,15 +48,25 @@ def read_like_training(forecaster: Forecaster, data: Any) -> Panel:
     return like_training(forecaster, data)
 
 
+def read_tail(forecaster: Forecaster, data: Any) -> Panel:
+    """Steps that came after a forecast; the columns beside the target are not needed."""
+    if isinstance(data, Panel):
+        _require_frequency(forecaster, data)
+        return data
+    trained = forecaster.panel_
+    bare = replace(trained, roles=replace(trained.roles, past=(), future=(), static=()))
+    asked = replace(asked_roles(forecaster), past=(), future=(), static=())
+    return _called_as_in_training(forecaster, read_newer(data, bare, asked, sparse=True))
+
+
 def like_training(forecaster: Forecaster, panel: Panel) -> Panel:
     """The series with the season and the categories of the training.
 
     Raises:
         DataError: where frequency or columns differ.
     """
+    _require_frequency(forecaster, panel)
     trained = forecaster.panel_
-    if (panel.frequency.unit, panel.frequency.step) != (trained.frequency.unit, trained.frequency.step):
-        raise DataError(f"{panel.source}: expected {trained.frequency} series, as in training, got {panel.frequency}")
     for kind in ("past", "future", "static"):
         needed, there = getattr(trained, f"{kind}_names"), getattr(panel, f"{kind}_names")
         if needed != there:
@@ -65,6 +75,12 @@ def like_training(forecaster: Forecaster, panel: Panel) -> Panel:
                 f"{', '.join(there) or 'none'}; give a table with the columns of the training"
             )
     return replace(panel, season=forecaster.task_.season).with_categories(trained.categories)
+
+
+def _require_frequency(forecaster: Forecaster, panel: Panel) -> None:
+    trained = forecaster.panel_.frequency
+    if (panel.frequency.unit, panel.frequency.step) != (trained.unit, trained.step):
+        raise DataError(f"{panel.source}: expected {trained} series, as in training, got {panel.frequency}")
 
 
 def series_to_continue(forecaster: Forecaster, data: Any, future: Any) -> Panel:
@@ -128,8 +144,8 @@ def _whole_history(history: Panel, newer: Panel) -> Panel:
         start, before = known.get(name, (0, ()))
         if len(values) < len(before):
             raise DataError(
-                f"{newer.source}: expected the whole history of series {name!r}, {len(before):,} steps or more, as there "
-                f"is no time column, got {len(values):,}; to put them after the last step, give append=True"
+                f"{newer.source}: expected the whole history of series {name!r}, {len(before):,} steps or more, as "
+                f"there is no time column, got {len(values):,}; to put them after the last step, give append=True"
             )
         starts.append(start)
     return extend_panel(history, replace(newer, starts=tuple(starts)))

@@ -20,6 +20,7 @@ from cellgate.estimators.forecast import EncodedForecast, Forecast
 from cellgate.estimators.forecast_rows import (
     in_kind,
     read_like_training,
+    read_tail,
     read_to_train,
     series_to_continue,
     updated_history,
@@ -340,7 +341,7 @@ class Forecaster(ForecasterArguments):
 
     def _measure(self, tail: Any, history: Any) -> dict[str, Any]:
         made = self.forecast(history)
-        actual = what_followed(made.panel, self.read(tail), self.horizon)
+        actual = what_followed(made.panel, read_tail(self, tail), self.horizon)
         found = score_forecast(made, actual)
         return {"steps": max(len(values) for values in actual), **found} if found["series"] else {}
 
