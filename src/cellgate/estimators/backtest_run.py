@@ -45,6 +45,7 @@ def run_backtest(
     else:
         if not fitted:
             forecaster.fit(panel.until((moments[:, 0] + 1).tolist()), watch=watch)
+            forecaster.kind_ = kind_of(data)
             fits = 1
         panel = replace(panel, season=forecaster.task_.season)
         made.append(_forecast_at(forecaster, panel, moments))
