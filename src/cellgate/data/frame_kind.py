@@ -59,29 +59,16 @@ class FrameKind:
 
 def kind_of(data: Any) -> FrameKind | None:
     """The kind of a data frame; None for paths, arrays and other data that are none."""
-    if data is None or isinstance(data, str | Path | np.ndarray | Mapping | Sequence) or not hasattr(data, "head"):
-        return _arrow_kind(data)
     import narwhals as nw
 
+    if data is None or isinstance(data, str | Path | np.ndarray | Mapping | Sequence):
+        return None
+    rows = data.head(0) if hasattr(data, "head") else data  # of pyarrow's tables no copy is made
     try:
-        head = nw.from_native(with_index(data.head(0), []), eager_only=True, allow_series=True)
+        frame = nw.from_native(with_index(rows, []), eager_only=True, allow_series=True)
     except TypeError:
         return None
-    if isinstance(head, nw.Series):
-        return FrameKind(head.implementation, {})
-    return FrameKind(head.implementation, {str(name): dtype for name, dtype in head.schema.items()})
-
-
-def _arrow_kind(data: Any) -> FrameKind | None:
-    if type(data).__module__.partition(".")[0] != "pyarrow":
-        return None
-    import narwhals as nw
-
-    try:
-        frame = nw.from_native(data, eager_only=True, allow_series=True)
-    except TypeError:
-        return None
-    types = {} if isinstance(frame, nw.Series) else dict(frame.schema.items())
+    types = {} if isinstance(frame, nw.Series) else {str(name): dtype for name, dtype in frame.schema.items()}
     return FrameKind(frame.implementation, types)
 
 

@@ -179,17 +179,8 @@ def what_followed(made: Panel, tail: Panel, horizon: int) -> list[np.ndarray]:
     for k, name in enumerate(made.ids):
         values = tail.values[place[name]] if name in place else np.empty(0)
         if timed and len(values):
-            start = tail.starts[place[name]]
-            offset, exact = made.frequency.positions(np.array([start]), made.starts[k])
-            if not exact[0]:
-                raise DataError(
-                    f"{tail.source}: expected {made.frequency} steps after {show_time(made.times(k)[-1])} in series "
-                    f"{name!r}, got {show_time(start)}; correct the time stamps"
-                )
-            late = int(offset[0]) - len(made.values[k])
+            late = _steps_late(made, k, tail, place[name])
             values = values[-late:] if late < 0 else np.concatenate([np.full(min(late, horizon), np.nan), values])
-            if late < 0 and -late >= len(tail.values[place[name]]):
-                values = values[:0]
         found.append(values[:horizon])
     if not any(len(values) for values in found):
         last = show_time(made.times(0)[-1])
@@ -198,6 +189,17 @@ def what_followed(made: Panel, tail: Panel, horizon: int) -> list[np.ndarray]:
             "followed, or what came before these as history="
         )
     return found
+
+
+def _steps_late(made: Panel, k: int, tail: Panel, j: int) -> int:
+    """How many steps after the step that follows series k the rows begin; negative where they begin before it."""
+    offset, exact = made.frequency.positions(np.array([tail.starts[j]]), made.starts[k])
+    if not exact[0]:
+        raise DataError(
+            f"{tail.source}: expected {made.frequency} steps after {show_time(made.times(k)[-1])} in series "
+            f"{made.ids[k]!r}, got {show_time(tail.starts[j])}; correct the time stamps"
+        )
+    return int(offset[0]) - len(made.values[k])
 
 
 def in_kind(kind: FrameKind | None, columns: dict[str, np.ndarray], roles: Roles) -> Any:
