@@ -145,3 +145,47 @@ def test_predict_takes_drivers_from_a_file_of_their_own(capsys, monkeypatch, tmp
     code, out, err = call(capsys, monkeypatch, "predict", tmp_path / "m", "--future-data", coming)
     assert (code, err) == (0, "")
     assert [line.split(",")[1] for line in out.splitlines()[1:]] == ["2024-03-01", "2024-03-02"]
+
+
+# ---------------------------------------------------------------- what the training found
+
+
+@pytest.fixture(scope="module")
+def shops(tmp_path_factory):
+    """Three shops with dates of the American kind; neither was said in training."""
+    folder = tmp_path_factory.mktemp("shops")
+    days = np.arange("2024-01-01", "2024-04-30", dtype="datetime64[D]").astype(object)
+    rows = [
+        f"{shop},{day:%m/%d/%Y},{k % 7 + day.month}"
+        for shop in ("north", "south", "west")
+        for k, day in enumerate(days)
+    ]
+    (folder / "three.csv").write_text("\n".join(["shop,day,sold", *rows]) + "\n")
+    (folder / "north.csv").write_text("\n".join(["shop,day,sold", *rows[: len(days)]]) + "\n")
+    (folder / "few.csv").write_text("shop,day,sold,price\nsouth,05/01/2024,1,8\nsouth,05/02/2024,2,9\n")
+    Forecaster(4, max_epochs=1, hidden_size=4).fit(folder / "three.csv").save(folder / "m")
+    return folder
+
+
+@pytest.mark.parametrize(("table", "shop", "first"), [("north", "north", "2024-04-30"), ("few", "south", "2024-05-03")])
+def test_predict_reads_newer_tables_as_the_training_was_read(shops, capsys, monkeypatch, table, shop, first):
+    code, out, err = call(capsys, monkeypatch, "predict", shops / "m", "--data", shops / f"{table}.csv")
+    assert (code, err) == (0, "")
+    assert [line.split(",")[:2] for line in out.splitlines()[1:2]] == [[shop, first]]
+
+
+def test_evaluate_reads_them_so_too(shops, capsys, monkeypatch):
+    code, out, err = call(capsys, monkeypatch, "evaluate", shops / "m", shops / "north.csv", "--json")
+    assert (code, err) == (0, "")
+    panel = load(shops / "m").read(shops / "north.csv")
+    assert panel.ids == ("north",)
+    head, tail = panel.split(4)
+    expected = load(shops / "m").evaluate(tail, head)["cellgate"]["MAE"]
+    assert json.loads(out)["metrics"]["cellgate"]["MAE"] == pytest.approx(expected)
+
+
+def test_stream_reads_dates_as_the_training_did(shops, capsys, monkeypatch):
+    rows = "shop,day,sold\nsouth,04/30/2024,1\nsouth,05/01/2024,2\n"
+    code, out, err = call(capsys, monkeypatch, "stream", shops / "m", "--steps", 1, rows=rows)
+    assert (code, err) == (0, "")
+    assert [line.split(",")[1] for line in out.splitlines()[1:]] == ["2024-05-01", "2024-05-02"]

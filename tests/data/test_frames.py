@@ -159,3 +159,24 @@ def test_what_is_no_table_is_refused():
         read_panel(object())
     with pytest.raises(DataError, match="has unique_id, ds, y"):
         read_panel(make("pandas"), Roles(target="z"))
+
+
+def test_row_numbers_that_pandas_writes_are_no_column(tmp_path):
+    """After rows were chosen, Parquet and Feather hold the old row numbers as a column."""
+    pandas, pyarrow = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
+    from pyarrow import feather
+
+    days, y = pandas.date_range("2024-01-01", periods=60), [float(k % 7) for k in range(60)]
+    chosen = pandas.DataFrame({"day": days, "sold": y})
+    chosen = chosen[chosen["sold"] < 9].iloc[[*range(0, 50), *range(51, 60)]]
+    table = pyarrow.Table.from_pandas(chosen)
+    assert "__index_level_0__" in table.column_names
+    chosen.to_parquet(tmp_path / "t.parquet")
+    feather.write_feather(table, tmp_path / "t.feather")
+    for name in ("t.parquet", "t.feather"):
+        panel = read_panel(tmp_path / name)
+        assert (panel.roles.time, panel.roles.target) == ("day", "sold")
+    # An index of times is one, and is kept.
+    pandas.DataFrame({"sold": y}, index=days).to_parquet(tmp_path / "i.parquet")
+    panel = read_panel(tmp_path / "i.parquet")
+    assert (panel.roles.time, panel.roles.target, str(panel.frequency)) == ("ds", "sold", "daily")

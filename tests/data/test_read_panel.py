@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cellgate.data import DataError, Roles, read_panel
-from cellgate.data.frequency import Frequency, infer_season, parse_frequency
+from cellgate.data.frequency import Frequency, parse_frequency
 
 
 def write(tmp_path, text, name="t.csv", encoding="utf-8"):
@@ -218,13 +218,6 @@ def test_files_that_are_no_tables(tmp_path):
         read_panel(write(tmp_path, "x", "t.xlsx"))
     with pytest.raises(DataError, match=r"--target w: expected a column of t.csv, which has ds, y"):
         read_panel(write(tmp_path, "ds,y\n1,2\n"), Roles(target="w"))
-
-
-def test_seasons_of_numbered_steps():
-    step = np.arange(400)
-    assert infer_season(np.sin(2 * np.pi * step / 24) + 0.05 * step) == 24
-    assert infer_season(np.random.default_rng(0).normal(size=400).cumsum()) == 1
-    assert infer_season(np.ones(50)) == 1
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,11 @@ TIMES = {
         holds=lambda p: _is("every business day", steps=44)(p) and int(np.isnan(p.values[0]).sum()) == 1,
         noted="1 step has no row in the table",
     ),
+    "ISO dates with the clock of twelve hours": Odd(
+        stamps(*(f"2024-01-{d:02} {c}" for d in (1, 2, 3) for c in ("12:00 AM", "06:00 AM", "12:00 PM", "06:00 PM"))),
+        holds=_is("every 6 hours", "2024-01-01T00:00", 12),
+        noted="read as %Y-%m-%d %I:%M %p",
+    ),
     "two formats in a column": Odd(table("29/01/2024,1"), "line 30: expected a time stamp in 'ds', got '29/01/2024'"),
     "day and month that only one row tells apart": Odd(
         stamps(*(f"{d:02}/02/2024" for d in range(1, 14))),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,52 +13,73 @@ from cellgate.data.panel import Panel, show_time
 
 
 def extend_panel(panel: Panel, newer: Panel) -> Panel:
-    """The series of `panel` continued by those of the same name in `newer`; new names are added.
+    """The series of `panel` joined with those of the same name in `newer`; new names are added.
 
-    Newer values stand where the two overlap; steps that neither has are missing. A series that `newer` begins before is
-    replaced by it. Columns beside the target are continued the same way.
+    Newer values stand where the two overlap; where `newer` has none, what was known stays; steps that neither has are
+    missing. Columns beside the target are joined the same way.
 
     Raises:
         DataError: for stamps that are not on the grid of the history.
     """
-    place = {name: k for k, name in enumerate(newer.ids)}
-    parts = []
-    for k, name in enumerate(panel.ids):
-        if name not in place:
-            parts.append((panel, k, None, 0))
-            continue
-        j = place.pop(name)
-        offset, exact = panel.frequency.positions(np.array([newer.starts[j]]), panel.starts[k])
-        if not exact[0]:
-            raise DataError(
-                f"{newer.source}: expected {panel.frequency} steps that continue series {name!r} from "
-                f"{show_time(panel.starts[k])}, got {show_time(newer.starts[j])}; correct the time stamps"
-            )
-        parts.append((newer, j, None, 0) if offset[0] <= 0 else (panel, k, j, int(offset[0])))
-    parts += [(newer, j, None, 0) for j in place.values()]
+    place = {name: j for j, name in enumerate(newer.ids)}
+    pairs = [_Pair(k, place.pop(name, None)) for k, name in enumerate(panel.ids)]
+    pairs = [pair if pair.newer is None else replace(pair, offset=_offset(panel, newer, pair)) for pair in pairs]
+    pairs += [_Pair(None, j) for j in place.values()]
 
     def joined(field: str) -> tuple[np.ndarray, ...]:
-        arrays = []
-        for base, k, j, offset in parts:
-            own = getattr(base, field)
-            if own:
-                arrays.append(own[k] if j is None else _overlay(own[k], getattr(newer, field)[j], offset))
-        return tuple(arrays)
+        older, later = getattr(panel, field), getattr(newer, field)
+        return tuple(pair.of(older, later, _joined) for pair in pairs) if older else ()
 
     values, future = joined("values"), joined("future")
     if future:  # what was known of the future stays at least as long as the values
         future = tuple(_at_least(array, len(own)) for array, own in zip(future, values, strict=True))
-    statics = [base.static[k] for base, k, _, _ in parts if base.static is not None]
+    static = None
+    if panel.static is not None and newer.static is not None:
+        static = np.stack([pair.of(list(panel.static), list(newer.static), _preferred) for pair in pairs])
     return replace(
         panel,
         source=newer.source,
-        ids=tuple(base.ids[k] for base, k, _, _ in parts),
+        ids=tuple(pair.of(panel.ids, newer.ids, lambda old, new, offset: old) for pair in pairs),
         values=values,
-        starts=tuple(base.starts[k] for base, k, _, _ in parts),
+        starts=tuple(
+            pair.of(panel.starts, newer.starts, lambda old, new, offset: new if offset < 0 else old) for pair in pairs
+        ),
         past=joined("past"),
         future=future,
-        static=np.stack(statics) if statics else None,
+        static=static,
     )
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """A series by its place in the history and in the newer rows; None where it is not.
+
+    `offset`: how many steps after the history's start the newer rows begin.
+    """
+
+    older: int | None
+    newer: int | None
+    offset: int = 0
+
+    def of(self, older: Sequence[Any], later: Sequence[Any], join: Callable[[Any, Any, int], Any]) -> Any:
+        """What both have to say: of one of them that, of both what `join` makes of it."""
+        if self.older is None:
+            assert self.newer is not None
+            return later[self.newer]
+        return older[self.older] if self.newer is None else join(older[self.older], later[self.newer], self.offset)
+
+
+def _offset(panel: Panel, newer: Panel, pair: _Pair) -> int:
+    assert pair.older is not None
+    assert pair.newer is not None
+    begins, start = newer.starts[pair.newer], panel.starts[pair.older]
+    offset, exact = panel.frequency.positions(np.array([begins]), start)
+    if not exact[0]:
+        raise DataError(
+            f"{newer.source}: expected {panel.frequency} steps that continue series {panel.ids[pair.older]!r} from "
+            f"{show_time(start)}, got {show_time(begins)}; correct the time stamps"
+        )
+    return int(offset[0])
 
 
 def append_rows(panel: Panel, rows: Sequence[np.ndarray]) -> Panel:
@@ -66,9 +87,17 @@ def append_rows(panel: Panel, rows: Sequence[np.ndarray]) -> Panel:
     return replace(panel, values=tuple(np.concatenate(pair) for pair in zip(panel.values, rows, strict=True)))
 
 
-def _overlay(old: np.ndarray, new: np.ndarray, offset: int) -> np.ndarray:
-    whole = _at_least(old, offset + len(new)).copy()
-    whole[offset : offset + len(new)] = new
+def _preferred(old: np.ndarray, new: np.ndarray, offset: int) -> np.ndarray:
+    return np.where(np.isnan(new), old, new)
+
+
+def _joined(old: np.ndarray, new: np.ndarray, offset: int) -> np.ndarray:
+    """New values over old ones, `offset` steps later; a missing value covers nothing."""
+    before = max(0, -offset)
+    whole = np.full((max(before + len(old), before + offset + len(new)), *old.shape[1:]), np.nan)
+    whole[before : before + len(old)] = old
+    place = whole[before + offset : before + offset + len(new)]
+    place[...] = _preferred(place, new, 0)
     return whole
 
 
@@ -77,15 +106,3 @@ def _at_least(array: np.ndarray, length: int) -> np.ndarray:
     if short <= 0:
         return array
     return np.concatenate([array, np.full((short, *array.shape[1:]), np.nan)])
-
-
-def alias(frequency: Any) -> str:
-    """A frequency as the --freq that gives it."""
-    name = {
-        "second": "s",
-        "microsecond": "us",
-        "business day": "B",
-        "month": "ME" if frequency.month_end else "MS",
-        "count": "step",
-    }
-    return f"{frequency.step}{name[frequency.unit]}"

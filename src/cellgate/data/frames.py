@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from cellgate.data.errors import DataError
-from cellgate.data.times import wall_clock
+from cellgate.data.time_formats import CLOCK_NOTES, which_clock
+
+_ROW_NUMBERS = re.compile(r"__index_level_\d+__")
 
 
-def from_frame(frame: Any, source: str) -> tuple[dict[str, np.ndarray], list[str]]:
-    """The columns of a frame, and what had to be assumed.
+@dataclass(frozen=True)
+class Zoned:
+    """Time stamps with a zone, by both clocks.
+
+    Attributes:
+        utc: (rows,) datetime64[us].
+        local: (rows,) datetime64[us], as the clocks of the zone show it.
+        clock: which of the two was kept, "UTC" or "local".
+    """
+
+    utc: np.ndarray
+    local: np.ndarray
+    clock: str
+
+
+def from_frame(frame: Any, source: str) -> tuple[dict[str, np.ndarray], list[str], dict[str, Zoned]]:
+    """The columns of a frame, what had to be assumed, and the columns of times with a zone.
 
     Args:
         frame: what narwhals takes, or a pandas Series; a pandas index of times or with a name becomes a column.
         source: what to call it in messages.
 
     Returns:
-        name -> (rows,) numbers, datetime64[us] without zone, or object arrays of str with "" for missing; and notes.
+        name -> (rows,) numbers, datetime64[us] without zone, or object arrays of str with "" for missing; notes; and
+        both clocks of the columns that had a zone.
 
     Raises:
         DataError: for what is no frame, or an empty one.
@@ -26,7 +46,7 @@ def from_frame(frame: Any, source: str) -> tuple[dict[str, np.ndarray], list[str
     import narwhals as nw
 
     notes: list[str] = []
-    frame = _with_index(frame, notes)
+    frame = with_index(frame, notes)
     try:
         eager = nw.from_native(frame, eager_only=True, allow_series=True)
         if isinstance(eager, nw.Series):
@@ -42,18 +62,23 @@ def from_frame(frame: Any, source: str) -> tuple[dict[str, np.ndarray], list[str
             f"{source}: expected different column names, got {' '.join(str(error).split())[:200]}"
         ) from None
     columns: dict[str, np.ndarray] = {}
+    zones: dict[str, Zoned] = {}
     for name, series in zip(eager.columns, eager.iter_columns(), strict=True):
         # A frame may name its columns by numbers, or by tuples.
         told = "/".join(map(str, name)) if isinstance(name, tuple) else str(name)
         if told in columns:
             raise DataError(f"{source}: expected different column names, got {told!r} twice; rename one")
-        columns[told] = _column(series, told, notes)
+        if _ROW_NUMBERS.fullmatch(told):
+            if series.dtype.is_numeric():
+                continue  # the row numbers that pandas writes beside a frame whose rows it has chosen
+            told = "index" if "ds" in eager.columns else "ds"
+        columns[told] = _column(series, told, notes, zones)
     if not columns or not len(eager):
         raise DataError(f"{source}: expected rows, got an empty frame")
-    return columns, notes
+    return columns, notes, zones
 
 
-def _with_index(frame: Any, notes: list[str]) -> Any:
+def with_index(frame: Any, notes: list[str]) -> Any:
     """A pandas frame or Series with what its index says as a column: narwhals, rightly, knows no index."""
     if type(frame).__module__.partition(".")[0] != "pandas" or not hasattr(frame, "index"):
         return frame
@@ -71,7 +96,7 @@ def _with_index(frame: Any, notes: list[str]) -> Any:
     return frame.reset_index(names=names)
 
 
-def _column(series: Any, name: str, notes: list[str]) -> np.ndarray:
+def _column(series: Any, name: str, notes: list[str], zones: dict[str, Zoned]) -> np.ndarray:
     import narwhals as nw
 
     dtype = series.dtype
@@ -79,9 +104,10 @@ def _column(series: Any, name: str, notes: list[str]) -> np.ndarray:
         if dtype.time_zone is not None:
             utc = series.dt.convert_time_zone("UTC").dt.replace_time_zone(None).to_numpy().astype("datetime64[us]")
             local = series.dt.replace_time_zone(None).to_numpy().astype("datetime64[us]")
-            times, note = wall_clock(utc, local)
+            zones[name] = Zoned(utc, local, which_clock(utc, local))
+            note = CLOCK_NOTES[zones[name].clock]
             notes.append(f"{name}: {note.replace('with a zone', f'in {dtype.time_zone}')}")
-            return times
+            return utc if zones[name].clock == "UTC" else local
         return series.to_numpy().astype("datetime64[us]")
     if isinstance(dtype, nw.Duration):
         return series.dt.total_microseconds().to_numpy().astype(np.float64) / 1e6  # seconds

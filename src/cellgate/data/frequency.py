@@ -261,25 +261,3 @@ def _most_common(gaps: np.ndarray) -> int:
     counts = Counter(gaps.tolist())
     best = max(counts.values(), default=0)
     return min((gap for gap, count in counts.items() if count == best), default=0)
-
-
-def infer_season(values: np.ndarray, longest: int = 400) -> int:
-    """The cycle of a series by its autocorrelation, for steps that are only numbered; 1 where none shows.
-
-    The series is differenced first, so that a trend does not pass for a cycle; a lag counts when its
-    correlation is a peak above 0.3, and the shortest within a tenth of the highest is taken.
-    """
-    known = values[np.isfinite(values)]
-    change = np.diff(known)
-    longest = min(longest, len(change) // 3)
-    if longest < 3 or change.std() == 0:
-        return 1
-    change = change - change.mean()
-    spectrum = np.fft.rfft(change, 2 * len(change))
-    correlation = np.fft.irfft(spectrum * spectrum.conj())[: longest + 2]
-    correlation = correlation / correlation[0]
-    inner = correlation[2:-1]
-    peaks = 2 + np.flatnonzero((inner > correlation[1:-2]) & (inner >= correlation[3:]) & (inner > 0.3))
-    if not len(peaks):
-        return 1
-    return int(peaks[correlation[peaks] >= 0.9 * correlation[peaks].max()][0])

@@ -9,10 +9,12 @@ from typing import Any, NoReturn
 import numpy as np
 
 from cellgate.data.covariates import Covariates, static_of
+from cellgate.data.cycles import infer_season
 from cellgate.data.errors import DataError
-from cellgate.data.frequency import COUNT, Frequency, infer_frequency, infer_season, parse_frequency, round_frequency
+from cellgate.data.frequency import COUNT, Frequency, infer_frequency, parse_frequency, round_frequency
 from cellgate.data.panel import Panel, Roles, show_time
 from cellgate.data.table import Table
+from cellgate.data.times import Reading
 
 _LARGEST_GRID = 20  # a grid of more than so many steps a row is no regular series
 
@@ -26,7 +28,7 @@ class Rows:
         roles: the columns as they were used.
         names: one a series.
         groups: the rows of each series, each (n,) int.
-        readings: the possible times of the rows, each (rows,) datetime64[us] or int64, the likeliest first.
+        readings: the possible times of the rows, the likeliest first.
         values: (rows,) the target.
         covariates: what stands beside it.
         notes: what was assumed so far.
@@ -36,7 +38,7 @@ class Rows:
     roles: Roles
     names: Sequence[str]
     groups: Sequence[np.ndarray]
-    readings: Sequence[np.ndarray]
+    readings: Sequence[Reading]
     values: np.ndarray
     covariates: Covariates
     notes: Sequence[str]
@@ -54,9 +56,10 @@ def to_panel(rows: Rows) -> Panel:
             f"{rows.table.source}: expected a name once a series, got {str(duplicated[0])!r} twice; rename one"
         )
     failure: DataError | None = None
-    for times in rows.readings:
+    for reading in rows.readings:
+        used = replace(rows, roles=replace(rows.roles, time_format=reading.form or rows.roles.time_format))
         try:
-            return _on_grid(rows, times)
+            return _on_grid(used, reading.times)
         except DataError as error:
             failure = failure or error
     assert failure is not None
@@ -175,6 +178,13 @@ def _one(rows: Rows, name: str, group: np.ndarray, times: np.ndarray, frequency:
 
 
 def _choose_frequency(table: Table, roles: Roles, ordered: Sequence[np.ndarray], times: np.ndarray) -> Frequency:
+    if isinstance(roles.freq, Frequency):
+        if (times.dtype.kind == "i") != (roles.freq.unit == COUNT):
+            got = "numbered steps" if times.dtype.kind == "i" else "time stamps"
+            raise DataError(
+                f"{table.source}: expected {roles.freq} series, as in training, got {got}; write them alike"
+            )
+        return roles.freq
     longest = max(ordered, key=len)
     found = infer_frequency(times[longest])
     if roles.freq is not None:
@@ -201,9 +211,9 @@ def _common_season(grids: list[np.ndarray], notes: list[str]) -> int:
     found, counts = np.unique([infer_season(grid) for grid in chosen], return_counts=True)
     season = int(found[np.argmax(counts)])
     notes.append(
-        f"season of {season} steps found by autocorrelation; --season overrides it"
+        f"season of {season} steps found from the values; --season overrides it"
         if season > 1
-        else "no season shows in the autocorrelation; --season gives one"
+        else "no season shows in the values; --season gives one"
     )
     return season
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,9 +22,10 @@ class Roles:
         target: the column to predict.
         id: the column that tells several series apart.
         wide: whether every column of numbers is a series.
-        freq: the frequency, "h", "D", "MS", ...
+        freq: the frequency, "h", "D", "MS", ..., or a Frequency that the rows have to keep to.
         season: steps in a cycle.
-        time_format: of the time column, as strptime has it.
+        time_format: of the time column, as strptime has it; in the roles that a panel was read by, what was found, in
+            the words of times.Reading.form.
         past: columns known up to the last step only, such as a measured temperature.
         future: columns known for the steps to predict as well, such as a price or a holiday.
         static: columns that are the same throughout a series, such as a shop's region.
@@ -33,7 +35,7 @@ class Roles:
     target: str | None = None
     id: str | None = None
     wide: bool = False
-    freq: str | None = None
+    freq: str | Frequency | None = None
     season: int | None = None
     time_format: str | None = None
     past: tuple[str, ...] = ()
@@ -74,6 +76,7 @@ class Panel:
         static_names: (C,) those of `static`.
         categories: column -> its values, for columns that are categorical: the numbers in the arrays are positions
             in it, NaN for none of them.
+        integer_ids: whether the table named its series by whole numbers.
     """
 
     source: str
@@ -91,6 +94,7 @@ class Panel:
     future_names: tuple[str, ...] = ()
     static_names: tuple[str, ...] = ()
     categories: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    integer_ids: bool = False
 
     def __len__(self) -> int:
         """How many series."""
@@ -107,6 +111,13 @@ class Panel:
     def known_ahead(self, series: int) -> int:
         """How many steps after the end of a series its future columns are known for; 0 without such columns."""
         return len(self.future[series]) - len(self.values[series]) if self.future else 0
+
+    def named(self, repeats: int) -> np.ndarray:
+        """(S * repeats,) the name of each series so many times: int64 where the table had such, else objects."""
+        if self.integer_ids:
+            with contextlib.suppress(ValueError, OverflowError):  # a series that came later may have another name
+                return np.repeat(np.array([int(name) for name in self.ids], dtype=np.int64), repeats)
+        return np.repeat(np.array(self.ids, dtype=object), repeats)
 
     # ------------------------------------------------------------ parts
 

@@ -19,8 +19,8 @@ from cellgate.data.errors import DataError
 from cellgate.data.grid import Rows, to_panel
 from cellgate.data.numbers import first_word, looks_numeric, read_numbers, require_numbers
 from cellgate.data.panel import Panel, Roles
-from cellgate.data.table import Table, read_table
-from cellgate.data.times import is_clock, is_counter, looks_like_time, nearly_time, read_times
+from cellgate.data.table import Table, as_written, read_table
+from cellgate.data.times import Reading, is_clock, is_counter, looks_like_time, nearly_time, read_stamps
 
 _TIME_NAMES = {
     "ds", "date", "datetime", "time", "timestamp", "month", "year", "day", "week", "quarter", "period", "hour",
@@ -46,7 +46,7 @@ def read_panel(data: Any, roles: Roles | None = None) -> Panel:
     table = read_table(data)
     _require_columns(table, roles)
     panel = _shape(table, roles)
-    return replace(panel, notes=tuple(dict.fromkeys((*table.notes, *panel.notes))))
+    return as_written(replace(panel, notes=tuple(dict.fromkeys((*table.notes, *panel.notes)))), table)
 
 
 def _require_columns(table: Table, roles: Roles) -> None:
@@ -216,11 +216,10 @@ def _from_long(table: Table, roles: Roles, unused: list[str]) -> Panel:
         names, groups = [roles.target], [np.arange(table.rows)]
     if roles.time is None:
         notes.append("no time column: the rows are taken in their order")
-        readings: list[np.ndarray] = [
-            np.concatenate([np.arange(len(g)) for g in groups])[np.argsort(np.concatenate(groups))]
-        ]
+        steps = np.concatenate([np.arange(len(g)) for g in groups])[np.argsort(np.concatenate(groups))]
+        readings = [Reading(steps, None)]
     else:
-        readings, told = read_times(table.columns[roles.time], roles.time, table.place, roles.time_format)
+        readings, told = read_stamps(table.columns[roles.time], roles.time, table.place, roles.time_format)
         notes += told
     return to_panel(Rows(table, roles, names, groups, readings, values, covariates, notes + covariates.notes))
 
@@ -254,10 +253,10 @@ def _from_wide(table: Table, columns: dict[str, np.ndarray], time: str | None, r
     covariates = read_covariates(table, roles.past, roles.future, ())
     rows = table.rows
     if time is None:
-        readings = [np.tile(np.arange(rows), len(names))]
+        readings = [Reading(np.tile(np.arange(rows), len(names)), None)]
     else:
-        times, told = read_times(table.columns[time], time, table.place, roles.time_format)
-        readings = [np.tile(reading, len(names)) for reading in times]
+        found, told = read_stamps(table.columns[time], time, table.place, roles.time_format)
+        readings = [Reading(np.tile(times, len(names)), form) for times, form in found]
         notes += told
     stacked = Table(
         table.source,
@@ -300,4 +299,6 @@ def _from_rows(table: Table, roles: Roles) -> Panel:
     stacked = Table(table.source, {"y": flat}, lines)
     steps = np.concatenate([np.arange(length) for length in lengths])
     used = replace(roles, id=first, target="V2 on", wide=True)
-    return to_panel(Rows(stacked, used, names, groups, [steps], flat, read_covariates(stacked, (), (), ()), notes))
+    return to_panel(
+        Rows(stacked, used, names, groups, [Reading(steps, None)], flat, read_covariates(stacked, (), (), ()), notes)
+    )

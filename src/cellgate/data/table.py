@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ import numpy as np
 from cellgate.data.bundled import bundled_names, bundled_path
 from cellgate.data.delimited import Delimited, read_delimited
 from cellgate.data.errors import DataError
-from cellgate.data.frames import from_frame
+from cellgate.data.frames import Zoned, from_frame
 from cellgate.data.numbers import looks_numeric
+from cellgate.data.panel import Panel
+from cellgate.data.time_formats import CLOCKS
 from cellgate.data.times import looks_like_time
 
 TEXT_SUFFIXES = {".csv", ".tsv", ".txt", ".tab", ".dat"}
@@ -35,6 +37,7 @@ class Table:
         lines: (rows,) line numbers in the text file, or None for a frame.
         notes: what reading had to assume.
         decimal_comma: whether "1,234" is rather one and a bit than a thousand, as in files parted by semicolons.
+        zones: name -> both clocks, of a frame's columns of times with a zone.
     """
 
     source: str
@@ -42,6 +45,7 @@ class Table:
     lines: np.ndarray | None = None
     notes: tuple[str, ...] = ()
     decimal_comma: bool = False
+    zones: dict[str, Zoned] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -54,7 +58,7 @@ class Table:
 
 
 def read_table(data: Any) -> Table:
-    """Read a path, a bundled name, a data frame, a mapping of columns or an array.
+    """Read a path, a bundled name, a data frame, a mapping of columns or an array; a Table is one already.
 
     Args:
         data: the path of a CSV, TSV (also compressed by gzip), Parquet, Arrow or Feather file; a bundled name such as
@@ -64,14 +68,16 @@ def read_table(data: Any) -> Table:
     Raises:
         DataError: if it cannot be read, with the line where that shows.
     """
+    if isinstance(data, Table):
+        return data
     if isinstance(data, str | Path):
         return _read_path(data)
     if isinstance(data, Mapping):
         return _from_mapping(data)
     if isinstance(data, np.ndarray) or (isinstance(data, Sequence) and not isinstance(data, bytes | bytearray)):
         return _from_array(data)
-    columns, notes = from_frame(data, "the frame")
-    return Table("the frame", columns, None, tuple(notes))
+    columns, notes, zones = from_frame(data, "the frame")
+    return Table("the frame", columns, None, tuple(notes), zones=zones)
 
 
 def _read_path(data: str | Path) -> Table:
@@ -96,6 +102,14 @@ def _read_path(data: str | Path) -> Table:
     if suffix in {".xlsx", ".xls", ".ods"}:
         raise DataError(f"{path.name}: expected CSV, TSV, Parquet or Arrow, got a spreadsheet; save it as CSV")
     return _from_delimited(read_delimited(path, path.name), path.name)
+
+
+def as_written(panel: Panel, table: Table) -> Panel:
+    """A panel that remembers what the table says beside its cells: the clock of its zone, names that were numbers."""
+    zone = table.zones.get(panel.roles.time or "")
+    roles = replace(panel.roles, time_format=CLOCKS[zone.clock]) if zone else panel.roles
+    integers = panel.roles.id in table.columns and table.columns[panel.roles.id].dtype.kind in "iu"
+    return replace(panel, roles=roles, integer_ids=integers)
 
 
 # ---------------------------------------------------------------- text
@@ -180,8 +194,8 @@ def _read_arrow(path: Path, suffix: str) -> Table:
             f"{path.name}: expected a {suffix[1:]} file, got one that cannot be read ({told}); "
             "copy it again, or name it by what it is"
         ) from error
-    columns, notes = from_frame(frame, path.name)
-    return Table(path.name, columns, None, tuple(notes))
+    columns, notes, zones = from_frame(frame, path.name)
+    return Table(path.name, columns, None, tuple(notes), zones=zones)
 
 
 def _from_mapping(data: Mapping[Any, Any]) -> Table:

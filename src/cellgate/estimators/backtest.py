@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from cellgate.data import DataError, Panel
+from cellgate.data.frame_kind import FrameKind
+from cellgate.estimators.forecast_rows import in_kind
 from cellgate.estimators.forecast_scores import naive_from, scores
 from cellgate.tasks.metrics import seasonal_scale
 
@@ -25,6 +27,7 @@ class Backtest:
         baseline: (S, K, H) the seasonal naive forecasts.
         seen: how many of the S * K origins lie in what the weights were trained on; scores of these flatter.
         fits: how many trainings it took.
+        kind: of frame that the caller gave, None for none.
     """
 
     panel: Panel
@@ -35,6 +38,7 @@ class Backtest:
     baseline: np.ndarray
     seen: int
     fits: int
+    kind: FrameKind | None = None
 
     @property
     def median(self) -> np.ndarray:
@@ -83,7 +87,7 @@ class Backtest:
             cutoff.append(np.repeat(grid[self.origins[k]], horizon))
             stamps.append(grid[self.origins[k][:, None] + np.arange(1, horizon + 1)].reshape(-1))
         table = {
-            "unique_id": np.repeat(np.array(self.panel.ids, dtype=object), count * horizon),
+            "unique_id": self.panel.named(count * horizon),
             "cutoff": np.concatenate(cutoff),
             "ds": np.concatenate(stamps),
             "y": self.actual.reshape(-1),
@@ -91,6 +95,10 @@ class Backtest:
             "seasonal_naive": self.baseline.reshape(-1),
         }
         return {name: column[rows] for name, column in table.items()}
+
+    def frame(self) -> Any:
+        """The table of `columns`, as a frame of the kind that the caller gave; the dict itself where none was."""
+        return in_kind(self.kind, self.columns(), self.panel.roles)
 
 
 def choose_origins(panel: Panel, horizon: int, count: int, step: int, whole: bool) -> np.ndarray:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellgate.data import Panel
+from cellgate.data.frame_kind import kind_of
 from cellgate.estimators.backtest import Backtest, choose_origins, naive_forecasts, what_came
 from cellgate.estimators.forecast import median_first
+from cellgate.estimators.protocol import not_fitted
 from cellgate.tasks.forecast import forecast_at
 from cellgate.training import Progress
 
@@ -29,7 +31,9 @@ def run_backtest(
 ) -> Backtest:
     """See Forecaster.backtest, which checks the arguments."""
     fitted = hasattr(forecaster, "model_")
-    panel = forecaster._backtest_panel(data)
+    if data is None and not fitted:
+        raise not_fitted("Forecaster")
+    panel = forecaster.panel_ if data is None else forecaster.read(data)
     moments = choose_origins(panel, forecaster.horizon, origins, step, whole)
     made, fits = [], 0
     if refit:
@@ -41,6 +45,7 @@ def run_backtest(
     else:
         if not fitted:
             forecaster.fit(panel.until((moments[:, 0] + 1).tolist()), watch=watch)
+            forecaster.kind_ = kind_of(data)
             fits = 1
         panel = replace(panel, season=forecaster.task_.season)
         made.append(_forecast_at(forecaster, panel, moments))
@@ -53,6 +58,7 @@ def run_backtest(
         baseline=naive_forecasts(panel, moments, forecaster.horizon),
         seen=0 if refit else _count_seen(forecaster, panel, moments),
         fits=fits,
+        kind=getattr(forecaster, "kind_", None) if data is None else kind_of(data),
     )
 
 

@@ -67,7 +67,7 @@ class Forecast:
         """A long table: unique_id, ds, and `names`; a row a series and step."""
         horizon = self.values.shape[1]
         return {
-            "unique_id": np.repeat(np.array(self.panel.ids, dtype=object), horizon),
+            "unique_id": self.panel.named(horizon),
             "ds": np.concatenate([self.panel.next_times(k, horizon) for k in range(len(self.panel))]),
             **{name: self.values[..., k].reshape(-1) for k, name in enumerate(self.names)},
         }

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from cellgate.tasks.baselines import fill_by_season
-from cellgate.tasks.metrics import coverage, mae, smape
+from cellgate.estimators.forecast import Forecast
+from cellgate.tasks.baselines import fill_by_season, seasonal_naive
+from cellgate.tasks.metrics import coverage, mae, seasonal_scale, smape
 
 BASELINE = "seasonal naive"
 
@@ -50,6 +51,23 @@ def scores(
             weights = [np.isfinite(actual[k]).sum() for k in kept]
             found["cellgate"][f"coverage-{level:g}"] = float(np.average(inside, weights=weights))
     return found
+
+
+def score_forecast(made: Forecast, actual: Sequence[np.ndarray]) -> dict[str, Any]:
+    """The scores of a forecast, as `scores` gives them.
+
+    Args:
+        made: the forecast.
+        actual: what followed, (up to horizon,) each series.
+    """
+    season, histories = made.panel.season, made.panel.values
+    return scores(
+        actual,
+        [made.values[k, : len(values)] for k, values in enumerate(actual)],
+        [seasonal_naive(history, season, len(a)) for history, a in zip(histories, actual, strict=True)],
+        [seasonal_scale(history, season) for history in histories],
+        made.levels,
+    )
 
 
 def _mean(values: Any) -> float:

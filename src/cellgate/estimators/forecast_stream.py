@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from cellgate.data import DataError, Panel
 from cellgate.data.panel import show_time
+from cellgate.data.time_formats import CLOCKS
 from cellgate.estimators.forecast import Forecast
 from cellgate.tasks.forecast import in_data_units, known_ahead, reading_start
 from cellgate.tasks.forecast_data import fit_units, lookback, prepare, prepare_tail, transform
@@ -52,7 +54,7 @@ class ForecastStream:
         self,
         value: float | None,
         *,
-        id: str | None = None,
+        id: str | int | None = None,
         time: Any = None,
         past: Mapping[str, Any] | None = None,
         future: Mapping[str, Any] | None = None,
@@ -79,8 +81,9 @@ class ForecastStream:
             self._series[name] = _Series(forecaster, forecaster.panel_.select([forecaster.panel_.ids.index(name)]))
         return self._series[name].push(float("nan") if value is None else float(value), time, past or {}, future or {})
 
-    def _name(self, id: str | None) -> str:
+    def _name(self, id: str | int | None) -> str:
         known = self._forecaster.panel_.ids
+        id = None if id is None else str(id)
         if id is None and len(known) == 1:
             return known[0]
         if id not in known:
@@ -129,7 +132,7 @@ class _Series:
     def _skipped(self, time: Any) -> int:
         """How many steps lie between the last one and a stamp."""
         panel = self.panel
-        stamp = time if isinstance(time, int | np.integer) else np.datetime64(time, "us")
+        stamp = time if isinstance(time, int | np.integer) else _stamp(time, panel.roles.time_format)
         expected = panel.next_times(0, 1)[0]
         if isinstance(expected, np.datetime64) != isinstance(stamp, np.datetime64):
             raise DataError(f"time: expected a stamp like {show_time(expected)}, got {time!r}; correct it")
@@ -197,6 +200,13 @@ class _Series:
         correction = forecaster.widening_, forecaster.shrinkage_
         values = in_data_units(answers, self.tail, task, one, origin, *correction)[0]
         return Forecast.from_quantiles(self.panel, tuple(forecaster.levels), values, task.quantiles)
+
+
+def _stamp(time: Any, form: str | None) -> np.datetime64:
+    """A time as the panel counts it: one with a zone by the clock that the training kept."""
+    if getattr(time, "tzinfo", None) is not None:
+        time = (time if form == CLOCKS["local"] else time.astimezone(UTC)).replace(tzinfo=None)
+    return np.datetime64(time, "us")
 
 
 def _code(panel: Panel, name: str, value: Any) -> float:

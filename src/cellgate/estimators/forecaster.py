@@ -2,38 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from cellgate.data import DataError, Panel, Roles, read_panel, with_future
-from cellgate.data.extend import alias, extend_panel
+from cellgate.data import DataError, Panel
+from cellgate.data.frame_kind import kind_of
 from cellgate.data.panel import show_time
 from cellgate.estimators.backtest import Backtest
 from cellgate.estimators.backtest_run import run_backtest
 from cellgate.estimators.explain_forecast import explain_forecast
 from cellgate.estimators.explaining import Explanation, deliver, keep_report
 from cellgate.estimators.forecast import EncodedForecast, Forecast
-from cellgate.estimators.forecast_scores import BASELINE, scores
+from cellgate.estimators.forecast_rows import (
+    in_kind,
+    read_like_training,
+    read_tail,
+    read_to_train,
+    series_to_continue,
+    updated_history,
+    what_followed,
+)
+from cellgate.estimators.forecast_scores import BASELINE, score_forecast
 from cellgate.estimators.forecast_stream import ForecastStream
 from cellgate.estimators.forecast_training import Earlier, fit_forecaster
+from cellgate.estimators.forecaster_arguments import ForecasterArguments
 from cellgate.estimators.forecaster_folder import restore_forecaster, save_forecaster
-from cellgate.estimators.protocol import Parameters, expect, is_count, not_fitted
-from cellgate.tasks.baselines import seasonal_naive
+from cellgate.estimators.protocol import expect, is_count, not_fitted
 from cellgate.tasks.covariates import CovariateCoding
 from cellgate.tasks.forecast import forecast_at, known_ahead, reading_start
 from cellgate.tasks.forecast_data import Prepared, Units, feature_names, fit_units, prepare
-from cellgate.tasks.metrics import seasonal_scale
 from cellgate.training import Progress
 
 __all__ = ["BASELINE", "Forecaster"]
 
 
-class Forecaster(Parameters):
+class Forecaster(ForecasterArguments):
     """Forecasts one or many series with one LSTM, all steps of the horizon at once, with intervals.
 
     Arguments are taken as they are and checked when `fit` uses them; None means found from the data.
@@ -77,6 +84,7 @@ class Forecaster(Parameters):
         shrinkage_: (horizon,) what its median answers are multiplied by, from 0 to 1; 1 where one model was trained.
         widening_: (horizon, quantiles) what validation found missing in the network's own intervals.
         metrics_: what `evaluate` last measured, or an empty dict.
+        kind_: of data frame that was given last, to `fit`, `partial_fit` or `update`; None for none. Not saved.
 
     Example:
         >>> import cellgate
@@ -85,78 +93,11 @@ class Forecaster(Parameters):
         ['cellgate', 'cellgate-hi-90', 'cellgate-lo-90', 'ds', 'unique_id']
     """
 
-    def __init__(
-        self,
-        horizon: int = 12,
-        *,
-        season: int | None = None,
-        freq: str | None = None,
-        time: str | None = None,
-        target: str | None = None,
-        id: str | None = None,
-        wide: bool = False,
-        time_format: str | None = None,
-        past: Sequence[str] = (),
-        future: Sequence[str] = (),
-        static: Sequence[str] = (),
-        long_season: int | None = None,
-        levels: Sequence[float] = (90,),
-        hidden_size: int | None = None,
-        num_layers: int = 1,
-        context: int | None = None,
-        dropout: float = 0.1,
-        learning_rate: float = 5e-3,
-        batch_size: int = 32,
-        max_epochs: int | None = None,
-        max_seconds: float | None = None,
-        patience: int | None = None,
-        validation: int | None = None,
-        seed: int = 0,
-    ) -> None:
-        self.horizon = horizon
-        self.season = season
-        self.freq = freq
-        self.time = time
-        self.target = target
-        self.id = id
-        self.wide = wide
-        self.time_format = time_format
-        self.past = past
-        self.future = future
-        self.static = static
-        self.long_season = long_season
-        self.levels = levels
-        self.hidden_size = hidden_size
-        self.num_layers = num_layers
-        self.context = context
-        self.dropout = dropout
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
-        self.max_epochs = max_epochs
-        self.max_seconds = max_seconds
-        self.patience = patience
-        self.validation = validation
-        self.seed = seed
-
     # ------------------------------------------------------------ fit
 
     def read(self, data: Any) -> Panel:
-        """Read data as `fit` would, with this forecaster's column names."""
-        if isinstance(data, Panel):
-            return data
-        roles = Roles(
-            self.time,
-            self.target,
-            self.id,
-            self.wide,
-            self.freq,
-            self.season,
-            self.time_format,
-            tuple(self.past),
-            tuple(self.future),
-            tuple(self.static),
-        )
-        return read_panel(data, roles)
+        """Read data as `fit` would; once fitted, as `predict` does: by what the training found out about its table."""
+        return read_like_training(self, data) if hasattr(self, "model_") else read_to_train(self, data)
 
     def fit(
         self,
@@ -183,13 +124,14 @@ class Forecaster(Parameters):
                 known for the steps to come.
             TrainingError: if the loss stops being a number.
         """
-        panel = self.read(data)
+        panel = read_to_train(self, data)
         if report:
             # What the report cannot show is said now, not when the training is over.
             self._check()
             lengths = np.array([len(values) for values in panel.values])
             CovariateCoding.fit(panel, lengths).require_future(panel, self.horizon)
         self._fit(panel, watch, checkpoint, checkpoint_every, None)
+        self.kind_ = kind_of(data)
         if report:
             keep_report(self, self.explain(), report)
         return self
@@ -201,7 +143,7 @@ class Forecaster(Parameters):
         little the data: their last steps stop it and set its intervals, so they should be newer than those trained on.
 
         Args:
-            data: the series to train on, and to continue from then on; read as `fit` reads.
+            data: the series to train on, and to continue from then on; read as `predict` reads.
             watch: told after every epoch.
 
         Raises:
@@ -211,9 +153,9 @@ class Forecaster(Parameters):
         earlier = None
         panel = self.read(data)
         if hasattr(self, "model_"):
-            panel = self._like_training(panel)
             earlier = Earlier(self.task_, self.coding_, self.model_.state_dict())
         self._fit(panel, watch, None, 10.0, earlier)
+        self.kind_ = kind_of(data)
         return self
 
     def _fit(
@@ -237,33 +179,21 @@ class Forecaster(Parameters):
         self.trained_ = {name: fitted.panel.times(k)[-1] for k, name in enumerate(fitted.panel.ids)}
         self.metrics_: dict[str, Any] = {}
 
-    def _check(self) -> None:
-        for name in ("horizon", "num_layers", "batch_size"):
-            expect(name, getattr(self, name), "a whole number of 1 or more", is_count)
-        for name in ("season", "long_season", "hidden_size", "context", "max_epochs", "patience", "validation"):
-            value = getattr(self, name)
-            if value is not None:
-                expect(name, value, "a whole number of 1 or more, or None", is_count)
-        expect("levels", self.levels, "percentages between 0 and 100", lambda v: all(0 < x < 100 for x in v))
-        expect("dropout", self.dropout, "a share from 0 to below 1", lambda v: 0 <= v < 1)
-        expect("learning_rate", self.learning_rate, "a number above 0", lambda v: v > 0)
-        if self.max_seconds is not None:
-            expect("max_seconds", self.max_seconds, "a number above 0, or None", lambda v: v > 0)
-
     # ------------------------------------------------------------ predict
 
     def forecast(self, data: Any = None, *, future: Any = None) -> Forecast:
         """The steps after the last one of every series.
 
         Args:
-            data: series to continue, read as `fit` reads; those of the training where left out.
+            data: series to continue, read by the columns, the date format, the frequency and the kind of names that
+                the training found; the history where left out.
             future: a table with the future-known columns of the steps to come, where `data` has no rows for them.
 
         Raises:
             DataError: for series too short, or unlike those trained on, or drivers that are not known far enough.
         """
         self._require_fit()
-        panel = self._to_continue(data, future)
+        panel = series_to_continue(self, data, future)
         ends = np.array([len(values) - 1 for values in panel.values])
         which, correction = np.arange(len(panel)), (self.widening_, self.shrinkage_)
         quantiles = forecast_at(self.model_, self._prepare(panel), self.task_, which, ends, *correction)
@@ -276,7 +206,7 @@ class Forecaster(Parameters):
         answers (see tasks.forecast); traces and gradients may be taken of that call.
         """
         self._require_fit()
-        panel = self._to_continue(data, future)
+        panel = series_to_continue(self, data, future)
         prepared = self._prepare(panel)
         series, last = torch.arange(len(panel)), prepared.lengths - 1
         starts = torch.from_numpy(reading_start(last.numpy(), self.task_.context))
@@ -298,31 +228,32 @@ class Forecaster(Parameters):
             future: as for `forecast`.
 
         Returns:
-            A frame of the caller's own kind where one was given, otherwise a dict of (rows,) arrays.
+            A frame of the caller's own kind where one was given, here or to `fit` or `update`, whole numbers as names
+            and times with a zone as they came; otherwise a dict of (rows,) arrays.
         """
-        columns = self.forecast(data, future=future).columns()
-        return _like(future if data is None else data, columns)
+        made = self.forecast(data, future=future)
+        given = future if data is None else data
+        kind = getattr(self, "kind_", None) if given is None else kind_of(given)
+        return in_kind(kind, made.columns(), made.panel.roles)
 
     def update(self, data: Any, *, append: bool = False) -> Forecaster:
         """Take newer rows into the history, without training again: `predict` follows its last step.
 
-        Rows are placed by their time stamps: they may continue the history, overlap it, or be all of a newer one. Steps
-        between that have no row are missing values. Rows of new series are welcome.
+        Rows are placed by their time stamps: they may continue the history, overlap it, or be all of a newer one.
+        Newer values stand where the two overlap; a gap in newer rows leaves what was known. Steps between that have no
+        row are missing values. Rows of new series are welcome.
 
         Args:
             data: rows with the columns of the training, one row or many.
             append: put the values after the last step of every series, whatever they are numbered; for data without
-                a time column, which are otherwise taken for a whole history.
+                a time column, which are otherwise taken for a whole history, from its first step.
 
         Raises:
             DataError: for rows that do not fit the history.
         """
         self._require_fit()
-        newer = self._read_newer(data)
-        if append:
-            ends = [self.panel_.next_times(self.panel_.ids.index(name), 1)[0] for name in newer.ids]
-            newer = replace(newer, starts=tuple(ends))
-        self.panel_ = extend_panel(self.panel_, newer)
+        self.panel_ = updated_history(self, data, append)
+        self.kind_ = kind_of(data) or getattr(self, "kind_", None)
         return self
 
     def stream(self) -> ForecastStream:
@@ -343,7 +274,7 @@ class Forecaster(Parameters):
         """What would have been forecast at many moments of the past, beside what came and the seasonal naive forecast.
 
         Args:
-            data: series with what came; the history where left out.
+            data: series with what came, read as `predict` reads; the history where left out.
             origins: from how many moments of every series.
             step: steps between two of them.
             refit: train afresh on what was known at each moment; otherwise one set of weights serves all: those of
@@ -353,7 +284,7 @@ class Forecaster(Parameters):
             watch: told after every epoch of every training.
 
         Returns:
-            A Backtest: arrays, `metrics`, `by_step`, and `columns()` for a table.
+            A Backtest: arrays, `metrics`, `by_step`, and a table: `columns()`, or `frame()` of the caller's kind.
 
         Raises:
             DataError: for series too short for so many origins.
@@ -374,65 +305,45 @@ class Forecaster(Parameters):
         carries = [self.carries_.get(name, found) for name, found in zip(ids, fresh.carries, strict=True)]
         return Units(np.array(scales), np.array(lags, dtype=np.int64), np.array(carries))
 
-    def evaluate(self, tail: Panel, history: Panel | None = None) -> dict[str, Any]:
+    def evaluate(self, tail: Any, history: Any = None) -> dict[str, Any]:
         """Score the forecast from the current history against the steps that followed it, beside the baseline.
 
         Args:
-            tail: the same series, their next steps (at most horizon), as Panel.split gives them.
-            history: what came before them; the current history where left out.
+            tail: what followed, read as `predict` reads: rows with a time are placed by it, others follow the last
+                step. Steps within the history and beyond the horizon are passed over.
+            history: what came before; the current history where left out.
 
         Returns:
             {"steps": ..., "cellgate": {...}, "seasonal naive": {...}} with MASE, sMAPE, MAE (means over
             series) and the intervals' coverage; {} if nothing in the tail was observed. Kept in `metrics_`.
+
+        Raises:
+            DataError: where nothing follows the history, or for series that are not in it.
         """
-        made = self.forecast(history)
-        season = made.panel.season
-        steps = min(self.horizon, max(len(values) for values in tail.values))
-        actual = [values[:steps] for values in tail.values]
-        histories = made.panel.values
-        found = scores(
-            actual,
-            [made.values[k, : len(values)] for k, values in enumerate(actual)],
-            [seasonal_naive(history, season, len(a)) for history, a in zip(histories, actual, strict=True)],
-            [seasonal_scale(history, season) for history in histories],
-            self.levels,
-        )
-        self.metrics_ = {"steps": steps, **found} if found["series"] else {}  # {}: no step of the tail was observed
+        self.metrics_ = self._measure(tail, history)
         return self.metrics_
 
-    def _backtest_panel(self, data: Any) -> Panel:
-        if data is None:
-            self._require_fit()
-            return self.panel_
-        return self._like_training(self.read(data)) if hasattr(self, "model_") else self.read(data)
+    def score(self, tail: Any, history: Any = None) -> float:
+        """Minus the MASE of `evaluate`, so that more is better; minus the MAE where no series has a seasonal change.
 
-    def _to_continue(self, data: Any, future: Any) -> Panel:
-        """The series to forecast, with everything known of the steps ahead."""
-        panel = self.panel_ if data is None else self._like_training(self.read(data))
-        if future is not None:
-            panel = with_future(panel, future)
-        self.coding_.require_future(panel, self.task_.horizon)
-        return panel
+        Args:
+            tail: as for `evaluate`.
+            history: as for `evaluate`.
 
-    def _like_training(self, panel: Panel) -> Panel:
-        trained = self.panel_.frequency
-        if (panel.frequency.unit, panel.frequency.step) != (trained.unit, trained.step):
-            raise DataError(f"{panel.source}: expected {trained} series, as in training, got {panel.frequency}")
-        return replace(panel, season=self.task_.season).with_categories(self.panel_.categories)
+        Raises:
+            DataError: as `evaluate`, and where nothing in the tail was observed.
+        """
+        metrics = self._measure(tail, history)
+        if not metrics:
+            raise DataError("tail: expected observed values, got only missing ones; give steps that were observed")
+        ours = metrics["cellgate"]
+        return -ours["MASE"] if ours["MASE"] == ours["MASE"] else -ours["MAE"]
 
-    def _read_newer(self, data: Any) -> Panel:
-        """New rows, too few perhaps to show their frequency, on the grid of the training."""
-        try:
-            return self._like_training(self.read(data))
-        except DataError as error:
-            if self.freq is not None or isinstance(data, Panel):
-                raise
-            again = Forecaster(**{**self.get_params(), "freq": alias(self.panel_.frequency)})
-            try:
-                panel = again.read(data)
-            except DataError:
-                raise error from None
-            return self._like_training(replace(panel, frequency=self.panel_.frequency))
+    def _measure(self, tail: Any, history: Any) -> dict[str, Any]:
+        made = self.forecast(history)
+        actual = what_followed(made.panel, read_tail(self, tail), self.horizon)
+        found = score_forecast(made, actual)
+        return {"steps": max(len(values) for values in actual), **found} if found["series"] else {}
 
     def explain(
         self, data: Any = None, out: str | Path | None = None, *, figures: str | Path | None = None
@@ -451,7 +362,7 @@ class Forecaster(Parameters):
             DataError: for series too short, or unlike those trained on.
         """
         self._require_fit()
-        panel = self.panel_ if data is None else self._like_training(self.read(data))
+        panel = self.panel_ if data is None else self.read(data)
         return deliver(explain_forecast(self, panel), out, figures)
 
     def _require_fit(self) -> None:
@@ -468,14 +379,3 @@ class Forecaster(Parameters):
     @classmethod
     def _from_folder(cls, config: dict[str, Any], files: dict[str, Any], path: str | Path) -> Forecaster:
         return restore_forecaster(cls(), config, files, path)
-
-
-def _like(given: Any, columns: dict[str, np.ndarray]) -> Any:
-    """The columns as a frame of the kind given, or as they are."""
-    if given is None or isinstance(given, str | Path | np.ndarray | Panel | Mapping | Sequence):
-        return columns
-    import narwhals as nw
-
-    native = nw.from_native(given, eager_only=True, allow_series=True)
-    plain = {name: values.tolist() if values.dtype == object else values for name, values in columns.items()}
-    return nw.from_dict(plain, backend=native.implementation).to_native()

@@ -17,11 +17,12 @@ _KINDS: dict[str, Any] = {
 }
 
 
-def load(path: str | Path) -> Any:
+def load(path: str | Path, expected: Any = None) -> Any:
     """Load a model folder.
 
     Args:
         path: the folder that `save`, or `cellgate train --out`, wrote.
+        expected: the estimator's class that it has to be of, Forecaster for instance; any where left out.
 
     Returns:
         The estimator, fitted.
@@ -32,8 +33,12 @@ def load(path: str | Path) -> Any:
     kind, config, files = load_folder(path)
     if kind not in _KINDS:
         raise ModelFolderError(f"{path}: expected a model of kind {', '.join(_KINDS)}, got {kind!r}; update cellgate")
+    if expected is not None and not issubclass(expected, _KINDS[kind]):
+        raise ModelFolderError(
+            f"{path}: expected the folder of a {expected.__name__}, got that of a {kind}; {kind}.load reads it"
+        )
     try:
-        return _KINDS[kind]._from_folder(config, files, path)
+        return (expected or _KINDS[kind])._from_folder(config, files, path)
     except ModelFolderError:
         raise
     except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:

@@ -9,6 +9,7 @@ import inspect
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -19,7 +20,7 @@ Kind = Literal["classifier", "regressor"]
 
 
 class Parameters:
-    """get_params, set_params and a repr by the constructor's signature; arguments are kept as they are given."""
+    """get_params, set_params, load and a repr by the constructor's signature; arguments are kept as they are given."""
 
     @classmethod
     def parameter_names(cls) -> tuple[str, ...]:
@@ -42,6 +43,17 @@ class Parameters:
                 raise ValueError(f"Invalid parameter {name!r}: expected one of {', '.join(names)}")
             setattr(self, name, value)
         return self
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Load a folder that `save`, or `cellgate train --out`, wrote.
+
+        Raises:
+            ModelFolderError: if the folder holds no model, a damaged one, or one of another kind.
+        """
+        from cellgate.estimators.load import load  # which knows all estimators
+
+        return load(path, cls)
 
     def __repr__(self) -> str:
         """The arguments that are not the default."""

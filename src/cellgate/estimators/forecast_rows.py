@@ -1,0 +1,217 @@
+"""What a Forecaster is given: series to train on, newer ones read as those were, steps that came after a forecast."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cellgate.data import DataError, Panel, Roles, read_panel, with_future
+from cellgate.data.extend import extend_panel
+from cellgate.data.frame_kind import FrameKind
+from cellgate.data.frequency import COUNT
+from cellgate.data.newer import coming_rows, read_newer
+from cellgate.data.panel import show_time
+from cellgate.data.time_formats import CLOCKS
+
+if TYPE_CHECKING:
+    from cellgate.estimators.forecaster import Forecaster
+
+
+def asked_roles(forecaster: Forecaster) -> Roles:
+    """What the arguments say about the columns."""
+    return Roles(
+        forecaster.time,
+        forecaster.target,
+        forecaster.id,
+        forecaster.wide,
+        forecaster.freq,
+        forecaster.season,
+        forecaster.time_format,
+        tuple(forecaster.past),
+        tuple(forecaster.future),
+        tuple(forecaster.static),
+    )
+
+
+def read_to_train(forecaster: Forecaster, data: Any) -> Panel:
+    """Series to train on: what the arguments leave open is found."""
+    return data if isinstance(data, Panel) else read_panel(data, asked_roles(forecaster))
+
+
+def read_like_training(forecaster: Forecaster, data: Any) -> Panel:
+    """Series like those of the training, read by what was found then."""
+    if not isinstance(data, Panel):
+        data = _called_as_in_training(forecaster, read_newer(data, forecaster.panel_, asked_roles(forecaster)))
+    return like_training(forecaster, data)
+
+
+def read_tail(forecaster: Forecaster, data: Any) -> Panel:
+    """Steps that came after a forecast; the columns beside the target are not needed."""
+    if isinstance(data, Panel):
+        _require_frequency(forecaster, data)
+        return data
+    trained = forecaster.panel_
+    bare = replace(trained, roles=replace(trained.roles, past=(), future=(), static=()))
+    asked = replace(asked_roles(forecaster), past=(), future=(), static=())
+    return _called_as_in_training(forecaster, read_newer(data, bare, asked, sparse=True))
+
+
+def like_training(forecaster: Forecaster, panel: Panel) -> Panel:
+    """The series with the season and the categories of the training.
+
+    Raises:
+        DataError: where frequency or columns differ.
+    """
+    _require_frequency(forecaster, panel)
+    trained = forecaster.panel_
+    for kind in ("past", "future", "static"):
+        needed, there = getattr(trained, f"{kind}_names"), getattr(panel, f"{kind}_names")
+        if needed != there:
+            raise DataError(
+                f"{panel.source}: expected the {kind} columns {', '.join(needed) or 'none'}, as in training, got "
+                f"{', '.join(there) or 'none'}; give a table with the columns of the training"
+            )
+    return replace(panel, season=forecaster.task_.season).with_categories(trained.categories)
+
+
+def _require_frequency(forecaster: Forecaster, panel: Panel) -> None:
+    trained = forecaster.panel_.frequency
+    if (panel.frequency.unit, panel.frequency.step) != (trained.unit, trained.step):
+        raise DataError(f"{panel.source}: expected {trained} series, as in training, got {panel.frequency}")
+
+
+def series_to_continue(forecaster: Forecaster, data: Any, future: Any) -> Panel:
+    """The series to forecast, with everything known of the steps ahead."""
+    panel = forecaster.panel_ if data is None else read_like_training(forecaster, data)
+    if future is not None:
+        panel = with_future(panel, coming_rows(future, panel))
+    empty = [name for name, values in zip(panel.ids, panel.values, strict=True) if not len(values)]
+    if empty:
+        raise DataError(
+            f"{panel.source}: expected a step or more to continue in series {empty[0]!r}, got none; leave it out"
+        )
+    forecaster.coding_.require_future(panel, forecaster.task_.horizon)
+    return panel
+
+
+def updated_history(forecaster: Forecaster, data: Any, append: bool) -> Panel:
+    """The history with newer rows in it.
+
+    Raises:
+        DataError: for rows that do not fit it.
+    """
+    history = forecaster.panel_
+    if isinstance(data, Panel):
+        newer = data
+    else:
+        bare = isinstance(data, np.ndarray) or (isinstance(data, Sequence) and not isinstance(data, str))
+        if bare and not append and history.roles.time is not None:
+            raise _untimed("the array", history.roles.time)
+        newer = read_newer(data, history, asked_roles(forecaster), sparse=True, timeless=append)
+        newer = _called_as_in_training(forecaster, newer)
+    if append:
+        unknown = [name for name in newer.ids if name not in history.ids]
+        if unknown:
+            raise DataError(
+                f"{newer.source}: expected values for the series {_some(history.ids)}, got some for {unknown[0]!r}; "
+                "name the series, or give rows with a time"
+            )
+        ends = [history.next_times(history.ids.index(name), 1)[0] for name in newer.ids]
+        newer = replace(newer, starts=tuple(ends), frequency=history.frequency)
+    newer = like_training(forecaster, newer)
+    if not append and newer.frequency.unit == COUNT and newer.roles.time is None:
+        return _whole_history(history, newer)
+    return extend_panel(history, newer)
+
+
+def _untimed(source: str, time: str | None) -> DataError:
+    return DataError(
+        f"{source}: expected rows with a time, in {time!r}, got values without one; give a table with that column, or "
+        "append=True to put them after the last step"
+    )
+
+
+def _whole_history(history: Panel, newer: Panel) -> Panel:
+    """Rows without a time are the history from its first step on."""
+    if history.roles.time is not None:
+        raise _untimed(newer.source, history.roles.time)
+    known = dict(zip(history.ids, zip(history.starts, history.values, strict=True), strict=True))
+    starts = []
+    for name, values in zip(newer.ids, newer.values, strict=True):
+        start, before = known.get(name, (0, ()))
+        if len(values) < len(before):
+            raise DataError(
+                f"{newer.source}: expected the whole history of series {name!r}, {len(before):,} steps or more, as "
+                f"there is no time column, got {len(values):,}; to put them after the last step, give append=True"
+            )
+        starts.append(start)
+    return extend_panel(history, replace(newer, starts=tuple(starts)))
+
+
+def _called_as_in_training(forecaster: Forecaster, panel: Panel) -> Panel:
+    """One array is the one series of the training, whatever that was called."""
+    trained = forecaster.panel_
+    if panel.source == "the array" and len(panel) == len(trained) == 1:
+        return replace(panel, ids=trained.ids)
+    return panel
+
+
+def what_followed(made: Panel, tail: Panel, horizon: int) -> list[np.ndarray]:
+    """The values that came after each series, (up to horizon,) each, empty where there are none.
+
+    Rows with a time are placed by it; those without follow the last step.
+
+    Raises:
+        DataError: for other series, or where nothing follows.
+    """
+    place = {name: k for k, name in enumerate(tail.ids)}
+    unknown = [name for name in tail.ids if name not in made.ids]
+    if unknown:
+        raise DataError(
+            f"{tail.source}: expected the series of the history, {_some(made.ids)}, got {unknown[0]!r}; "
+            "leave it out, or give what came before it as history="
+        )
+    timed = tail.roles.time is not None or tail.frequency.unit != COUNT
+    found = []
+    for k, name in enumerate(made.ids):
+        values = tail.values[place[name]] if name in place else np.empty(0)
+        if timed and len(values):
+            late = _steps_late(made, k, tail, place[name])
+            values = values[-late:] if late < 0 else np.concatenate([np.full(min(late, horizon), np.nan), values])
+        found.append(values[:horizon])
+    if not any(len(values) for values in found):
+        last = show_time(made.times(0)[-1])
+        raise DataError(
+            f"{tail.source}: expected steps after {last}, where the history ends, got none later; give the rows that "
+            "followed, or what came before these as history="
+        )
+    return found
+
+
+def _steps_late(made: Panel, k: int, tail: Panel, j: int) -> int:
+    """How many steps after the step that follows series k the rows begin; negative where they begin before it."""
+    offset, exact = made.frequency.positions(np.array([tail.starts[j]]), made.starts[k])
+    if not exact[0]:
+        raise DataError(
+            f"{tail.source}: expected {made.frequency} steps after {show_time(made.times(k)[-1])} in series "
+            f"{made.ids[k]!r}, got {show_time(tail.starts[j])}; correct the time stamps"
+        )
+    return int(offset[0]) - len(made.values[k])
+
+
+def in_kind(kind: FrameKind | None, columns: dict[str, np.ndarray], roles: Roles) -> Any:
+    """Columns as a frame of a caller's kind, names and times of the types that it has there; as they are for None."""
+    if kind is None:
+        return columns
+    id = next((name for name in (roles.id, "unique_id") if name in kind.types), None)
+    time = next((name for name in (roles.time, "ds") if name in kind.types), None)
+    clock = next((clock for clock, form in CLOCKS.items() if form == roles.time_format), None)
+    alike = {"unique_id": id, "ds": time, **({"cutoff": time} if "cutoff" in columns else {})}
+    return kind.frame(columns, alike, clock)
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

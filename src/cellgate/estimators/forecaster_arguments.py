@@ -1,0 +1,85 @@
+"""The arguments of a Forecaster, kept as they are given and checked when they are used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cellgate.estimators.protocol import Parameters, expect, is_count
+
+_COUNTS = ("horizon", "num_layers", "batch_size")
+_COUNTS_OR_NONE = ("season", "long_season", "hidden_size", "context", "max_epochs", "patience", "validation")
+
+
+class ForecasterArguments(Parameters):
+    """The constructor of Forecaster, which says what each argument means."""
+
+    def __init__(
+        self,
+        horizon: int = 12,
+        *,
+        season: int | None = None,
+        freq: str | None = None,
+        time: str | None = None,
+        target: str | None = None,
+        id: str | None = None,
+        wide: bool = False,
+        time_format: str | None = None,
+        past: Sequence[str] = (),
+        future: Sequence[str] = (),
+        static: Sequence[str] = (),
+        long_season: int | None = None,
+        levels: Sequence[float] = (90,),
+        hidden_size: int | None = None,
+        num_layers: int = 1,
+        context: int | None = None,
+        dropout: float = 0.1,
+        learning_rate: float = 5e-3,
+        batch_size: int = 32,
+        max_epochs: int | None = None,
+        max_seconds: float | None = None,
+        patience: int | None = None,
+        validation: int | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.horizon = horizon
+        self.season = season
+        self.freq = freq
+        self.time = time
+        self.target = target
+        self.id = id
+        self.wide = wide
+        self.time_format = time_format
+        self.past = past
+        self.future = future
+        self.static = static
+        self.long_season = long_season
+        self.levels = levels
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.context = context
+        self.dropout = dropout
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.max_seconds = max_seconds
+        self.patience = patience
+        self.validation = validation
+        self.seed = seed
+
+    def _check(self) -> None:
+        """Refuse arguments that nothing can be trained with.
+
+        Raises:
+            InputError: naming the argument.
+        """
+        for name in _COUNTS:
+            expect(name, getattr(self, name), "a whole number of 1 or more", is_count)
+        for name in _COUNTS_OR_NONE:
+            value = getattr(self, name)
+            if value is not None:
+                expect(name, value, "a whole number of 1 or more, or None", is_count)
+        expect("levels", self.levels, "percentages between 0 and 100", lambda v: all(0 < x < 100 for x in v))
+        expect("dropout", self.dropout, "a share from 0 to below 1", lambda v: 0 <= v < 1)
+        expect("learning_rate", self.learning_rate, "a number above 0", lambda v: v > 0)
+        if self.max_seconds is not None:
+            expect("max_seconds", self.max_seconds, "a number above 0, or None", lambda v: v > 0)
