@@ -98,6 +98,97 @@ def test_every_row_is_answered_before_the_next_one_comes(model):
         assert process.wait(20) == 0
 
 
+@pytest.mark.parametrize(
+    ("first", "told"),
+    [
+        (
+            "when,many",
+            "error: expected a first line that names the columns, '#Passengers' among them, or rows of Month, ",
+        ),
+        ("1", "got '1'; put the header before the rows"),
+    ],
+)
+def test_a_first_line_that_is_no_header_and_no_row_is_said_once(model, capsys, monkeypatch, first, told):
+    code, out, err = call(capsys, monkeypatch, "stream", model, rows=f"{first}\n" + "2\n" * 1000)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert told in err
+
+
+def test_rows_without_a_header_have_the_order_of_the_training(model, capsys, monkeypatch):
+    with_header = call(capsys, monkeypatch, "stream", model, rows="Month,#Passengers\n1961-01,450\n")
+    assert call(capsys, monkeypatch, "stream", model, rows="1961-01,450\n") == with_header
+    assert call(capsys, monkeypatch, "stream", model, rows="1961-01;450;\n") == with_header
+    assert with_header[0] == 0
+
+
+def test_rows_that_the_history_has_are_passed_over_and_counted(model, capsys, monkeypatch):
+    code, out, err = call(
+        capsys, monkeypatch, "stream", model, rows="1960-10,461\n1960-11,390\n1960-12,5\n1961-01,450\n"
+    )
+    assert code == 0
+    assert [line.split(",")[1] for line in out.splitlines()[1:]][:1] == ["1961-02-01"]
+    assert len(out.splitlines()) == 5
+    assert err.splitlines() == [
+        "row 1: the model's history goes up to 1960-12-01; rows up to there are passed over",
+        "passed over 3 values of steps that the history has, 1 of them other than there",
+    ]
+
+
+def test_rows_that_are_never_of_use_end_the_stream(model, capsys, monkeypatch):
+    code, out, err = call(capsys, monkeypatch, "stream", model, "--json", rows="7\n" * 1000)
+    assert code == 2
+    assert len(err.splitlines()) == 20
+    assert "got 20 that cannot be used and no other" in out
+
+
+@pytest.fixture(scope="module")
+def shops(tmp_path_factory):
+    """Models of two shops, from a long table and from a wide one, with days written the American way."""
+    folder = tmp_path_factory.mktemp("shops")
+    days = [f"{m:02}/{d:02}/2024" for m in (1, 2) for d in range(1, 30)]
+    long = [
+        f"{shop},{day},{10 + k % 7 + 3 * (shop == 'west')}" for shop in ("east", "west") for k, day in enumerate(days)
+    ]
+    kept = [row for row in long if "01/30" not in row and "01/31" not in row]
+    (folder / "long.csv").write_text("\n".join(["shop,day,sold", *kept]) + "\n")
+    wide = [f"{day},{10 + k % 7},{13 + k % 7}" for k, day in enumerate(days)]
+    (folder / "wide.csv").write_text("\n".join(["day,east,west", *wide]) + "\n")
+    Forecaster(2, max_epochs=1, hidden_size=4, id="shop").fit(folder / "long.csv").save(folder / "long")
+    Forecaster(2, max_epochs=1, hidden_size=4, wide=True).fit(folder / "wide.csv").save(folder / "wide")
+    return folder
+
+
+def test_the_end_of_a_growing_table_is_a_stream(shops, capsys, monkeypatch):
+    """`tail -f` of the table that was trained on, which other rows are then written to."""
+    tail = (shops / "long.csv").read_text().splitlines()[-10:]
+    code, out, err = call(
+        capsys,
+        monkeypatch,
+        "stream",
+        shops / "long",
+        "--steps",
+        1,
+        rows="\n".join([*tail, "west,03/01/2024,15", "east,03/01/2024,12"]),
+    )
+    assert code == 0
+    assert [line.split(",")[:2] for line in out.splitlines()[1:]] == [["west", "2024-03-02"], ["east", "2024-03-02"]]
+    assert "passed over 10 values" in err
+
+
+def test_a_row_of_a_wide_table_is_a_value_of_every_series(shops, capsys, monkeypatch):
+    for rows in ("03/01/2024,12,15\n", "day,west,east\n03/01/2024,15,12\n"):
+        code, out, err = call(capsys, monkeypatch, "stream", shops / "wide", "--steps", 1, rows=rows)
+        assert (code, err) == (0, "")
+        assert sorted(line.split(",")[0] for line in out.splitlines()[1:]) == ["east", "west"]
+        assert {line.split(",")[1] for line in out.splitlines()[1:]} == {"2024-03-02"}
+
+
+def test_a_header_without_the_series_is_refused(shops, capsys, monkeypatch):
+    code, out, err = call(capsys, monkeypatch, "stream", shops / "long", rows="day,sold\n03/01/2024,15\n" * 3)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert "expected a column 'shop' that says which of the 2 series a row is of, got day, sold" in err
+
+
 # ---------------------------------------------------------------- backtest
 
 

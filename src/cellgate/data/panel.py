@@ -74,6 +74,7 @@ class Panel:
         static_names: (C,) those of `static`.
         categories: column -> its values, for columns that are categorical: the numbers in the arrays are positions
             in it, NaN for none of them.
+        columns: all columns of the table in its order, used or not; () where it is not known.
     """
 
     source: str
@@ -91,6 +92,7 @@ class Panel:
     future_names: tuple[str, ...] = ()
     static_names: tuple[str, ...] = ()
     categories: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    columns: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """How many series."""

@@ -29,6 +29,7 @@ _ISO = re.compile(r"\d{4}-\d{1,2}(-\d{1,2})?([T ]\d{1,2}(:\d{2}){0,2}([.,]\d+)?\
 _TIMELY = re.compile(r"(?=.*\d)(?=.*[A-Za-z]|.*\d[-/:]\d|.*\d\.\d+\.\d)")
 _QUARTER = re.compile(r"(\d{4})[-\s]?[Qq]([1-4])|[Qq]([1-4])[-\s/]?(\d{4})")
 _WEEK = re.compile(r"(\d{4})-?[Ww](\d{1,2})")
+_CLOCK = re.compile(r"\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?\s*([AaPp]\.?[Mm]\.?)?")
 _MIDNIGHT = re.compile(r"([T ])24(:00){1,2}$")
 _EUROSTAT_MONTH = re.compile(r"(\d{4})[Mm](\d{1,2})")
 # Day-month and month-day pairs stand beside one another: where both read a column, the data decides.
@@ -143,6 +144,12 @@ def is_counter(column: np.ndarray) -> bool:
     if column.dtype.kind in "iu":
         return True
     return column.dtype.kind == "O" and all(_INTEGER.fullmatch(cell) for cell in column[:_SAMPLE].tolist())
+
+
+def looks_like_clock(column: np.ndarray) -> bool:
+    """Whether the column holds times of day, 08:30 or 8:30:00 PM, without a date."""
+    cells = [cell for cell in column[:_SAMPLE].tolist() if isinstance(cell, str) and not is_missing(cell)]
+    return bool(cells) and all(_CLOCK.fullmatch(cell) for cell in cells)
 
 
 def is_clock(column: np.ndarray) -> bool:

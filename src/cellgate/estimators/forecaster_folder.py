@@ -41,6 +41,7 @@ def save_forecaster(forecaster: Forecaster, path: str | Path) -> None:
         "season": panel.season,
         "roles": asdict(panel.roles),
         "notes": list(panel.notes),
+        "columns": list(panel.columns),
         "categories": {name: list(values) for name, values in panel.categories.items()},
         "names": {kind: list(getattr(panel, f"{kind}_names")) for kind in ("past", "future", "static")},
         "series": [
@@ -137,6 +138,7 @@ def _panel(preprocess: dict[str, Any], history: dict[str, Tensor]) -> Panel:
         future_names=tuple(names["future"]),
         static_names=tuple(names["static"]),
         categories={name: tuple(values) for name, values in preprocess["categories"].items()},
+        columns=tuple(preprocess.get("columns", ())),  # a folder of an earlier version has none
     )
 
 
