@@ -10,12 +10,12 @@ import typer
 from cellgate.cli.columns import Freq, Future, Id, Past, Season, Static, Target, Time, TimeFormat, Wide, names
 from cellgate.cli.console import say, say_json, say_pairs, say_table, training_progress
 from cellgate.cli.forecast_files import csv_text
-from cellgate.cli.forecast_words import SCORES, score_text, verdict
+from cellgate.cli.forecast_words import say_forecast_scores, score_text
 from cellgate.data.files import write_atomic
+from cellgate.data.words import counted
 from cellgate.errors import InputError
 from cellgate.estimators import Forecaster, load
 from cellgate.estimators.backtest import Backtest
-from cellgate.estimators.forecaster import BASELINE
 
 _SHOWN_STEPS = 6
 
@@ -81,7 +81,13 @@ def command(
         raise InputError("--data: expected a model's folder before it, got a table; give one of the two")
     panel = (forecaster.panel_ if data is None else forecaster.read(data)) if is_model else forecaster.read(source)
     if not as_json:
-        say_pairs([*panel.summary(), ("moments", f"{origins}, {step} apart, {forecaster.horizon} steps ahead each")])
+        ahead = counted(forecaster.horizon, "step")
+        say_pairs(
+            [
+                *panel.summary(),
+                ("moments", f"{origins}, {step} apart, {ahead} ahead each"),
+            ]
+        )
     with training_progress(as_json) as watch:
         found = forecaster.backtest(panel, origins=origins, step=step, refit=refit, watch=watch)
     if out is not None:
@@ -105,11 +111,7 @@ def _loaded(source: str) -> Forecaster:
 def _report(found: Backtest) -> None:
     metrics = found.metrics
     say()
-    rows = [[name, *(score_text(metrics[name][score]) for score in SCORES)] for name in ("cellgate", BASELINE)]
-    say_table([f"over {metrics['origins']} moments", *SCORES], rows)
-    for level in found.levels:
-        say(f"{metrics['cellgate'][f'coverage-{level:g}']:.0%} of the values lie in the {level:g} % interval")
-    say(verdict(metrics))
+    say_forecast_scores(metrics, found.levels, f"over {counted(metrics['origins'], 'moment')}")
     say()
     horizon = found.values.shape[2]
     picked = sorted({round(1 + k * (horizon - 1) / (_SHOWN_STEPS - 1)) for k in range(_SHOWN_STEPS)})

@@ -14,6 +14,7 @@ from cellgate.cli.forecast_files import csv_text
 from cellgate.cli.stream_rows import csv_rows, json_rows, pushes
 from cellgate.data import DataError
 from cellgate.data.panel import show_time
+from cellgate.data.words import counted
 from cellgate.errors import InputError
 from cellgate.estimators import Forecaster, load
 from cellgate.estimators.forecast import Forecast
@@ -106,7 +107,7 @@ class _Known:
         count = self._same + self._other
         if count:
             other = f", {self._other:,} of them other than there" if self._other else ""
-            self._say(f"passed over {count:,} value{'s' * (count > 1)} of steps that the history has{other}")
+            self._say(f"passed over {counted(count, 'value')} of steps that the history has{other}")
 
     @staticmethod
     def _say(line: str) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from cellgate.data import DataError, Panel
 from cellgate.data.numbers import is_missing, read_numbers
 from cellgate.data.times import read_times
+from cellgate.data.words import counted
 from cellgate.estimators import Forecaster
 
 _DELIMITERS = ",;\t|"
@@ -65,7 +66,7 @@ def csv_rows(source: TextIO, forecaster: Forecaster) -> Iterator[tuple[int, Row 
                 continue
         cells = _cells(line, layout.delimiter, len(layout.names))
         if len(cells) != len(layout.names):
-            expected = f"{len(layout.names)} cell{'s' * (len(layout.names) > 1)} ({_some(layout.names)})"
+            expected = f"{counted(len(layout.names), 'cell')} ({_some(layout.names)})"
             yield number, DataError(f"expected {expected}, got {len(cells)}; correct it")
         else:
             yield number, dict(zip(layout.names, cells, strict=True))

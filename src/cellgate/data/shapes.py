@@ -146,7 +146,11 @@ def _find_id(table: Table, columns: dict[str, np.ndarray], time: str | None, rol
         _refuse_clock(table, time, texts)
     if len(repeated) != 1:
         return None
-    return repeated[0] if time is not None or _alternates(columns[repeated[0]].tolist()) else None
+    cells = columns[repeated[0]].tolist()
+    if time is None:
+        return repeated[0] if _alternates(cells) else None
+    told_apart = len(set(zip(table.columns[time].tolist(), cells, strict=True))) == len(cells)
+    return repeated[0] if told_apart else _find_numbered_id(table, columns, time, roles) or repeated[0]
 
 
 def _refuse_clock(table: Table, time: str, texts: list[str]) -> None:

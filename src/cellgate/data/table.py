@@ -20,6 +20,7 @@ from cellgate.data.errors import DataError
 from cellgate.data.frames import from_frame
 from cellgate.data.numbers import looks_numeric
 from cellgate.data.times import looks_like_time
+from cellgate.data.words import counted
 
 TEXT_SUFFIXES = {".csv", ".tsv", ".txt", ".tab", ".dat"}
 ARROW_SUFFIXES = {".parquet", ".pq", ".arrow", ".feather", ".ipc"}
@@ -126,7 +127,7 @@ def _columns(
             records[k] = record[:width]  # delimiters at the end of a line hold nothing
             continue
         raise DataError(
-            f"{source}, line {lines[k]}: expected {width} cells as in the first line, got {len(record)}; "
+            f"{source}, line {lines[k]}: expected {counted(width, 'cell')} as in the first line, got {len(record)}; "
             f"quote a cell that contains {delimiter!r}, or complete the line"
         )
     columns: dict[str, np.ndarray] = {}
