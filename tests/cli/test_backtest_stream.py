@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 
@@ -216,6 +217,39 @@ def test_backtest_of_a_table_trains_first(capsys, monkeypatch, tmp_path):
     assert found["metrics"]["seen"] == 0
     assert len(found["by_step"]["cellgate"]) == 3
     assert not list(tmp_path.iterdir())  # nothing is left on disk
+
+
+def test_backtest_takes_the_options_of_a_training(capsys, monkeypatch):
+    arguments = "backtest", "airline", "--horizon", 3, "--origins", 2, "--max-epochs", 1, "--max-time", 5, "--json"
+    code, out, _ = call(capsys, monkeypatch, *arguments, "--level", "80,95", "--hidden-size", 4, "--layers", 2)
+    assert code == 0
+    few = json.loads(out)["metrics"]
+    assert {"coverage-80", "coverage-95"} <= set(few["cellgate"])
+    other = json.loads(call(capsys, monkeypatch, *arguments, "--level", 80, "--level", 95, "--hidden-size", 9)[1])
+    assert other["metrics"]["cellgate"] != few["cellgate"]
+    code, _, err = call(capsys, monkeypatch, "backtest", "airline", "--level", "80,high")
+    assert code == 2
+    assert "--level: expected percentages between 0 and 100, got 'high'; write --level 80,95" in err
+
+
+@pytest.mark.parametrize("option", ["--hidden-size", "--horizon", "--level", "--max-time"])
+def test_a_trained_model_takes_no_options_of_a_training(model, capsys, monkeypatch, option):
+    code, out, err = call(capsys, monkeypatch, "backtest", model, option, "4")
+    assert (code, out) == (2, "")
+    assert f"{option}: expected a table to train on before it, got the model" in err
+
+
+@pytest.mark.parametrize("verb", ["backtest", "predict"])
+def test_where_nothing_can_be_written_is_said_before_the_work(model, capsys, monkeypatch, tmp_path, verb):
+    monkeypatch.setattr("cellgate.cli.backtest.training_progress", None)  # it must not come to that
+    code, out, err = call(capsys, monkeypatch, verb, model, "--out", tmp_path / "none" / "x.csv")
+    assert (code, out) == (2, "")
+    assert "expected a folder that is there" in err
+    readable = os.access
+    monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK and readable(path, mode))
+    code, out, err = call(capsys, monkeypatch, verb, model, "--out", tmp_path / "x.csv")
+    assert (code, out) == (2, "")
+    assert "expected a place that can be written to, got one that cannot; give another" in err
 
 
 def test_predict_takes_drivers_from_a_file_of_their_own(capsys, monkeypatch, tmp_path):

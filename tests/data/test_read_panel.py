@@ -296,3 +296,21 @@ def test_the_first_column_of_numbers_is_proposed(tmp_path):
 def test_all_columns_are_remembered_in_their_order(tmp_path):
     rows = [f"{k},x,{day}" for k, day in enumerate(days(9))]
     assert read_panel(write(tmp_path, "\n".join(["y,note,ds", *rows]))).columns == ("y", "note", "ds")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("t.npz", "PK", "got a file of NumPy arrays; learn them with --task classify or regress"),
+        ("t.conll", "the DET\ndog NOUN\n", "got a file of words with tags; learn them with --task tag"),
+        (
+            "t.txt",
+            "Once\nupon, a time\nthere\nwas\n",
+            "line 2: expected 1 cell as in the first line, got 2; .*generate",
+        ),
+        ("t.txt", "Once\nupon\na\ntime\n", "expected a column of numbers to predict, .* --task generate"),
+    ],
+)
+def test_files_for_another_task_say_which(tmp_path, name, text, told):
+    with pytest.raises(DataError, match=told):
+        read_panel(write(tmp_path, text, name))

@@ -21,7 +21,7 @@ from cellgate.data.errors import DataError
 from cellgate.data.grid import Rows, to_panel
 from cellgate.data.numbers import first_word, looks_numeric, read_numbers, require_numbers
 from cellgate.data.panel import Panel, Roles
-from cellgate.data.table import Table, read_table
+from cellgate.data.table import Table, or_text, read_table
 from cellgate.data.times import is_clock, is_counter, looks_like_clock, looks_like_time, nearly_time, read_times
 
 _TIME_NAMES = {
@@ -205,6 +205,7 @@ def _find_target(table: Table, columns: dict[str, np.ndarray]) -> str:
         raise DataError(
             f"{table.source}: expected a column of numbers to predict, found none among {_names(table.columns)}; "
             + _nearest_to_numbers(table, columns)
+            + (or_text(table.source) if table.lines is not None else "")
         )
     raise DataError(
         f"{table.source}: expected one column of numbers to predict, found {len(numeric)}: {_names(numeric)}; "
