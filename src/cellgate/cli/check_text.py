@@ -85,7 +85,7 @@ def _holdout(text: Text, tokens: list[str], units: str) -> dict[str, str]:
     """
     if len(tokens) > _ENOUGH:
         return {}
-    model = LanguageModel(units=units)
+    model = LanguageModel(units=units)  # pyright: ignore[reportArgumentType]
     for share in (_HELD_OUT, 0.0):
         learnt = Text(text.source, text.text[: len(text.text) - int(len(text.text) * share)])
         model.vocabulary_ = Vocabulary.fit(learnt.text, units, model.vocabulary_size)  # pyright: ignore[reportArgumentType]

@@ -131,8 +131,8 @@ def _is_row(row: Row, forecaster: Forecaster) -> bool:
     panel = forecaster.panel_
     roles = panel.roles
     try:
-        for name in _side_by_side(row, panel) or [roles.target]:
-            _number(row[name], str(name))
+        for name in _side_by_side(row, panel) or [roles.target or "y"]:
+            _number(row[name], name)
         if roles.time is not None:
             _stamps(row[roles.time], roles.time, forecaster)
     except DataError:
