@@ -62,7 +62,10 @@ def test_json_rows(model, capsys, monkeypatch):
         ("1961-02", "row 3: expected 2 cells (Month, #Passengers), got 1; correct it"),
         ("1961-01,3", "row 3: time: expected 1961-02-01 or a later step (monthly), got 1961-01-01"),
         ("1961-02,-5", "row 3: value: expected a positive one, as in training, got -5; correct it"),
-        ("soon,3", "row 3: "),
+        (
+            "soon,3",
+            "row 3: expected a time stamp in 'Month', written as in training or as 1961-01-01, got 'soon'; correct",
+        ),
     ],
 )
 def test_a_bad_row_is_named_and_passed_over(model, capsys, monkeypatch, row, message):

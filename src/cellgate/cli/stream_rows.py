@@ -14,6 +14,7 @@ import numpy as np
 
 from cellgate.data import DataError, Panel
 from cellgate.data.numbers import is_missing, read_numbers
+from cellgate.data.panel import show_time
 from cellgate.data.times import read_times
 from cellgate.data.words import counted
 from cellgate.estimators import Forecaster
@@ -212,7 +213,13 @@ def _stamps(cell: Any, name: str, forecaster: Forecaster) -> list[Any]:
             if float(text) == int(float(text)):
                 return [int(float(text))]
     column = np.array([text], dtype=object)
-    readings, _ = read_times(column, name, lambda _: "the row", roles.time_format or forecaster.time_format)
+    try:
+        readings, _ = read_times(column, name, lambda _: "", roles.time_format or forecaster.time_format)
+    except DataError:
+        like = show_time(forecaster.panel_.next_times(0, 1)[0])
+        raise DataError(
+            f"expected a time stamp in {name!r}, written as in training or as {like}, got {text!r}; correct it"
+        ) from None
     stamps = [reading[0] for reading in readings]
     with suppress(ValueError):
         moment = datetime.fromisoformat(text)
