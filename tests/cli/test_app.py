@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -82,3 +83,20 @@ def test_a_fault_of_our_own_is_no_traceback(capsys, monkeypatch):
     monkeypatch.setenv("CELLGATE_TRACEBACK", "1")
     with pytest.raises(ZeroDivisionError):
         cli.main(["info"])
+
+
+FULL = Path("/dev/full")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="a device that is always full is Linux's")
+@pytest.mark.parametrize(
+    "arguments", [["check", "airline", "--json"], ["check", "airline"], ["check", "none", "--json"]]
+)
+def test_an_output_that_cannot_be_written_is_one_line(environment, arguments):
+    with FULL.open("w") as full:
+        command = [sys.executable, "-m", "cellgate.cli.app", *arguments]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert ("none: expected a file" if "none" in arguments else "got a full disk") in done.stderr

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 
@@ -59,9 +60,12 @@ def test_json_rows(model, capsys, monkeypatch):
     [
         ("1961-02,many", "row 3: expected a number in '#Passengers', got 'many'; correct it"),
         ("1961-02", "row 3: expected 2 cells (Month, #Passengers), got 1; correct it"),
-        ("1961-01,3", "row 3: time: expected 1961-02-01 or a later step of a monthly series, got 1961-01-01"),
+        ("1961-01,3", "row 3: time: expected 1961-02-01 or a later step (monthly), got 1961-01-01"),
         ("1961-02,-5", "row 3: value: expected a positive one, as in training, got -5; correct it"),
-        ("soon,3", "row 3: "),
+        (
+            "soon,3",
+            "row 3: expected a time stamp in 'Month', written as in training or as 1961-01-01, got 'soon'; correct",
+        ),
     ],
 )
 def test_a_bad_row_is_named_and_passed_over(model, capsys, monkeypatch, row, message):
@@ -98,6 +102,97 @@ def test_every_row_is_answered_before_the_next_one_comes(model):
         assert process.wait(20) == 0
 
 
+@pytest.mark.parametrize(
+    ("first", "told"),
+    [
+        (
+            "when,many",
+            "error: expected a first line that names the columns, '#Passengers' among them, or rows of Month, ",
+        ),
+        ("1", "got '1'; put the header before the rows"),
+    ],
+)
+def test_a_first_line_that_is_no_header_and_no_row_is_said_once(model, capsys, monkeypatch, first, told):
+    code, out, err = call(capsys, monkeypatch, "stream", model, rows=f"{first}\n" + "2\n" * 1000)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert told in err
+
+
+def test_rows_without_a_header_have_the_order_of_the_training(model, capsys, monkeypatch):
+    with_header = call(capsys, monkeypatch, "stream", model, rows="Month,#Passengers\n1961-01,450\n")
+    assert call(capsys, monkeypatch, "stream", model, rows="1961-01,450\n") == with_header
+    assert call(capsys, monkeypatch, "stream", model, rows="1961-01;450;\n") == with_header
+    assert with_header[0] == 0
+
+
+def test_rows_that_the_history_has_are_passed_over_and_counted(model, capsys, monkeypatch):
+    code, out, err = call(
+        capsys, monkeypatch, "stream", model, rows="1960-10,461\n1960-11,390\n1960-12,5\n1961-01,450\n"
+    )
+    assert code == 0
+    assert [line.split(",")[1] for line in out.splitlines()[1:]][:1] == ["1961-02-01"]
+    assert len(out.splitlines()) == 5
+    assert err.splitlines() == [
+        "row 1: the model's history goes up to 1960-12-01; rows up to there are passed over",
+        "passed over 3 values of steps that the history has, 1 of them other than there",
+    ]
+
+
+def test_rows_that_are_never_of_use_end_the_stream(model, capsys, monkeypatch):
+    code, out, err = call(capsys, monkeypatch, "stream", model, "--json", rows="7\n" * 1000)
+    assert code == 2
+    assert len(err.splitlines()) == 20
+    assert "got 20 that cannot be used and no other" in out
+
+
+@pytest.fixture(scope="module")
+def shops(tmp_path_factory):
+    """Models of two shops, from a long table and from a wide one, with days written the American way."""
+    folder = tmp_path_factory.mktemp("shops")
+    days = [f"{m:02}/{d:02}/2024" for m in (1, 2) for d in range(1, 30)]
+    long = [
+        f"{shop},{day},{10 + k % 7 + 3 * (shop == 'west')}" for shop in ("east", "west") for k, day in enumerate(days)
+    ]
+    kept = [row for row in long if "01/30" not in row and "01/31" not in row]
+    (folder / "long.csv").write_text("\n".join(["shop,day,sold", *kept]) + "\n")
+    wide = [f"{day},{10 + k % 7},{13 + k % 7}" for k, day in enumerate(days)]
+    (folder / "wide.csv").write_text("\n".join(["day,east,west", *wide]) + "\n")
+    Forecaster(2, max_epochs=1, hidden_size=4, id="shop").fit(folder / "long.csv").save(folder / "long")
+    Forecaster(2, max_epochs=1, hidden_size=4, wide=True).fit(folder / "wide.csv").save(folder / "wide")
+    return folder
+
+
+def test_the_end_of_a_growing_table_is_a_stream(shops, capsys, monkeypatch):
+    """`tail -f` of the table that was trained on, which other rows are then written to."""
+    tail = (shops / "long.csv").read_text().splitlines()[-10:]
+    code, out, err = call(
+        capsys,
+        monkeypatch,
+        "stream",
+        shops / "long",
+        "--steps",
+        1,
+        rows="\n".join([*tail, "west,03/01/2024,15", "east,03/01/2024,12"]),
+    )
+    assert code == 0
+    assert [line.split(",")[:2] for line in out.splitlines()[1:]] == [["west", "2024-03-02"], ["east", "2024-03-02"]]
+    assert "passed over 10 values" in err
+
+
+def test_a_row_of_a_wide_table_is_a_value_of_every_series(shops, capsys, monkeypatch):
+    for rows in ("03/01/2024,12,15\n", "day,west,east\n03/01/2024,15,12\n"):
+        code, out, err = call(capsys, monkeypatch, "stream", shops / "wide", "--steps", 1, rows=rows)
+        assert (code, err) == (0, "")
+        assert sorted(line.split(",")[0] for line in out.splitlines()[1:]) == ["east", "west"]
+        assert {line.split(",")[1] for line in out.splitlines()[1:]} == {"2024-03-02"}
+
+
+def test_a_header_without_the_series_is_refused(shops, capsys, monkeypatch):
+    code, out, err = call(capsys, monkeypatch, "stream", shops / "long", rows="day,sold\n03/01/2024,15\n" * 3)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert "expected a column 'shop' that says which of the 2 series a row is of, got day, sold" in err
+
+
 # ---------------------------------------------------------------- backtest
 
 
@@ -127,6 +222,39 @@ def test_backtest_of_a_table_trains_first(capsys, monkeypatch, tmp_path):
     assert not list(tmp_path.iterdir())  # nothing is left on disk
 
 
+def test_backtest_takes_the_options_of_a_training(capsys, monkeypatch):
+    arguments = "backtest", "airline", "--horizon", 3, "--origins", 2, "--max-epochs", 1, "--max-time", 5, "--json"
+    code, out, _ = call(capsys, monkeypatch, *arguments, "--level", "80,95", "--hidden-size", 4, "--layers", 2)
+    assert code == 0
+    few = json.loads(out)["metrics"]
+    assert {"coverage-80", "coverage-95"} <= set(few["cellgate"])
+    other = json.loads(call(capsys, monkeypatch, *arguments, "--level", 80, "--level", 95, "--hidden-size", 9)[1])
+    assert other["metrics"]["cellgate"] != few["cellgate"]
+    code, _, err = call(capsys, monkeypatch, "backtest", "airline", "--level", "80,high")
+    assert code == 2
+    assert "--level: expected percentages between 0 and 100, got 'high'; write --level 80,95" in err
+
+
+@pytest.mark.parametrize("option", ["--hidden-size", "--horizon", "--level", "--max-time"])
+def test_a_trained_model_takes_no_options_of_a_training(model, capsys, monkeypatch, option):
+    code, out, err = call(capsys, monkeypatch, "backtest", model, option, "4")
+    assert (code, out) == (2, "")
+    assert f"{option}: expected a table to train on before it, got the model" in err
+
+
+@pytest.mark.parametrize("verb", ["backtest", "predict"])
+def test_where_nothing_can_be_written_is_said_before_the_work(model, capsys, monkeypatch, tmp_path, verb):
+    monkeypatch.setattr("cellgate.cli.backtest.training_progress", None)  # it must not come to that
+    code, out, err = call(capsys, monkeypatch, verb, model, "--out", tmp_path / "none" / "x.csv")
+    assert (code, out) == (2, "")
+    assert "expected a folder that is there" in err
+    readable = os.access
+    monkeypatch.setattr("os.access", lambda path, mode: mode != os.W_OK and readable(path, mode))
+    code, out, err = call(capsys, monkeypatch, verb, model, "--out", tmp_path / "x.csv")
+    assert (code, out) == (2, "")
+    assert "expected a place that can be written to, got one that cannot; give another" in err
+
+
 def test_predict_takes_drivers_from_a_file_of_their_own(capsys, monkeypatch, tmp_path):
     days = np.arange("2024-01-01", "2024-03-01", dtype="datetime64[D]")
     rng = np.random.default_rng(0)
@@ -151,9 +279,9 @@ def test_predict_takes_drivers_from_a_file_of_their_own(capsys, monkeypatch, tmp
 
 
 @pytest.fixture(scope="module")
-def shops(tmp_path_factory):
+def three_shops(tmp_path_factory):
     """Three shops with dates of the American kind; neither was said in training."""
-    folder = tmp_path_factory.mktemp("shops")
+    folder = tmp_path_factory.mktemp("three")
     days = np.arange("2024-01-01", "2024-04-30", dtype="datetime64[D]").astype(object)
     rows = [
         f"{shop},{day:%m/%d/%Y},{k % 7 + day.month}"
@@ -168,24 +296,24 @@ def shops(tmp_path_factory):
 
 
 @pytest.mark.parametrize(("table", "shop", "first"), [("north", "north", "2024-04-30"), ("few", "south", "2024-05-03")])
-def test_predict_reads_newer_tables_as_the_training_was_read(shops, capsys, monkeypatch, table, shop, first):
-    code, out, err = call(capsys, monkeypatch, "predict", shops / "m", "--data", shops / f"{table}.csv")
+def test_predict_reads_newer_tables_as_the_training_was_read(three_shops, capsys, monkeypatch, table, shop, first):
+    code, out, err = call(capsys, monkeypatch, "predict", three_shops / "m", "--data", three_shops / f"{table}.csv")
     assert (code, err) == (0, "")
     assert [line.split(",")[:2] for line in out.splitlines()[1:2]] == [[shop, first]]
 
 
-def test_evaluate_reads_them_so_too(shops, capsys, monkeypatch):
-    code, out, err = call(capsys, monkeypatch, "evaluate", shops / "m", shops / "north.csv", "--json")
+def test_evaluate_reads_them_so_too(three_shops, capsys, monkeypatch):
+    code, out, err = call(capsys, monkeypatch, "evaluate", three_shops / "m", three_shops / "north.csv", "--json")
     assert (code, err) == (0, "")
-    panel = load(shops / "m").read(shops / "north.csv")
+    panel = load(three_shops / "m").read(three_shops / "north.csv")
     assert panel.ids == ("north",)
     head, tail = panel.split(4)
-    expected = load(shops / "m").evaluate(tail, head)["cellgate"]["MAE"]
+    expected = load(three_shops / "m").evaluate(tail, head)["cellgate"]["MAE"]
     assert json.loads(out)["metrics"]["cellgate"]["MAE"] == pytest.approx(expected)
 
 
-def test_stream_reads_dates_as_the_training_did(shops, capsys, monkeypatch):
+def test_stream_reads_dates_as_the_training_did(three_shops, capsys, monkeypatch):
     rows = "shop,day,sold\nsouth,04/30/2024,1\nsouth,05/01/2024,2\n"
-    code, out, err = call(capsys, monkeypatch, "stream", shops / "m", "--steps", 1, rows=rows)
+    code, out, err = call(capsys, monkeypatch, "stream", three_shops / "m", "--steps", 1, rows=rows)
     assert (code, err) == (0, "")
     assert [line.split(",")[1] for line in out.splitlines()[1:]] == ["2024-05-01", "2024-05-02"]

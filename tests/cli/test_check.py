@@ -1,6 +1,7 @@
 """`cellgate check`: what it says of good, odd and broken tables."""
 
 import json
+import shlex
 
 import pytest
 
@@ -41,7 +42,7 @@ def test_what_is_odd_is_said_by_name(capsys, tmp_path):
     assert "good" not in out.split("odd")[1]
     told = json.loads(call(capsys, "check", path, "--wide", "--json")[1])
     assert told["series"][1] == {"id": "gappy", "start": "2024-01-01", "end": "2024-01-28", "steps": 28, "missing": 10}
-    assert len(told["odd"]) == 5
+    assert len(told["odd"]) == 4
 
 
 def test_a_broken_table(capsys, tmp_path):
@@ -63,3 +64,61 @@ def test_columns_beside_the_target_are_looked_at(capsys, tmp_path):
     assert "gappy is missing in 33% of the steps" in out
     assert "kind is the same in every series: nothing can be learnt from it" in out
     assert "no row after the last value says gappy: to predict, give them with --future-data" in out
+
+
+def days(count, values=lambda k: k % 7 + 1):
+    return [f"2024-{1 + k // 28:02}-{k % 28 + 1:02},{values(k)}" for k in range(count)]
+
+
+@pytest.mark.parametrize("steps", [4, 5, 6, 9, 13, 14, 18, 24, 30])
+def test_the_proposed_training_runs(capsys, tmp_path, monkeypatch, steps):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "short one.csv").write_text("\n".join(["ds,y", *days(steps)]))
+    told = json.loads(call(capsys, "check", "short one.csv", "--json")[1])
+    assert call(capsys, *shlex.split(told["usable"])[1:], "--max-epochs", 1)[0::2] == (0, "")
+    assert any("too few for the usual horizon of 12" in line for line in told["odd"]) == (steps < 18)
+
+
+def test_what_cannot_be_trained_on_is_not_usable(capsys, tmp_path):
+    (tmp_path / "d.csv").write_text("\n".join(["ds,y", *days(3)]))
+    code, out, err = call(capsys, "check", tmp_path / "d.csv")
+    assert (code, err) == (2, "")
+    assert "data     d.csv: 1 series, 3 steps, daily" in out
+    assert out.splitlines()[-1].startswith("usable   no: d.csv: expected a series of at least 4 steps")
+    code, out, _ = call(capsys, "check", tmp_path / "d.csv", "--json")
+    assert (code, json.loads(out)["usable"]) == (2, None)
+    assert "at least 4 steps" in json.loads(out)["why_not"]
+
+
+def test_one_short_series_is_named_with_what_it_allows(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{shop},{day}" for shop, steps in (("north", 40), ("west", 5)) for day in days(steps)]
+    (tmp_path / "d.csv").write_text("\n".join(["shop,ds,y", *rows]))
+    code, out, _ = call(capsys, "check", "d.csv")
+    assert code == 0
+    assert "series 'west' has 5 steps: too few for the usual horizon of 12 and as many held out; with the last 3" in out
+    assert out.splitlines()[-1] == "usable   yes: cellgate train d.csv --horizon 3 --out model"
+    assert call(capsys, "train", "d.csv", "--horizon", 3, "--max-epochs", 1, "--out", "model")[0::2] == (0, "")
+
+
+def test_the_proposed_command_has_the_options_that_were_typed(capsys, tmp_path):
+    rows = [f"{day},{k},x" for k, day in enumerate(days(40))]
+    (tmp_path / "d.csv").write_text("\n".join(["when,sold,temp,price", *rows]))
+    options = ("--target", "sold", "--past", "temp", "--season", "7", "--time-format", "%Y-%m-%d")
+    code, out, _ = call(capsys, "check", tmp_path / "d.csv", *options)
+    assert code == 0
+    proposed = shlex.split(out.splitlines()[-1].partition("yes: ")[2])
+    assert proposed[:3] == ["cellgate", "train", str(tmp_path / "d.csv")]
+    assert sorted(proposed[3:]) == sorted([*options, "--out", "model"])
+
+
+def test_short_series_alone_learn_no_season(capsys, tmp_path):
+    (tmp_path / "d.csv").write_text("\n".join(["ds,y", *days(10)]))
+    assert "1 of 1 series shorter than two seasons: none is learnt (y)" in call(capsys, "check", tmp_path / "d.csv")[1]
+
+
+def test_counts_of_one_are_singular(capsys, tmp_path):
+    lines = ["ds,y", *days(28)]
+    lines[10] = lines[10].partition(",")[0] + ","
+    (tmp_path / "d.csv").write_text("\n".join(lines))
+    assert "missing  1 step without a value: left out" in call(capsys, "check", tmp_path / "d.csv")[1]

@@ -51,7 +51,7 @@ def test_arrays(capsys, tmp_path):
     assert "x1 is missing in" in odd
     assert "95% of the labels are 'yes': accuracy says little" in odd
     assert "1 of 2 classes have fewer than 5 examples (no)" in odd
-    assert "1 sequences are there more than once" in odd
+    assert "1 sequence is there more than once" in odd
 
 
 def test_numbers_as_labels_are_for_regression(capsys, tmp_path):
@@ -94,3 +94,54 @@ def test_what_is_not_usable(capsys, gestures, monkeypatch, arguments, message):
     assert (code, out) == (2, "")
     assert message in err
     assert err.count("\n") == 1
+
+
+def write_labelled(path, columns, label):
+    lines = [f"id,t,{columns},label"]
+    for case in range(12):
+        lines += [f"{case},{step},{case + step},{step},{label(case)}" for step in range(30)]
+    path.write_text("\n".join(lines))
+    return path
+
+
+@pytest.mark.parametrize("columns", ["x,y", "x,z"])
+def test_a_column_of_labels_makes_sequences_whatever_the_others_are_called(capsys, tmp_path, columns):
+    path = write_labelled(tmp_path / "d.csv", columns, lambda case: "ab"[case % 2])
+    told = json.loads(call(capsys, "check", path, "--json")[1])
+    assert (told["task"], told["sequences"], told["features"]) == ("classify", 12, columns.split(","))
+    told = json.loads(call(capsys, "check", path, "--json", "--task", "forecast", "--target", columns[-1])[1])
+    assert (told["task"], len(told["series"])) == ("forecast", 12)
+
+
+def test_labels_that_cannot_be_learnt_are_not_usable(capsys, tmp_path):
+    path = write_labelled(tmp_path / "d.csv", "x,z", lambda case: "a")
+    code, out, err = call(capsys, "check", path, "--task", "classify")
+    assert (code, err) == (2, "")
+    assert out.splitlines()[-1].startswith("usable   no: expected two classes or more, got 1 class ('a')")
+    code, out, _ = call(capsys, "check", path, "--task", "regress", "--json")
+    assert code == 2
+    assert "expected numbers as labels, got words" in json.loads(out)["why_not"]
+
+
+def test_the_proposed_command_keeps_the_options(capsys, gestures):
+    code, out, _ = call(capsys, "check", gestures, "--task", "classify", "--id", "case", "--features", "x")
+    assert code == 0
+    assert out.splitlines()[-1].endswith(f"train {gestures} --task classify --id case --features x --out model")
+
+
+@pytest.mark.parametrize(("length", "ending"), [(240, "--task generate --out model"), (215, "--holdout 0 --out model")])
+def test_a_short_text_is_usable_as_far_as_it_can_be_trained_on(capsys, tmp_path, monkeypatch, length, ending):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.txt").write_text("To be, or not to be. " * 50)
+    (tmp_path / "t.txt").write_text((tmp_path / "t.txt").read_text()[:length])
+    out = call(capsys, "check", "t.txt", "--task", "generate")[1]
+    assert out.splitlines()[-1].endswith(ending)
+    command = out.splitlines()[-1].partition("cellgate ")[2].split()
+    assert call(capsys, *command, "--max-epochs", 1)[0::2] == (0, "")
+
+
+def test_a_text_too_short_to_learn_is_not_usable(capsys, tmp_path):
+    (tmp_path / "t.txt").write_text("To be.")
+    code, out, err = call(capsys, "check", tmp_path / "t.txt", "--task", "generate")
+    assert (code, err) == (2, "")
+    assert "usable  no: t.txt: expected 200 characters or more to learn, got 6" in out

@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -146,3 +147,22 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 @given(st.one_of(TEXT, st.integers(-(2**63), 2**63 - 1), st.floats(allow_nan=False), st.lists(TEXT), st.booleans()))
 def test_what_is_written_is_read_back(value):
     assert tomllib.loads(f"x = {config._toml(value)}")["x"] == value
+
+
+def test_the_file_in_the_documentation_is_right(capsys, tmp_path, monkeypatch):
+    """It is of a table with the columns that the page names."""
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
+    (tmp_path / "options.toml").write_text(page.partition("```toml\n")[2].partition("```")[0])
+    days = [f"2024-{1 + k // 28:02}-{k % 28 + 1:02}" for k in range(80)]
+    rows = [
+        f"{shop},{day},{k % 7 + 1},{k % 5},{8 + k % 3},{'yes' if k % 7 == 6 else 'no'},{shop}land"
+        for shop in ("north", "south")
+        for k, day in enumerate(days)
+    ]
+    (tmp_path / "sales.csv").write_text("\n".join(["shop,day,sold,visitors,price,holiday,region", *rows]))
+    code, out, err = call(capsys, "check", "--config", "options.toml")
+    assert (code, err) == (0, "")
+    assert "columns  id = shop, time = day, value = sold" in out
+    code, _, err = call(capsys, "train", "--config", "options.toml", "--max-epochs", "1", "--out", "m")
+    assert (code, err) == (0, "")

@@ -79,3 +79,30 @@ def test_without_data_only_a_forecaster_can_be_explained(capsys, tmp_path):
     assert code == 2
     assert "give them after the folder" in err
     assert not (tmp_path / "m" / "report.html").exists()
+
+
+def test_a_forecaster_whose_drivers_are_not_known_ahead(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    days = [f"2024-{1 + k // 28:02}-{k % 28 + 1:02}" for k in range(84)]
+    rows = [f"{day},{3 + 5 * (k % 3 == 0)},{k % 3 == 0:d}" for k, day in enumerate(days)]
+    (tmp_path / "d.csv").write_text("\n".join(["ds,y,promo", *rows[:80]]))
+    (tmp_path / "coming.csv").write_text("\n".join(["ds,promo", *(row[:11] + row[-1] for row in rows[80:])]))
+    options = "--target", "y", "--future", "promo", "--horizon", 4, "--max-epochs", 1
+    call(capsys, "train", "d.csv", *options, "--out", "m")
+    code, out, err = call(capsys, "explain", "m")
+    assert (code, err) == (0, "")
+    assert "promo is not known for the 4 steps after the end: opened 4 steps before it; --future-data gives them" in out
+    code, out, err = call(capsys, "explain", "m", "--future-data", "coming.csv", "--out", "ahead.html")
+    assert (code, err) == (0, "")
+    assert "not known" not in out
+    assert (tmp_path / "ahead.html").read_text() != (tmp_path / "report.html").read_text()
+
+
+def test_future_data_is_of_forecasters(capsys, tmp_path):
+    data = write_data(tmp_path, "classify")
+    call(capsys, "train", data, "--task", "classify", "--out", tmp_path / "m", "--max-epochs", 1)
+    code, _, err = call(
+        capsys, "explain", tmp_path / "m", data, "--future-data", data, "--out", tmp_path / "r.html"
+    )  # fmt: skip
+    assert code == 2
+    assert "--future-data: expected a forecaster, got a SequenceClassifier; leave it out" in err

@@ -239,3 +239,71 @@ def test_a_frequency_that_is_none():
     assert parse_frequency("often") is None
     with pytest.raises(DataError, match="--freq often: expected a frequency such as"):
         read_panel("airline", Roles(freq="often"))
+
+
+# ---------------------------------------------------------------- is a column of words the series' name?
+
+
+def days(count, month="01"):
+    return [f"2024-{month}-{d + 1:02}" for d in range(count)]
+
+
+@pytest.mark.parametrize("words", [("yes", "no"), ("True", "False")])
+def test_words_beside_one_series_are_not_its_name(tmp_path, words):
+    rows = [f"{day},{k},{words[k % 3 > 0]}" for k, day in enumerate(days(28))]
+    panel = read_panel(write(tmp_path, "\n".join(["ds,y,promo", *rows])))
+    assert (len(panel), panel.roles.id, len(panel.values[0])) == (1, None, 28)
+    assert not np.isnan(panel.values[0]).any()
+    assert any("not used: promo" in note and "--id promo" in note for note in panel.notes)
+
+
+def test_words_that_tell_equal_times_apart_are_the_series_name(tmp_path):
+    rows = [f"{day},{k},{shop}" for shop in ("north", "south") for k, day in enumerate(days(28))]
+    panel = read_panel(write(tmp_path, "\n".join(["ds,y,place", *rows])))
+    assert (panel.ids, panel.roles.id) == (("north", "south"), "place")
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [("aaaabbbb", ("a", "b")), ("abababab", ("a", "b")), ("abbababb", ("y",))],
+)
+def test_without_times_names_stand_in_blocks_or_turns(tmp_path, names, expected):
+    text = "\n".join(["place,y", *(f"{name},{k}.5" for k, name in enumerate(names))])
+    assert read_panel(write(tmp_path, text)).ids == expected
+
+
+def test_a_date_and_its_clock_in_two_columns_are_refused(tmp_path):
+    rows = [f"{day},{hour:02}:00,{hour}" for day in days(4) for hour in range(24)]
+    path = write(tmp_path, "\n".join(["date,time,y", *rows]))
+    with pytest.raises(DataError, match="expected date and time of day in one column, got 'date' and 'time'; join the"):
+        read_panel(path)
+    assert len(read_panel(path, Roles(id="time"))) == 24
+
+
+def test_the_first_column_of_numbers_is_proposed(tmp_path):
+    rows = [f"{day},{k},{k + 1},{k + 2}" for k, day in enumerate(days(9))]
+    with pytest.raises(DataError, match="such as --target 'items sold', or predict all of them with --wide"):
+        read_panel(write(tmp_path, "\n".join(["ds,items sold,temp,price", *rows])))
+
+
+def test_all_columns_are_remembered_in_their_order(tmp_path):
+    rows = [f"{k},x,{day}" for k, day in enumerate(days(9))]
+    assert read_panel(write(tmp_path, "\n".join(["y,note,ds", *rows]))).columns == ("y", "note", "ds")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("t.npz", "PK", "got a file of NumPy arrays; learn them with --task classify or regress"),
+        ("t.conll", "the DET\ndog NOUN\n", "got a file of words with tags; learn them with --task tag"),
+        (
+            "t.txt",
+            "Once\nupon, a time\nthere\nwas\n",
+            "line 2: expected 1 cell as in the first line, got 2; .*generate",
+        ),
+        ("t.txt", "Once\nupon\na\ntime\n", "expected a column of numbers to predict, .* --task generate"),
+    ],
+)
+def test_files_for_another_task_say_which(tmp_path, name, text, told):
+    with pytest.raises(DataError, match=told):
+        read_panel(write(tmp_path, text, name))

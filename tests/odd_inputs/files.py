@@ -70,7 +70,7 @@ NO_TABLES = {
     "a cut UTF-16": Odd("ds,y\n2024".encode("utf-16") + b"1", "expected UTF-16 text, as its first bytes say"),
     "two thousand columns": Odd(
         text(",".join(["ds", *(f"c{k}" for k in range(2000))]), *(f"{day},{','.join('1' * 2000)}" for day in DAYS[:4])),
-        "found 2000: c0, c1, c2, c3, c4, c5, ... (2000 in all); choose one with --target 'c1999', or predict all",
+        "found 2000: c0, c1, c2, c3, c4, c5, ... (2000 in all); choose one, such as --target c0, or predict all",
     ),
 }
 

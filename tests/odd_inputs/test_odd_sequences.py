@@ -40,7 +40,9 @@ def test_an_odd_input(capsys, tmp_path, task, name):
         assert err.count("\n") == 1
         assert odd.name in err or err.startswith(("error: --", "error: steps"))
         return
-    assert (code, err) == (0, "")
+    # Some texts are read well and are too short to learn from.
+    short = task == "generate" and path.stat().st_size < 200
+    assert (code, err) == (2 if short else 0, "")
     made = read(task, path, odd)
     assert odd.holds is not None
     assert odd.holds(made), made

@@ -15,11 +15,13 @@ Exit codes:
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -134,11 +136,19 @@ for _name, _verb in VERBS.items():
 
 
 def report_error(message: str, code: int, as_json: bool) -> None:
-    """One line on stderr; with --json the same as an object on stdout, where the caller reads."""
+    """One line on stderr; with --json the same as an object on stdout, where the caller reads, if it can be written."""
     if as_json:
-        print(json.dumps({"error": message, "exit_code": code}))
-    else:
-        print(f"error: {message}", file=sys.stderr)
+        with suppress(OSError):
+            print(json.dumps({"error": message, "exit_code": code}), flush=True)
+            return
+        _close_output()
+    with suppress(OSError):
+        print(f"error: {message}", file=sys.stderr, flush=True)
+
+
+def _close_output() -> None:
+    """Let what could not be written to stdout go nowhere: Python would try it again at exit, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -151,9 +161,9 @@ def main(argv: list[str] | None = None) -> None:
     try:
         # A verb may return its exit code; Typer turns Ctrl-C into a returned 130.
         code = app(arguments, prog_name="cellgate", standalone_mode=False) or OK
+        sys.stdout.flush()
     except BrokenPipeError:
-        # The reader (`| head`) has left: say nothing, and keep Python from saying it at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_output()  # the reader (`| head`) has left: say nothing
         code = OK
     except KeyboardInterrupt:  # before or after the part that Typer guards
         report_error("stopped by Ctrl-C", code := INTERRUPTED, as_json)
@@ -179,6 +189,8 @@ def _judge(error: Exception) -> tuple[int, str]:
         origin = " (that is from the --config file)" if _from_config(error) else ""
         return UNUSABLE, f"{message}{origin} See {command} --help." if message else ""
     if isinstance(error, OSError):
+        if not error.filename and error.errno == errno.ENOSPC:
+            return UNUSABLE, f"expected room to write to, got a full disk ({error.strerror}); make room"
         where = f"{error.filename}: " if error.filename else ""
         return UNUSABLE, f"{where}{error.strerror or error}"
     code = getattr(error, "exit_code", UNUSABLE if isinstance(error, CellgateError) else FAULT)

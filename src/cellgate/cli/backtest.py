@@ -7,20 +7,37 @@ from typing import Annotated, Any
 
 import typer
 
-from cellgate.cli.columns import Freq, Future, Id, Past, Season, Static, Target, Time, TimeFormat, Wide, names
+from cellgate.cli import training_options as options
+from cellgate.cli.columns import (
+    Freq,
+    Future,
+    Id,
+    Level,
+    Past,
+    Season,
+    Static,
+    Target,
+    Time,
+    TimeFormat,
+    Wide,
+    levels,
+    names,
+)
 from cellgate.cli.console import say, say_json, say_pairs, say_table, training_progress
+from cellgate.cli.files import require_new
 from cellgate.cli.forecast_files import csv_text
-from cellgate.cli.forecast_words import SCORES, score_text, verdict
+from cellgate.cli.forecast_words import say_forecast_scores, score_text
 from cellgate.data.files import write_atomic
+from cellgate.data.words import counted
 from cellgate.errors import InputError
 from cellgate.estimators import Forecaster, load
 from cellgate.estimators.backtest import Backtest
-from cellgate.estimators.forecaster import BASELINE
 
 _SHOWN_STEPS = 6
 
 
 def command(
+    ctx: typer.Context,
     source: Annotated[
         str,
         typer.Argument(help="A model's folder, or a table to train on first.", metavar="MODEL|DATA"),
@@ -44,20 +61,30 @@ def command(
     past: Past = None,
     future: Future = None,
     static: Static = None,
-    max_epochs: Annotated[int | None, typer.Option(min=1, help="The most passes over the data.")] = None,
-    seed: Annotated[int, typer.Option(help="Equal seeds give equal runs.")] = 0,
+    level: Level = None,
+    hidden_size: options.HiddenSize = None,
+    layers: options.Layers = 1,
+    learning_rate: options.LearningRate = 5e-3,
+    batch_size: options.BatchSize = 32,
+    max_epochs: options.MaxEpochs = None,
+    max_time: options.MaxTime = None,
+    patience: options.Patience = None,
+    seed: options.Seed = 0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
 ) -> None:
     """Forecast from many moments of the past, and compare with what came and with the seasonal naive forecast.
 
-    Given a table, a model is trained on what lies before the first moment. Given a model's folder, its weights are used
-    as they are; what they were trained on flatters them, and the report says how much of it there was.
+    Given a table, a model is trained on what lies before the first moment, with the options of `cellgate train`; with
+    --refit one for every moment, --max-time being the time of each. Given a model's folder, its weights are used as
+    they are; what they were trained on flatters them, and the report says how much of it there was.
 
     [bold]cellgate backtest sales.csv --horizon 28 --origins 12 --step 7[/bold]
     """
-    if out is not None and out.exists() and not force:
-        raise InputError(f"--out {out}: expected a new file, got one that is there; give another name, or --force")
+    if out is not None:
+        require_new(out, "--out", force)
     is_model = Path(source).is_dir()
+    if is_model:
+        _refuse_typed(ctx, source)
     forecaster = (
         _loaded(source)
         if is_model
@@ -73,7 +100,14 @@ def command(
             past=names(past),
             future=names(future),
             static=names(static),
+            levels=levels(level),
+            hidden_size=hidden_size,
+            num_layers=layers,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
             max_epochs=max_epochs,
+            max_seconds=max_time,
+            patience=patience,
             seed=seed,
         )
     )
@@ -81,18 +115,37 @@ def command(
         raise InputError("--data: expected a model's folder before it, got a table; give one of the two")
     panel = (forecaster.panel_ if data is None else forecaster.read(data)) if is_model else forecaster.read(source)
     if not as_json:
-        say_pairs([*panel.summary(), ("moments", f"{origins}, {step} apart, {forecaster.horizon} steps ahead each")])
+        ahead = counted(forecaster.horizon, "step")
+        say_pairs(
+            [
+                *panel.summary(),
+                ("moments", f"{origins}, {step} apart, {ahead} ahead each"),
+            ]
+        )
     with training_progress(as_json) as watch:
         found = forecaster.backtest(panel, origins=origins, step=step, refit=refit, watch=watch)
-    if out is not None:
-        write_atomic(out, csv_text(found.columns()).encode())
     if as_json:
+        if out is not None:
+            write_atomic(out, csv_text(found.columns()).encode())
         by_step = {name: values.tolist() for name, values in found.by_step.items()}
         say_json({"metrics": found.metrics, "by_step": by_step, **({"out": str(out)} if out else {})})
         return
     _report(found)
-    if out is not None:
+    if out is not None:  # after the scores, which a full disk shall not cost
+        write_atomic(out, csv_text(found.columns()).encode())
         say(f"wrote {out}")
+
+
+def _refuse_typed(ctx: typer.Context, source: str) -> None:
+    """Refuse options of a training beside a model's folder, which was trained with its own."""
+    kept = {"source", "data", "origins", "step", "refit", "out", "force", "as_json"}
+    for name in ctx.params:
+        given = ctx.get_parameter_source(name)
+        if name not in kept and given is not None and given.name != "DEFAULT":
+            raise InputError(
+                f"--{name.replace('_', '-')}: expected a table to train on before it, got the model {source}, which "
+                "has its own; leave it out"
+            )
 
 
 def _loaded(source: str) -> Forecaster:
@@ -105,11 +158,7 @@ def _loaded(source: str) -> Forecaster:
 def _report(found: Backtest) -> None:
     metrics = found.metrics
     say()
-    rows = [[name, *(score_text(metrics[name][score]) for score in SCORES)] for name in ("cellgate", BASELINE)]
-    say_table([f"over {metrics['origins']} moments", *SCORES], rows)
-    for level in found.levels:
-        say(f"{metrics['cellgate'][f'coverage-{level:g}']:.0%} of the values lie in the {level:g} % interval")
-    say(verdict(metrics))
+    say_forecast_scores(metrics, found.levels, f"over {counted(metrics['origins'], 'moment')}")
     say()
     horizon = found.values.shape[2]
     picked = sorted({round(1 + k * (horizon - 1) / (_SHOWN_STEPS - 1)) for k in range(_SHOWN_STEPS)})

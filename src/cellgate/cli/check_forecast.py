@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
-from cellgate.cli.check_options import AsJson, Task
+from cellgate.cli.check_options import AsJson, Task, train_command, usable_by
 from cellgate.cli.columns import Data, Freq, Future, Id, Past, Season, Static, Target, Time, TimeFormat, Wide, names
 from cellgate.cli.console import say_json, say_pairs
 from cellgate.data import DataError, Panel, Roles, read_panel
 from cellgate.data.findings import findings
 from cellgate.data.panel import show_time
+from cellgate.data.words import counted
+from cellgate.estimators.forecast_training import require_trainable
+
+_HORIZON = 12  # of `cellgate train`, where it is not typed
+_LABELS = {"label", "labels", "class", "tag"}
 
 
 def command(
@@ -26,7 +32,7 @@ def command(
     future: Future = None,
     static: Static = None,
     as_json: AsJson = False,
-) -> None:
+) -> int:
     """Read data as `cellgate train` would, and say what it was taken for and what looks odd in it.
 
     Exit code 0: it can be trained on. Exit code 2: it cannot, and the message names the line and the remedy.
@@ -36,43 +42,72 @@ def command(
     """
     beside = names(past), names(future), names(static)
     roles = Roles(time, target, id, wide, freq, season, time_format, *beside)
+    open_to_all = task is None and roles == Roles(time, target, id, wide)
     try:
         panel = read_panel(data, roles)
     except DataError:
-        if task is None and roles == Roles(time, target, id, wide) and _otherwise(data, roles, as_json):
-            return
-        raise
-    report(panel, data, as_json)
+        code = _otherwise(data, roles, as_json) if open_to_all else None
+        if code is None:
+            raise
+        return code
+    if open_to_all and target is None and _labelled(panel):
+        code = _as_sequences(data, roles, as_json, or_not=True)
+        if code is not None:
+            return code
+    return report(panel, data, roles, as_json)
 
 
-def _otherwise(data: str, roles: Roles, as_json: bool) -> bool:
-    """Report on the data as labelled sequences, or as a text, if it is that."""
-    from cellgate.cli import check_sequences, check_text
+def _labelled(panel: Panel) -> bool:
+    """Whether a column that is not used has the name of labels: the table is one of sequences, more likely than not."""
+    return any(name.lower() in _LABELS and name not in (panel.roles.target, panel.roles.id) for name in panel.columns)
 
-    try:
-        sequences = check_sequences.read(data, roles.id, roles.time, roles.target, (), roles.wide, None)
-    except DataError:
-        sequences = None
-    if sequences is not None and sequences.labels is not None:
-        check_sequences.report(sequences, data, None, as_json)
-        return True
+
+def _otherwise(data: str, roles: Roles, as_json: bool) -> int | None:
+    """Report on the data as labelled sequences, or as a text, if it is that; the exit code, None if it is neither."""
+    from cellgate.cli import check_text
+
+    code = _as_sequences(data, roles, as_json)
+    if code is not None:
+        return code
     if roles == Roles() and Path(data).suffix.lower() in {".txt", ""} and Path(data).is_file():
         try:
             text = check_text.read(data)
         except DataError:
-            return False
-        check_text.report(text, data, "characters", as_json)
-        return True
-    return False
+            return None
+        return check_text.report(text, data, "characters", as_json)
+    return None
 
 
-def report(panel: Panel, data: str, as_json: bool) -> None:
-    """Say what the series are."""
+def _as_sequences(data: str, roles: Roles, as_json: bool, or_not: bool = False) -> int | None:
+    """Report on the data as labelled sequences; the exit code, None if they are no such, or not usable and `or_not`."""
+    from cellgate.cli import check_sequences
+
+    try:
+        sequences = check_sequences.read(data, roles.id, roles.time, roles.target, (), roles.wide, None)
+    except DataError:
+        return None
+    if sequences.labels is None or (or_not and not check_sequences.learnable(sequences)):
+        return None
+    typed = {"id": roles.id, "time": roles.time, "target": roles.target, "wide": roles.wide}
+    return check_sequences.report(sequences, data, None, typed, as_json)
+
+
+def report(panel: Panel, data: str, roles: Roles, as_json: bool) -> int:
+    """Say what the series are, and how they can be trained on; `roles` are those typed. Gives the exit code."""
     odd = findings(panel)
+    sizes: dict[str, str] = {}
+    usable = usable_by(lambda: train_command(data, **asdict(roles), **_sizes(panel, roles, sizes)))
+    if sizes:
+        shortest = min(range(len(panel)), key=lambda k: len(panel.values[k]))
+        name = f"series {panel.ids[shortest]!r}" if len(panel) > 1 else "the series"
+        held = f"the last {sizes['horizon']}" if "holdout" not in sizes else "none"
+        odd.append(
+            f"{name} has {counted(len(panel.values[shortest]), 'step')}: too few for the usual horizon of {_HORIZON} "
+            f"and as many held out; with {held} held out, {sizes['horizon']} can be predicted"
+        )
     if not as_json:
-        usable = f"yes: cellgate train {data} --out model"
-        say_pairs([*panel.summary(), *(("odd", line) for line in odd), ("usable", usable)])
-        return
+        say_pairs([*panel.summary(), *(("odd", line) for line in odd), usable.pair])
+        return usable.exit_code
     series = [
         {
             "id": name,
@@ -102,6 +137,32 @@ def report(panel: Panel, data: str, as_json: bool) -> None:
             "categories": {name: list(values) for name, values in panel.categories.items()},
             "notes": list(panel.notes),
             "odd": odd,
+            **usable.facts,
             "series": series,
         }
     )
+    return usable.exit_code
+
+
+def _sizes(panel: Panel, roles: Roles, sizes: dict[str, str]) -> dict[str, str]:
+    """Put --horizon and --holdout into `sizes`, where the series are too short for the usual ones.
+
+    Raises:
+        DataError: where nothing fits.
+    """
+    shortest = min(len(values) for values in panel.values)
+    measured = [(horizon, horizon) for horizon in range(min(_HORIZON, shortest - 2), 0, -1)]
+    failure: DataError | None = None
+    for horizon, holdout in [*measured, *((horizon, 0) for horizon in range(_HORIZON, 0, -1))]:
+        try:
+            head, _ = panel.split(holdout)
+            require_trainable(head, {"horizon": horizon, "season": roles.season, "validation": None})
+        except DataError as error:
+            failure = error
+            continue
+        if (horizon, holdout) == (_HORIZON, _HORIZON):
+            return sizes
+        sizes.update({"horizon": str(horizon)} if holdout else {"horizon": str(horizon), "holdout": "0"})
+        return sizes
+    assert failure is not None
+    raise failure

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 
 from cellgate.cli import sequence_options as sequences
-from cellgate.cli.check_options import AsJson, Task
+from cellgate.cli.check_options import AsJson, Task, train_command, usable_by
 from cellgate.cli.console import say_json, say_pairs
 from cellgate.data.errors import DataError
 from cellgate.data.findings import sequence_findings
 from cellgate.data.sequences import SequenceRoles, SequenceSet, read_sequences
+from cellgate.estimators import SequenceClassifier, SequenceRegressor, SequenceTagger
 
 _SHOWN = 6
 
@@ -31,7 +32,7 @@ def command(
         typer.Option(help="The column of words; of a CoNLL file its number.", rich_help_panel="What the table means"),
     ] = None,
     as_json: AsJson = False,
-) -> None:
+) -> int:
     """Read sequences as `cellgate train --task classify`, `regress` or `tag` would, and say what looks odd in them.
 
     Exit code 0: they can be trained on. Exit code 2: they cannot, and the message names the place and the remedy.
@@ -46,7 +47,16 @@ def command(
             f"{made.source}: expected one label a sequence, got labels that change within sequence "
             f"{_first_of_many(made)!r}; correct them, or learn a label a step with --task tag"
         )
-    report(made, data, task, as_json)
+    typed = {
+        "id": id,
+        "time": time,
+        "target": target,
+        "features": features,
+        "wide": wide,
+        "steps": steps,
+        "token": token,
+    }
+    return report(made, data, task, typed, as_json)
 
 
 def _first_of_many(made: SequenceSet) -> str:
@@ -73,11 +83,34 @@ def read(
     return read_sequences(data, roles=roles)
 
 
-def report(made: SequenceSet, data: str, task: str | None, as_json: bool) -> None:
-    """Say what the sequences are."""
+def learnable(made: SequenceSet) -> bool:
+    """Whether the labels are such as can be learnt."""
+    return usable_by(lambda: _train(made, "", _task_of(made), {})).command is not None
+
+
+def _task_of(made: SequenceSet) -> str:
+    """The task that labels look like."""
+    numeric = np.asarray(made.labels).dtype.kind == "f"
+    return "tag" if made.per_step else "regress" if numeric else "classify"
+
+
+def _train(made: SequenceSet, data: str, task: str, typed: dict[str, Any]) -> str:
+    """The command that trains on the sequences; raises what the training would, for labels that it would refuse."""
+    estimator = {"classify": SequenceClassifier, "regress": SequenceRegressor, "tag": SequenceTagger}[task]()
+    estimator._targets(np.asarray(made.labels), True)
+    return train_command(data, task, **typed)
+
+
+def report(made: SequenceSet, data: str, task: str | None, typed: dict[str, Any], as_json: bool) -> int:
+    """Say what the sequences are, and how they can be trained on with the options that were typed.
+
+    Returns:
+        The exit code.
+    """
     labels = np.asarray(made.labels)
     numeric = labels.dtype.kind == "f"
-    task = task or ("tag" if made.per_step else "regress" if numeric else "classify")
+    task = task or _task_of(made)
+    usable = usable_by(lambda: _train(made, data, task, typed))
     odd = sequence_findings(made)
     found, counts = np.unique(labels.astype(str) if not numeric else labels, return_counts=True)
     if not as_json:
@@ -87,10 +120,9 @@ def report(made: SequenceSet, data: str, task: str | None, as_json: bool) -> Non
             order = np.argsort(-counts, kind="stable")[:_SHOWN]
             shown = ", ".join(f"{found[k]} ({counts[k]:,})" for k in order)
             told = f"{len(found)} different: {shown}{', ...' if len(found) > _SHOWN else ''}"
-        usable = f"yes: cellgate train {data} --task {task} --out model"
         pairs = [("labels", ("one a step, " if made.per_step else "") + told), *(("odd", line) for line in odd)]
-        say_pairs([*made.summary(), *pairs, ("usable", usable)])
-        return
+        say_pairs([*made.summary(), *pairs, usable.pair])
+        return usable.exit_code
     say_json(
         {
             "source": made.source,
@@ -109,5 +141,7 @@ def report(made: SequenceSet, data: str, task: str | None, as_json: bool) -> Non
             else {str(name): int(count) for name, count in zip(found, counts, strict=True)},
             "notes": list(made.notes),
             "odd": odd,
+            **usable.facts,
         }
     )
+    return usable.exit_code

@@ -6,11 +6,17 @@ from typing import Annotated
 
 import typer
 
-from cellgate.cli.check_options import AsJson, Task
+from cellgate.cli.check_options import AsJson, Task, train_command, usable_by
 from cellgate.cli.console import say_json, say_pairs
+from cellgate.data import DataError
 from cellgate.data.findings import text_findings
-from cellgate.data.text import Text, read_text, split
+from cellgate.data.text import Text, Vocabulary, read_text, split
+from cellgate.data.words import counted
 from cellgate.errors import InputError
+from cellgate.estimators import LanguageModel
+
+_HELD_OUT = 0.1  # of `cellgate train`, where it is not typed
+_ENOUGH = 1_000  # tokens, whatever is held out
 
 
 def command(
@@ -18,14 +24,14 @@ def command(
     task: Task = None,
     units: Annotated[str, typer.Option(help="What is learnt one by one: characters or words.")] = "characters",
     as_json: AsJson = False,
-) -> None:
+) -> int:
     """Read a text as `cellgate train --task generate` would, and say how much it is and what looks odd in it.
 
     [bold]cellgate check shakespeare.txt --task generate[/bold]
     """
     if units not in ("characters", "words"):
         raise InputError(f"--units: expected characters or words, got {units!r}")
-    report(read(data), data, units, as_json)
+    return report(read(data), data, units, as_json)
 
 
 def read(data: str) -> Text:
@@ -35,10 +41,12 @@ def read(data: str) -> Text:
     return read_text(Path(data))
 
 
-def report(text: Text, data: str, units: str, as_json: bool) -> None:
-    """Say what the text is."""
+def report(text: Text, data: str, units: str, as_json: bool) -> int:
+    """Say what the text is, and how it can be trained on. Gives the exit code."""
     tokens = list(split(text.text, units))  # pyright: ignore[reportArgumentType]
     different = len(set(tokens))
+    typed = {"units": "words"} if units == "words" else {}
+    usable = usable_by(lambda: train_command(data, "generate", **typed, **_holdout(text, tokens, units)))
     odd = text_findings(text, tokens, units)
     lines = text.text.count("\n") + 1
     if as_json:
@@ -53,15 +61,39 @@ def report(text: Text, data: str, units: str, as_json: bool) -> None:
                 "different": different,
                 "notes": list(text.notes),
                 "odd": odd,
+                **usable.facts,
             }
         )
-        return
+        return usable.exit_code
     say_pairs(
         [
-            ("data", f"{text.source}: {len(text.text):,} characters, {lines:,} lines"),
-            ("reads", f"{len(tokens):,} {units}, {different:,} different"),
+            ("data", f"{text.source}: {counted(len(text.text), 'character')}, {counted(lines, 'line')}"),
+            ("reads", f"{counted(len(tokens), units[:-1])}, {different:,} different"),
             *(("note", note) for note in text.notes),
             *(("odd", line) for line in odd),
-            ("usable", f"yes: cellgate train {data} --task generate --out model"),
+            usable.pair,
         ]
     )
+    return usable.exit_code
+
+
+def _holdout(text: Text, tokens: list[str], units: str) -> dict[str, str]:
+    """The --holdout to type, as the text is too short for the usual one; {} where it is not.
+
+    Raises:
+        DataError: for a text that is too short in any case, in the words of the training.
+    """
+    if len(tokens) > _ENOUGH:
+        return {}
+    model = LanguageModel(units=units)  # pyright: ignore[reportArgumentType]
+    for share in (_HELD_OUT, 0.0):
+        learnt = Text(text.source, text.text[: len(text.text) - int(len(text.text) * share)])
+        model.vocabulary_ = Vocabulary.fit(learnt.text, units, model.vocabulary_size)  # pyright: ignore[reportArgumentType]
+        try:
+            model._tokens(learnt)
+        except DataError:
+            if not share:
+                raise
+        else:
+            return {} if share else {"holdout": "0"}
+    return {}

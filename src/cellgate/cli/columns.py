@@ -6,6 +6,9 @@ from typing import Annotated
 
 import typer
 
+from cellgate.cli.training_options import MODEL_PANEL
+from cellgate.errors import InputError
+
 _PANEL = "What the table means"
 
 Data = Annotated[str, typer.Argument(help="A CSV, TSV, Parquet or Arrow file, or the name of bundled data: airline.")]
@@ -43,6 +46,32 @@ Static = Annotated[
         rich_help_panel=_PANEL,
     ),
 ]
+Level = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PERCENT",
+        help="Intervals to give, in percent, 90 if not given; 80,95 or repeated.",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
+
+
+def levels(given: list[str] | None) -> tuple[float, ...]:
+    """The intervals of a repeatable option: `--level 80,95` is (80.0, 95.0); (90.0,) where none is given.
+
+    Raises:
+        InputError: for what is no percentage between 0 and 100.
+    """
+    found = []
+    for word in names(given):
+        try:
+            value = float(word)
+        except ValueError:
+            value = -1.0
+        if not 0 < value < 100:
+            raise InputError(f"--level: expected percentages between 0 and 100, got {word!r}; write --level 80,95")
+        found.append(value)
+    return tuple(dict.fromkeys(found)) or (90.0,)
 
 
 def names(given: list[str] | None) -> tuple[str, ...]:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
+import numpy as np
 import typer
 
-from cellgate.cli.console import say_json, say_table
+from cellgate.cli.console import say, say_json, say_pairs
+from cellgate.cli.forecast_words import say_forecast_scores
 from cellgate.cli.sequence_run import Score, say_scores
+from cellgate.data import DataError
+from cellgate.data.words import counted
 from cellgate.errors import InputError
 from cellgate.estimators import Forecaster, LanguageModel, load
 
+_SHOWN = 3
 SCORES = {
     "SequenceClassifier": Score("accuracy", True),
     "SequenceRegressor": Score("RMSE", False),
@@ -23,7 +28,8 @@ def command(
     model: Annotated[Path, typer.Argument(help="The folder that `cellgate train --out` wrote.")],
     data: Annotated[str, typer.Argument(help="Data with the labels, or the steps, to compare with.")],
     holdout: Annotated[
-        int | None, typer.Option(min=1, help="Forecasts: the last steps to predict; the model's horizon if not given.")
+        int | None,
+        typer.Option(min=1, help="Forecasts: the last steps to predict; the model's horizon, the most, if not given."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of text.")] = False,
 ) -> None:
@@ -36,25 +42,50 @@ def command(
     """
     estimator = load(model)
     if isinstance(estimator, Forecaster):
-        metrics = _forecast(estimator, data, holdout)
-    else:
-        if holdout is not None:
-            raise InputError(f"--holdout: expected a forecaster, got a {type(estimator).__name__}; leave it out")
-        metrics = estimator.evaluate(Path(data) if isinstance(estimator, LanguageModel) else data)
+        _forecast(estimator, model, data, holdout, as_json)
+        return
+    if holdout is not None:
+        raise InputError(f"--holdout: expected a forecaster, got a {type(estimator).__name__}; leave it out")
+    metrics = estimator.evaluate(Path(data) if isinstance(estimator, LanguageModel) else data)
     if as_json:
         say_json({"model": str(model), "data": data, "metrics": metrics})
-    elif isinstance(estimator, Forecaster):
-        rivals = [name for name, values in metrics.items() if isinstance(values, dict)]
-        names = [name for name in metrics[rivals[-1]] if name in metrics["cellgate"]]
-        rows = [[rival, *(f"{metrics[rival][name]:.4g}" for name in names)] for rival in rivals]
-        say_table([f"on the last {metrics['steps']} steps", *names], rows)
     else:
         name = next(iter(metrics["cellgate"])) if isinstance(estimator, LanguageModel) else ""
         say_scores(metrics, Score(name, False) if name else SCORES[type(estimator).__name__])
 
 
-def _forecast(forecaster: Forecaster, data: str, holdout: int | None) -> dict[str, Any]:
+def _forecast(forecaster: Forecaster, model: Path, data: str, holdout: int | None, as_json: bool) -> None:
+    if holdout is not None and holdout > forecaster.horizon:
+        raise InputError(
+            f"--holdout {holdout}: expected at most the model's horizon of {forecaster.horizon}, which is as far as it "
+            f"predicts; give fewer, or use cellgate backtest {model} --data {data} for many moments"
+        )
+    tail = holdout or forecaster.horizon
     panel = forecaster.read(data)
-    tail = min(holdout or forecaster.horizon, forecaster.horizon)
-    head, rest = panel.split(tail)
-    return forecaster.evaluate(rest, head)
+    scored = [
+        k for k, values in enumerate(panel.values) if len(values) > tail + 1 and np.isfinite(values[:-tail]).any()
+    ]
+    if not scored:
+        longest = max(len(values) for values in panel.values)
+        raise DataError(
+            f"{panel.source}: expected a series of more than {tail + 1} steps, of which the last {tail} are predicted "
+            f"from those before, got {longest}; give more history, or a smaller --holdout"
+        )
+    left_out = [name for k, name in enumerate(panel.ids) if k not in set(scored)]
+    head, rest = panel.select(scored).split(tail)
+    metrics = forecaster.evaluate(rest, head)
+    if not metrics:
+        raise DataError(
+            f"{panel.source}: expected values in the last {tail} steps to compare with, got none; "
+            "give data that end with what came, or a larger --holdout"
+        )
+    if as_json:
+        say_json({"model": str(model), "data": data, "metrics": metrics, "left_out": left_out})
+        return
+    pairs = [*panel.summary(), ("scored", f"the last {counted(tail, 'step')}, predicted from those before")]
+    if left_out:
+        some = ", ".join(left_out[:_SHOWN]) + (", ..." if len(left_out) > _SHOWN else "")
+        pairs.append(("left out", f"{len(left_out)} of {len(panel)} series, too short for that: {some}"))
+    say_pairs(pairs)
+    say()
+    say_forecast_scores(metrics, forecaster.levels, f"on the last {counted(tail, 'step')}")

@@ -9,6 +9,8 @@ import typer
 
 from cellgate.cli.console import say, say_json
 from cellgate.cli.files import require_new
+from cellgate.data import Panel, with_future
+from cellgate.data.words import counted
 from cellgate.errors import InputError
 from cellgate.estimators import Forecaster, load
 from cellgate.report.figures import can_render
@@ -23,6 +25,10 @@ def command(
             "text file. A forecaster may go without: it then looks at the history of its training."
         ),
     ] = None,
+    future_data: Annotated[
+        str | None,
+        typer.Option(help="Forecasters: future-known columns of the steps to come, if the data lack them."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="The page to write, one HTML file.")] = Path("report.html"),
     figures: Annotated[
         Path | None, typer.Option(help="A folder for its pictures as SVG, and PNG with the extra 'figures'.")
@@ -33,7 +39,8 @@ def command(
     """Open a trained model: what it looked at, what it remembers, whether it can be trusted.
 
     One self-contained page: input, prediction and every gate on one axis, memory of the units, influence of each step
-    and column, like states elsewhere, and the errors beside the baseline's.
+    and column, like states elsewhere, and the errors beside the baseline's. A forecaster with future-known columns that
+    are not known for the steps to come is opened a horizon before its end.
 
     [bold]cellgate explain model --out report.html[/bold]
     """
@@ -46,7 +53,14 @@ def command(
             f"expected data to explain {type(estimator).__name__} with, got none; "
             f"give them after the folder: cellgate explain {model} DATA"
         )
-    explanation = estimator.explain(data)
+    note = ""
+    if isinstance(estimator, Forecaster):
+        panel, note = _panel(estimator, data, future_data)
+        explanation = estimator.explain(panel)
+    else:
+        if future_data is not None:
+            raise InputError(f"--future-data: expected a forecaster, got a {type(estimator).__name__}; leave it out")
+        explanation = estimator.explain(data)
     explanation.save(out)
     written = explanation.save_figures(figures) if figures is not None else []
     size = out.stat().st_size
@@ -61,12 +75,31 @@ def command(
                 "findings": list(report.findings),
                 "backend": report.backend,
                 "distance": report.distance,
+                **({"note": note} if note else {}),
             }
         )
         return
+    if note:
+        say(f"  {note}")
     for finding in explanation.report.findings:
         say(f"  {finding}")
     say(f"wrote {out} ({size / 1e6:.1f} MB): open it in a browser")
     if written:
         hint = "" if can_render() else " (for PNG as well: pip install 'cellgate[figures]')"
         say(f"wrote {figures}: {len(written)} pictures{hint}")
+
+
+def _panel(forecaster: Forecaster, data: str | None, future: str | None) -> tuple[Panel, str]:
+    """The series to open the model on, and a note where that is before their end."""
+    panel = forecaster.panel_ if data is None else forecaster.read(data)
+    if future is not None:
+        return with_future(panel, future), ""
+    horizon = forecaster.horizon
+    known = min(panel.known_ahead(k) for k in range(len(panel)))
+    if not panel.future or known >= horizon or min(len(values) for values in panel.values) <= horizon + 1:
+        return panel, ""
+    names, steps = ", ".join(panel.future_names), counted(horizon, "step")
+    return panel.split(horizon)[0], (
+        f"{names} {'is' if len(panel.future_names) == 1 else 'are'} not known for the {steps} after the end: opened "
+        f"{steps} before it; --future-data gives them"
+    )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from cellgate.errors import InputError
 
 
 def require_new(path: Path, option: str, force: bool) -> None:
-    """Refuse, before any time is spent, a file that is there, a folder in its place, or a folder that is not there.
+    """Refuse, before any time is spent, a file that is there, or a folder that is not there or cannot be written to.
 
     Raises:
         InputError: With what to give instead.
@@ -19,3 +20,5 @@ def require_new(path: Path, option: str, force: bool) -> None:
         raise InputError(f"{option} {path}: expected a new file, got one that is there; give another name, or --force")
     if not path.parent.is_dir():
         raise InputError(f"{option} {path}: expected a folder that is there, got {path.parent}; make it first")
+    if not os.access(path.parent, os.W_OK) or (path.exists() and not os.access(path, os.W_OK)):
+        raise InputError(f"{option} {path}: expected a place that can be written to, got one that cannot; give another")

@@ -12,6 +12,7 @@ import numpy as np
 from cellgate.data import Panel
 from cellgate.data.files import write_atomic
 from cellgate.data.panel import show_time
+from cellgate.data.words import counted
 from cellgate.estimators.forecast import Forecast
 from cellgate.report.forecast_svg import Drawing, Segment, forecast_svg
 from cellgate.tasks.baselines import seasonal_naive
@@ -124,7 +125,7 @@ def _picture(
             ours, naive = (metrics[name]["MASE"] for name in ("cellgate", "seasonal naive"))
             note = f"held-out MASE {ours:.2f}, seasonal naive {naive:.2f}"
         drawings.append(Drawing(panel.ids[k], note, times, panel.values[k][begin:], segments, held))
-    title = f"The next {horizon} steps of {panel.source}"
+    title = f"The next {counted(horizon, 'step')} of {panel.source}"
     if len(panel) > _DRAWN_SERIES:
         title += f" (the first {_DRAWN_SERIES} of {len(panel)} series)"
     return forecast_svg(title, drawings, f"{level:g} % interval")

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from cellgate.cli.console import say, say_table
 from cellgate.estimators.forecaster import BASELINE
 
 SCORES = ("MASE", "sMAPE", "MAE")
+
+
+def say_forecast_scores(metrics: dict[str, Any], levels: Sequence[float], title: str) -> None:
+    """The table of scores, the share of values inside each interval, and which of the two is better.
+
+    Args:
+        metrics: as Forecaster.evaluate gives them.
+        levels: the intervals, in percent.
+        title: over what the scores are means, for the table's corner.
+    """
+    rows = [[name, *(score_text(metrics[name][score]) for score in SCORES)] for name in ("cellgate", BASELINE)]
+    say_table([title, *SCORES], rows)
+    for level in levels:
+        say(f"{metrics['cellgate'][f'coverage-{level:g}']:.0%} of the values lie in the {level:g} % interval")
+    say(verdict(metrics))
 
 
 def score_text(value: float) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import typer
 
 from cellgate.cli.console import say_json
+from cellgate.cli.files import require_new
 from cellgate.cli.forecast_files import csv_text
 from cellgate.data.files import write_atomic
 from cellgate.data.panel import show_time
@@ -41,8 +42,8 @@ def command(
 
     [bold]cellgate predict model --data newer.csv --out next.csv[/bold]
     """
-    if out is not None and out.exists() and not force:
-        raise InputError(f"--out {out}: expected a new file, got one that is there; give another name, or --force")
+    if out is not None:
+        require_new(out, "--out", force)
     columns, key = _predict(load(model), data, future_data)
     if as_json:
         rows = [

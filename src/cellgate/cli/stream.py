@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 
 from cellgate.cli.forecast_files import csv_text
+from cellgate.cli.stream_rows import csv_rows, json_rows, pushes
 from cellgate.data import DataError
 from cellgate.data.panel import show_time
-from cellgate.data.times import read_times
+from cellgate.data.words import counted
 from cellgate.errors import InputError
 from cellgate.estimators import Forecaster, load
 from cellgate.estimators.forecast import Forecast
 
-_MISSING = {"", "na", "nan", "null", "none"}
+_HOPELESS = 20  # so many rows refused before any is accepted are the wrong rows
 
 
 def command(
@@ -32,101 +31,87 @@ def command(
 ) -> int:
     """Forecast after every row that comes on standard input, without training again.
 
-    Rows are CSV with a header that names the columns of the training, or JSON objects with --json. Each is answered at
-    once with what follows it; the LSTM's state is carried on. A row that cannot be used is named on standard error and
-    passed over; the exit code is then 2 at the end.
+    Rows are CSV, or JSON objects with --json. A first line that names the columns is the header; without one, as
+    `tail` gives them, rows have the columns of the training's table in their order. Each row is answered at once with
+    what follows it; the LSTM's state is carried on. Rows of steps that the model's history has are passed over and
+    counted on standard error. A row that cannot be used is named there and passed over too; the exit code is then 2 at
+    the end.
 
     [bold]tail -f sales.csv | cellgate stream model --steps 1[/bold]
     """
     forecaster: Any = load(model)
     if not isinstance(forecaster, Forecaster):
         raise InputError(f"{model}: expected a Forecaster's folder, got a {type(forecaster).__name__}'s")
-    stream, refused, header = forecaster.stream(), 0, True
-    for number, row in _rows(sys.stdin, as_json):
+    known = _Known(forecaster)
+    try:
+        return _run(forecaster, known, steps or forecaster.horizon, as_json)
+    finally:  # Ctrl-C is the usual end of a stream
+        known.say_count()
+
+
+def _run(forecaster: Forecaster, known: _Known, steps: int, as_json: bool) -> int:
+    stream, refused, accepted, header = forecaster.stream(), 0, 0, True
+    last: dict[str, Any] = {}
+    for number, row in json_rows(sys.stdin) if as_json else csv_rows(sys.stdin, forecaster):
         try:
             if isinstance(row, DataError):
                 raise row
-            made = stream.push(**_arguments(row, forecaster, number))
+            for push in pushes(row, forecaster, last):
+                if not known.has(number, push):
+                    _print(stream.push(**push), steps, as_json, header)
+                    header = False
+                accepted += 1
+                if "time" in push:
+                    last[push["id"]] = push["time"]
         except InputError as error:
             refused += 1
             print(f"row {number}: {error}", file=sys.stderr, flush=True)
-            continue
-        _print(made, steps or forecaster.horizon, as_json, header)
-        header = False
+            if refused == _HOPELESS and not accepted:
+                raise InputError(
+                    f"expected rows like those of the training, got {refused} that cannot be used and no other; "
+                    "correct what writes them"
+                ) from None
     return 2 if refused else 0
 
 
-def _rows(source: TextIO, as_json: bool) -> Iterator[tuple[int, dict[str, Any] | DataError]]:
-    """Numbered rows, or what is wrong with them."""
-    if as_json:
-        for number, line in enumerate(source, 1):
-            if line.strip():
-                yield number, _parsed(line)
-        return
-    # One line at a time: a reader with a buffer of its own would wait for more.
-    header: list[str] | None = None
-    for number, line in enumerate(iter(source.readline, ""), 1):
-        cells = next(csv.reader([line]), [])
-        if not cells:
-            continue
-        if header is None:
-            header = [cell.strip().removeprefix("\ufeff") for cell in cells]
-        elif len(cells) != len(header):
-            yield number, DataError(f"expected {len(header)} cells ({', '.join(header)}), got {len(cells)}; correct it")
+class _Known:
+    """Rows of steps that the history of the model has: told of when the first comes, counted at the end."""
+
+    def __init__(self, forecaster: Forecaster) -> None:
+        self._panel = forecaster.panel_
+        self._same = self._other = 0
+
+    def has(self, number: int, push: dict[str, Any]) -> bool:
+        """Whether the history has the step of a row; if so it is counted."""
+        panel, name, time = self._panel, push.get("id", self._panel.ids[0]), push.get("time")
+        if time is None or name not in panel.ids:
+            return False
+        k = panel.ids.index(name)
+        if isinstance(time, np.datetime64) != isinstance(panel.starts[k], np.datetime64):
+            return False
+        offset, exact = panel.frequency.positions(np.array([time]), panel.starts[k])
+        step = int(offset[0])
+        if not exact[0] or not 0 <= step < len(panel.values[k]):
+            return False
+        if not self._same + self._other:
+            last = show_time(panel.times(k)[-1])
+            self._say(f"row {number}: the model's history goes up to {last}; rows up to there are passed over")
+        if np.isclose(push["value"], panel.values[k][step], rtol=1e-6, equal_nan=True):
+            self._same += 1
         else:
-            yield number, dict(zip(header, cells, strict=True))
+            self._other += 1
+        return True
 
+    def say_count(self) -> None:
+        """How many they were."""
+        count = self._same + self._other
+        if count:
+            other = f", {self._other:,} of them other than there" if self._other else ""
+            self._say(f"passed over {counted(count, 'value')} of steps that the history has{other}")
 
-def _parsed(line: str) -> dict[str, Any] | DataError:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        return DataError(f"expected a JSON object, got {line.strip()[:40]!r} ({error}); correct it")
-    return row if isinstance(row, dict) else DataError(f"expected a JSON object, got {line.strip()[:40]!r}; correct it")
-
-
-def _arguments(row: dict[str, Any], forecaster: Forecaster, number: int) -> dict[str, Any]:
-    """A row as the arguments of ForecastStream.push."""
-    panel, roles = forecaster.panel_, forecaster.panel_.roles
-    # The names of the training, or those of every long table.
-    target, time, id = (
-        name if name in row else usual
-        for name, usual in ((roles.target, "y"), (roles.time, "ds"), (roles.id, "unique_id"))
-    )
-    if target not in row:
-        raise DataError(f"expected a column {roles.target!r}, got {', '.join(row) or 'none'}; name it in the header")
-    found: dict[str, Any] = {"value": _number(row[target], target)}
-    if time in row:
-        readings, _ = read_times(
-            np.array([row[time]], dtype=object),
-            time,
-            lambda _: "",
-            roles.time_format or forecaster.time_format,
-        )
-        found["time"] = readings[0][0]
-    if len(panel) > 1:
-        found["id"] = str(row.get(id))
-    for kind, names in (("past", panel.past_names), ("future", panel.future_names)):
-        given = {name: row[name] for name in names if row.get(name) not in (None, "")}
-        if given:
-            found[kind] = {
-                name: value if name in panel.categories else _numbers(value, name) for name, value in given.items()
-            }
-    return found
-
-
-def _numbers(value: Any, name: str) -> Any:
-    return [_number(each, name) for each in value] if isinstance(value, list) else _number(value, name)
-
-
-def _number(cell: Any, name: str) -> float:
-    text = "" if cell is None else str(cell).strip()
-    if text.lower() in _MISSING:
-        return float("nan")
-    try:
-        return float(text)
-    except ValueError:
-        raise DataError(f"expected a number in {name!r}, got {text!r}; correct it") from None
+    @staticmethod
+    def _say(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
 
 
 def _print(made: Forecast, steps: int, as_json: bool, header: bool) -> None:

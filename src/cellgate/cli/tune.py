@@ -77,7 +77,8 @@ def choose(arguments: Sequence[str]) -> Callable[..., Any]:
         """Train many times with other sizes and rates, and keep the training with the best validation score.
 
         Options of `cellgate train` that are typed are kept. Searched are, where they are not typed, the size of the
-        LSTM, its layers, the learning rate, the batch size and the dropout. The first trial has the defaults.
+        LSTM, its layers, the learning rate and the batch size; also the dropout, for tasks that have the option
+        (forecasts do not). The first trial has the defaults.
         Needs Optuna: pip install optuna.
 
         [bold]cellgate tune airline --horizon 12 --trials 20 --out tuned[/bold]

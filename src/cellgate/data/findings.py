@@ -10,6 +10,7 @@ import numpy as np
 from cellgate.data.panel import Panel
 from cellgate.data.sequences import SequenceSet
 from cellgate.data.text import Text
+from cellgate.data.words import counted
 
 _NAMED = 3
 
@@ -22,12 +23,14 @@ def findings(panel: Panel) -> list[str]:
     """
     lengths = np.array([len(values) for values in panel.values])
     lines = []
-    if len(panel) > 1:
+    if lengths.min() < lengths.max():
         lines.append(
             f"lengths from {lengths.min():,} to {lengths.max():,} steps, {int(np.median(lengths)):,} in the middle"
         )
+    short = _short(panel)
+    learnt = "none is learnt" if all(short) else "their season is learnt from the others only"
     checks = (
-        ("shorter than two seasons: their season is learnt from the others only", _short(panel)),
+        (f"shorter than two seasons: {learnt}", short),
         ("with a tenth or more of the values missing", [np.isnan(v).mean() >= 0.1 for v in panel.values]),
         ("ending without a value: the forecast starts from a filled-in one", [np.isnan(v[-1]) for v in panel.values]),
         ("that never change: predicted as they are", [_spread(v) == 0 for v in panel.values]),
@@ -96,7 +99,7 @@ def sequence_findings(made: SequenceSet) -> list[str]:
     lines = []
     empty = int((made.lengths == 0).sum())
     if empty:
-        lines.append(f"{empty:,} of {len(made):,} sequences have no step")
+        lines.append(f"{empty:,} of {counted(len(made), 'sequence')} {'has' if empty == 1 else 'have'} no step")
     longest, middle = int(made.lengths.max()), int(np.median(made.lengths))
     if longest > 20 * max(middle, 1):
         lines.append(f"the longest sequence has {longest:,} steps, the middle one {middle:,}")
@@ -113,7 +116,8 @@ def sequence_findings(made: SequenceSet) -> list[str]:
         lines += _label_findings(np.asarray(made.labels).astype(str))
     twice = _repeated(made)
     if twice:
-        lines.append(f"{twice:,} sequences are there more than once: they may stand on both sides of a held-out split")
+        there = f"{counted(twice, 'sequence')} {'is' if twice == 1 else 'are'} there"
+        lines.append(f"{there} more than once: they may stand on both sides of a held-out split")
     return lines
 
 
@@ -157,10 +161,11 @@ def text_findings(text: Text, tokens: Sequence[str], units: str) -> list[str]:
     """Peculiarities of a text that may be mistakes, one line each."""
     lines = []
     if len(tokens) < 10_000:
-        lines.append(f"{len(tokens):,} {units} are few: a language model of them learns little but to repeat")
+        few = f"{counted(len(tokens), units.removesuffix('s'))} {'is' if len(tokens) == 1 else 'are'} few"
+        lines.append(f"{few}: a language model of so little learns little but to repeat")
     lost = text.text.count("\ufffd")
     if lost:
-        lines.append(f"{lost:,} characters could not be read and stand as \ufffd: was the text saved as UTF-8?")
+        lines.append(f"{counted(lost, 'character')} could not be read, shown as \ufffd: was the text saved as UTF-8?")
     counts = Counter(tokens)
     once = sum(count == 1 for count in counts.values())
     if units == "characters" and once > 0.3 * len(counts):

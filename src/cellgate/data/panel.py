@@ -11,6 +11,7 @@ import numpy as np
 
 from cellgate.data.errors import DataError
 from cellgate.data.frequency import Frequency
+from cellgate.data.words import counted
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ class Panel:
         categories: column -> its values, for columns that are categorical: the numbers in the arrays are positions
             in it, NaN for none of them.
         integer_ids: whether the table named its series by whole numbers.
+        columns: all columns of the table in its order, used or not; () where it is not known.
     """
 
     source: str
@@ -95,6 +97,7 @@ class Panel:
     static_names: tuple[str, ...] = ()
     categories: dict[str, tuple[str, ...]] = field(default_factory=dict)
     integer_ids: bool = False
+    columns: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """How many series."""
@@ -218,7 +221,7 @@ class Panel:
             for label, name in (("id", self.roles.id), ("time", self.roles.time), ("value", self.roles.target))
             if name
         )
-        pairs = [("data", f"{self.source}: {count}, {steps:,} steps, {self.frequency}{span}")]
+        pairs = [("data", f"{self.source}: {count}, {counted(steps, 'step')}, {self.frequency}{span}")]
         if used:
             pairs.append(("columns", used))
         for kind, what in (("past", "up to the last step"), ("future", self._ahead()), ("static", "one for a series")):
@@ -227,7 +230,9 @@ class Panel:
                 pairs.append((kind, f"{', '.join(self._named(name) for name in names)}: {what}"))
         pairs.append(("season", f"{self.season} steps" if self.season > 1 else "none"))
         if missing:
-            pairs.append(("missing", f"{missing:,} steps without a value: left out of the loss and of every score"))
+            pairs.append(
+                ("missing", f"{counted(missing, 'step')} without a value: left out of the loss and of every score")
+            )
         return pairs + [("note", note) for note in self.notes]
 
     def _named(self, name: str) -> str:
@@ -238,8 +243,8 @@ class Panel:
             return ""
         ahead = [self.known_ahead(k) for k in range(len(self))]
         least, most = min(ahead), max(ahead)
-        steps = f"{least}" if least == most else f"{least} to {most}"
-        return f"known for {steps} step{'' if least == most == 1 else 's'} after the last value"
+        steps = counted(least, "step") if least == most else f"{least} to {counted(most, 'step')}"
+        return f"known for {steps} after the last value"
 
 
 def show_time(stamp: Any) -> str:

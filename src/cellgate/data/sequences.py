@@ -17,6 +17,7 @@ import numpy as np
 
 from cellgate.data.errors import DataError
 from cellgate.data.numbers import LARGEST
+from cellgate.data.words import counted
 
 ARRAY_SUFFIXES = {".npy", ".npz"}
 CONLL_SUFFIXES = {".conll", ".conllu", ".iob", ".iob2", ".bio", ".tagged"}
@@ -105,8 +106,8 @@ class SequenceSet:
     def summary(self) -> list[tuple[str, str]]:
         """What was read and assumed, as (label, text) pairs for the echo block."""
         least, most = int(self.lengths.min()), int(self.lengths.max())
-        steps = f"{most} steps" if least == most else f"{least} to {most} steps"
-        pairs = [("data", f"{self.source}: {len(self):,} sequences of {steps}")]
+        steps = counted(most, "step") if least == most else f"{least:,} to {counted(most, 'step')}"
+        pairs = [("data", f"{self.source}: {counted(len(self), 'sequence')} of {steps}")]
         names = [*self.number_names, *self.texts]
         shown = ", ".join(names[:6]) + (f", ... ({len(names)} in all)" if len(names) > 6 else "")
         pairs.append(("reads", shown))

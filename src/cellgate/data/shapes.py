@@ -8,8 +8,10 @@ by rows  a row a series, the values in V2, V3, ... as the M competitions publish
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,8 +21,16 @@ from cellgate.data.errors import DataError
 from cellgate.data.grid import Rows, to_panel
 from cellgate.data.numbers import first_word, looks_numeric, read_numbers, require_numbers
 from cellgate.data.panel import Panel, Roles
-from cellgate.data.table import Table, as_written, read_table
-from cellgate.data.times import Reading, is_clock, is_counter, looks_like_time, nearly_time, read_stamps
+from cellgate.data.table import Table, as_written, or_text, read_table
+from cellgate.data.times import (
+    Reading,
+    is_clock,
+    is_counter,
+    looks_like_clock,
+    looks_like_time,
+    nearly_time,
+    read_stamps,
+)
 
 _TIME_NAMES = {
     "ds", "date", "datetime", "time", "timestamp", "month", "year", "day", "week", "quarter", "period", "hour",
@@ -46,7 +56,8 @@ def read_panel(data: Any, roles: Roles | None = None) -> Panel:
     table = read_table(data)
     _require_columns(table, roles)
     panel = _shape(table, roles)
-    return as_written(replace(panel, notes=tuple(dict.fromkeys((*table.notes, *panel.notes)))), table)
+    notes = tuple(dict.fromkeys((*table.notes, *panel.notes)))
+    return as_written(replace(panel, notes=notes, columns=tuple(table.columns)), table)
 
 
 def _require_columns(table: Table, roles: Roles) -> None:
@@ -78,7 +89,7 @@ def _shape(table: Table, roles: Roles) -> Panel:
         columns.pop(time)
     if roles.wide or (roles.target is None and _side_by_side(table)):
         return _from_wide(table, columns, time, roles)
-    name = roles.id or _find_id(columns, roles) or _find_numbered_id(table, columns, time, roles)
+    name = roles.id or _find_id(table, columns, time, roles) or _find_numbered_id(table, columns, time, roles)
     if name:
         columns.pop(name)
     target = roles.target or _find_target(table, columns)
@@ -120,12 +131,15 @@ def _find_time(table: Table, columns: dict[str, np.ndarray], roles: Roles) -> st
     return None
 
 
-def _find_id(columns: dict[str, np.ndarray], roles: Roles) -> str | None:
+def _find_id(table: Table, columns: dict[str, np.ndarray], time: str | None, roles: Roles) -> str | None:
+    """A column with the name of one, or the one column of repeated words without which rows could not be told apart."""
     for name, column in columns.items():
         if name == roles.target:
             continue
         if name == "unique_id" or (name.lower() in _ID_NAMES and not looks_numeric(column)):
             return name
+    if time is not None and not _repeats(table.columns[time]):
+        return None  # a row a time: one series, and words beside it say something about its steps
     texts = [
         name
         for name, column in columns.items()
@@ -136,7 +150,38 @@ def _find_id(columns: dict[str, np.ndarray], roles: Roles) -> str | None:
         and first_word(column)[1] > 0.9  # words among numbers are mistakes, not names
     ]
     repeated = [name for name in texts if 1 < len(set(columns[name].tolist())) <= len(columns[name]) // 2]
-    return repeated[0] if len(repeated) == 1 else None
+    if time is not None:
+        _refuse_clock(table, time, texts)
+    if len(repeated) != 1:
+        return None
+    cells = columns[repeated[0]].tolist()
+    if time is None:
+        return repeated[0] if _alternates(cells) else None
+    told_apart = len(set(zip(table.columns[time].tolist(), cells, strict=True))) == len(cells)
+    return repeated[0] if told_apart else _find_numbered_id(table, columns, time, roles) or repeated[0]
+
+
+def _refuse_clock(table: Table, time: str, texts: list[str]) -> None:
+    """Refuse a date and its time of day in two columns, which would make 24 series of an hourly one."""
+    dates = table.columns[time].tolist()
+    for name in texts:
+        cells = table.columns[name]
+        if looks_like_clock(cells) and len(set(zip(dates, cells.tolist(), strict=True))) > len(set(dates)):
+            raise DataError(
+                f"{table.source}: expected date and time of day in one column, got {time!r} and {name!r}; join the "
+                "two, or name the column that tells series apart with --id"
+            )
+
+
+def _repeats(times: np.ndarray) -> bool:
+    return len(set(times.tolist())) < len(times)
+
+
+def _alternates(names: list[str]) -> bool:
+    """Whether names stand as those of series without times do: all rows of one after the other's, or turn by turn."""
+    count = len(set(names))
+    runs = 1 + sum(a != b for a, b in pairwise(names))
+    return runs == count or all(a == b for a, b in zip(names, names[count:], strict=False))
 
 
 def _find_numbered_id(table: Table, columns: dict[str, np.ndarray], time: str | None, roles: Roles) -> str | None:
@@ -144,7 +189,7 @@ def _find_numbered_id(table: Table, columns: dict[str, np.ndarray], time: str | 
     if time is None:
         return None
     times = table.columns[time].tolist()
-    if len(set(times)) == len(times):
+    if not _repeats(table.columns[time]):
         return None
     fitting = [
         name
@@ -168,10 +213,11 @@ def _find_target(table: Table, columns: dict[str, np.ndarray]) -> str:
         raise DataError(
             f"{table.source}: expected a column of numbers to predict, found none among {_names(table.columns)}; "
             + _nearest_to_numbers(table, columns)
+            + (or_text(table.source) if table.lines is not None else "")
         )
     raise DataError(
         f"{table.source}: expected one column of numbers to predict, found {len(numeric)}: {_names(numeric)}; "
-        f"choose one with --target {numeric[-1]!r}, or predict all of them with --wide"
+        f"choose one, such as --target {shlex.quote(numeric[0])}, or predict all of them with --wide"
     )
 
 
@@ -203,7 +249,9 @@ def _from_long(table: Table, roles: Roles, unused: list[str]) -> Panel:
     assert roles.target is not None
     values, notes = require_numbers(table.columns[roles.target], roles.target, table.place, table.decimal_comma)
     if unused:
-        notes.append(f"not used: {_names(unused)}; --past, --future and --static take columns beside the target")
+        words = [] if roles.id else [name for name in unused if first_word(table.columns[name])[1] > 0.9]
+        told = f"; where {words[0]} names series, say --id {words[0]}" if len(words) == 1 else ""
+        notes.append(f"not used: {_names(unused)}; --past, --future and --static take columns beside the target{told}")
     covariates = read_covariates(table, roles.past, roles.future, roles.static)
     if roles.id:
         ids = np.array([str(cell) for cell in table.columns[roles.id]], dtype=object)

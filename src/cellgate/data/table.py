@@ -20,11 +20,14 @@ from cellgate.data.errors import DataError
 from cellgate.data.frames import Zoned, from_frame
 from cellgate.data.numbers import looks_numeric
 from cellgate.data.panel import Panel
+from cellgate.data.sequences import ARRAY_SUFFIXES, CONLL_SUFFIXES
 from cellgate.data.time_formats import CLOCKS
 from cellgate.data.times import looks_like_time
+from cellgate.data.words import counted
 
 TEXT_SUFFIXES = {".csv", ".tsv", ".txt", ".tab", ".dat"}
 ARROW_SUFFIXES = {".parquet", ".pq", ".arrow", ".feather", ".ipc"}
+_PROSE = {".txt", ".text", ".md", ""}
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,13 @@ def _read_path(data: str | Path) -> Table:
     suffix = path.suffix.lower()
     if suffix in ARROW_SUFFIXES:
         return _read_arrow(path, suffix)
+    if suffix in ARRAY_SUFFIXES | CONLL_SUFFIXES:
+        arrays = suffix in ARRAY_SUFFIXES
+        kind, remedy = ("NumPy arrays", "classify or regress") if arrays else ("words with tags", "tag")
+        raise DataError(
+            f"{path.name}: expected a table (CSV, TSV, Parquet, Arrow), got a file of {kind}; learn them with --task "
+            f"{remedy}, or save the series in it as CSV"
+        )
     if suffix in {".xlsx", ".xls", ".ods"}:
         raise DataError(f"{path.name}: expected CSV, TSV, Parquet or Arrow, got a spreadsheet; save it as CSV")
     return _from_delimited(read_delimited(path, path.name), path.name)
@@ -140,8 +150,8 @@ def _columns(
             records[k] = record[:width]  # delimiters at the end of a line hold nothing
             continue
         raise DataError(
-            f"{source}, line {lines[k]}: expected {width} cells as in the first line, got {len(record)}; "
-            f"quote a cell that contains {delimiter!r}, or complete the line"
+            f"{source}, line {lines[k]}: expected {counted(width, 'cell')} as in the first line, got {len(record)}; "
+            f"quote a cell that contains {delimiter!r}, or complete the line{or_text(source)}"
         )
     columns: dict[str, np.ndarray] = {}
     for k, (name, cells) in enumerate(zip(names, zip(*records, strict=True), strict=True)):
@@ -154,6 +164,11 @@ def _columns(
             raise DataError(f"{source}: expected different column names, got {name!r} twice; rename one")
         columns[name] = column
     return columns
+
+
+def or_text(source: str) -> str:
+    """What a file that is no table may be for, by its name."""
+    return "; a text to learn to write is for --task generate" if Path(source).suffix.lower() in _PROSE else ""
 
 
 def _is_header(record: list[str]) -> bool:

@@ -43,6 +43,7 @@ _FRACTIONS = re.compile(r"steps of (\S+) from (\S+)")
 _EXCEL_EPOCH = np.datetime64("1899-12-30", "us")
 # What no plain number has: a letter beside a digit, or two digits with a mark of a date or clock between them.
 _TIMELY = re.compile(r"(?=.*\d)(?=.*[A-Za-z]|.*\d[-/:]\d|.*\d\.\d+\.\d)")
+_CLOCK = re.compile(r"\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?\s*([AaPp]\.?[Mm]\.?)?")
 
 
 class Reading(NamedTuple):
@@ -107,6 +108,12 @@ def is_counter(column: np.ndarray) -> bool:
     if column.dtype.kind in "iu":
         return True
     return column.dtype.kind == "O" and all(_INTEGER.fullmatch(cell) for cell in column[:_SAMPLE].tolist())
+
+
+def looks_like_clock(column: np.ndarray) -> bool:
+    """Whether the column holds times of day, 08:30 or 8:30:00 PM, without a date."""
+    cells = [cell for cell in column[:_SAMPLE].tolist() if isinstance(cell, str) and not is_missing(cell)]
+    return bool(cells) and all(_CLOCK.fullmatch(cell) for cell in cells)
 
 
 def is_clock(column: np.ndarray) -> bool:

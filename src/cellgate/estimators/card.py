@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from cellgate.data.words import counted
+
 
 def forecaster_card(config: dict[str, Any], preprocess: dict[str, Any], metrics: dict[str, Any]) -> str:
     """README.md of a Forecaster's folder."""
@@ -14,8 +16,8 @@ def forecaster_card(config: dict[str, Any], preprocess: dict[str, Any], metrics:
     lines = [
         "# Forecaster",
         "",
-        f"An LSTM ({layers} of {model['hidden_size']} units) that predicts the next {task['horizon']} steps of "
-        f"{len(series)} series, trained by cellgate on `{preprocess['source']}` ({steps:,} steps).",
+        f"An LSTM ({layers} of {model['hidden_size']} units) that predicts the next {counted(task['horizon'], 'step')} "
+        f"of {len(series)} series, trained by cellgate on `{preprocess['source']}` ({steps:,} steps).",
         "",
         "## Use",
         "",
@@ -34,7 +36,7 @@ def forecaster_card(config: dict[str, Any], preprocess: dict[str, Any], metrics:
     ]
     if "seasonal naive" in metrics:
         lines += [
-            f"The last {metrics['steps']} steps of each series, which training never saw:",
+            f"The last {counted(metrics['steps'], 'step')} of each series, which training never saw:",
             "",
             "| | MASE | sMAPE | MAE |",
             "|---|---|---|---|",
@@ -54,8 +56,9 @@ def forecaster_card(config: dict[str, Any], preprocess: dict[str, Any], metrics:
         "",
         f"- Reads {'log y' if task['log'] else 'y'}, up to {task['context']} steps; a season has {task['season']}"
         + (f", a longer one {task['long_season']}." if task["long_season"] > 1 else "."),
-        f"- Answers for all {task['horizon']} steps at once, as differences from the seasonal naive forecast.",
-        f"- {training['epochs']} epochs in {training['seconds']:.1f} s, stopped by {training['stopped_by']}.",
+        f"- Answers for {counted(task['horizon'], 'step')} at once, as differences from the seasonal naive forecast.",
+        f"- {counted(training['epochs'], 'epoch')} in {training['seconds']:.1f} s, "
+        f"stopped by {training['stopped_by']}.",
         f"- The weights are those of epoch {training['best_epoch']}"
         + (
             f", which {training['models']} models found best on {training['models']} held-back stretches; "

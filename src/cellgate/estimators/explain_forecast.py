@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cellgate.data import DataError, Panel
 from cellgate.data.panel import show_time
+from cellgate.data.words import counted
 from cellgate.estimators.backtest import Backtest
 from cellgate.estimators.explaining import (
     affordable,
@@ -112,7 +113,7 @@ def explain_forecast(forecaster: Forecaster, panel: Panel) -> Report:
         network=network_of(
             model,
             f"{len(names)} columns of every step",
-            f"readout: {task.horizon} steps ahead × {len(task.quantiles)} quantiles",
+            f"readout: {counted(task.horizon, 'step')} ahead × {len(task.quantiles)} quantiles",
             f"the next {task.horizon} values with intervals",
         ),
         examples=tuple(examples),
@@ -210,7 +211,7 @@ def _findings(forecaster: Forecaster, panel: Panel, tested: Backtest | None, exa
     said = []
     held = forecaster.metrics_
     if held and np.isfinite(held["cellgate"]["MASE"]):
-        said.append(f"On the {held['steps']} steps held out at training: " + _compare(held))
+        said.append(f"On the {counted(held['steps'], 'step')} held out at training: " + _compare(held))
     if tested is not None:
         metrics = tested.metrics
         many = tested.origins.size
@@ -238,9 +239,14 @@ def _facts(forecaster: Forecaster, panel: Panel) -> tuple[Fact, ...]:
     record = forecaster.record_
     facts = [Fact(label, text) for label, text in panel.summary() if label != "note"]
     facts.append(
-        Fact("predicts", f"{forecaster.task_.horizon} steps at once, {len(forecaster.task_.quantiles)} quantiles")
+        Fact(
+            "predicts",
+            f"{counted(forecaster.task_.horizon, 'step')} at once, {len(forecaster.task_.quantiles)} quantiles",
+        )
     )
-    facts.append(Fact("trained", f"{record.epochs} epochs in {record.seconds:.1f} s, best was {record.best_epoch}"))
+    facts.append(
+        Fact("trained", f"{counted(record.epochs, 'epoch')} in {record.seconds:.1f} s, best was {record.best_epoch}")
+    )
     return tuple(facts)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cellgate.data.sequences import SequenceSet
+from cellgate.data.words import counted
 from cellgate.estimators.explaining import (
     affordable,
     gates_in,
@@ -99,7 +100,9 @@ def explain_sequences(estimator: Any, sequences: SequenceSet, answers: Answers) 
         facts=(
             *(Fact(label, text) for label, text in sequences.summary() if label != "note"),
             Fact("predicts", answers.output),
-            Fact("trained", f"{record.epochs} epochs in {record.seconds:.1f} s, best was {record.best_epoch}"),
+            Fact(
+                "trained", f"{counted(record.epochs, 'epoch')} in {record.seconds:.1f} s, best was {record.best_epoch}"
+            ),
         ),
         network=network_of(
             model, f"{len(names)} columns of every step", f"readout of the {_READ[model.readout_mode]}", answers.output

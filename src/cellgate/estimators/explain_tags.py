@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cellgate.data.sequences import SequenceSet
+from cellgate.data.words import counted
 from cellgate.estimators.explain_answers import confusions, log_odds
 from cellgate.estimators.explaining import (
     better,
@@ -92,7 +93,9 @@ def explain_tags(tagger: SequenceTagger, sequences: SequenceSet) -> Report:
         facts=(
             *(Fact(label, text) for label, text in sequences.summary() if label != "note"),
             Fact("predicts", f"one of {len(seen.names)} tags for every step"),
-            Fact("trained", f"{record.epochs} epochs in {record.seconds:.1f} s, best was {record.best_epoch}"),
+            Fact(
+                "trained", f"{counted(record.epochs, 'epoch')} in {record.seconds:.1f} s, best was {record.best_epoch}"
+            ),
         ),
         network=network_of(model, f"{reads} columns of every step", "readout of every step", "a tag for every step"),
         examples=tuple(examples),

@@ -10,6 +10,7 @@ import torch
 
 from cellgate.data.errors import DataError
 from cellgate.data.text import Text
+from cellgate.data.words import counted
 from cellgate.estimators.explain_answers import log_odds
 from cellgate.estimators.explaining import (
     better,
@@ -109,7 +110,7 @@ def explain_text(model: LanguageModel, text: Text) -> Report:
         facts=(
             Fact("data", f"{text.source}: {len(text.text):,} characters"),
             Fact("predicts", f"the next {unit}, one of {vocabulary:,}"),
-            Fact("trained", f"on {model.trained_tokens_:,} {model.units}, {record.epochs} epochs in "
+            Fact("trained", f"on {model.trained_tokens_:,} {model.units}, {counted(record.epochs, 'epoch')} in "
                  f"{record.seconds:.1f} s, best was {record.best_epoch}"),
         ),
         network=network_of(

@@ -140,7 +140,7 @@ class _Series:
         ahead = int(offset[0]) - len(panel.values[0])
         if not exact[0] or ahead < 0:
             raise DataError(
-                f"time: expected {show_time(expected)} or a later step of a {panel.frequency} series, got "
+                f"time: expected {show_time(expected)} or a later step ({panel.frequency}), got "
                 f"{show_time(stamp)}; rows come in the order of time, each step once"
             )
         return ahead

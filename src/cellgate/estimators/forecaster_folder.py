@@ -42,6 +42,7 @@ def save_forecaster(forecaster: Forecaster, path: str | Path) -> None:
         "roles": asdict(panel.roles),
         "notes": list(panel.notes),
         "integer_ids": panel.integer_ids,
+        "columns": list(panel.columns),
         "categories": {name: list(values) for name, values in panel.categories.items()},
         "names": {kind: list(getattr(panel, f"{kind}_names")) for kind in ("past", "future", "static")},
         "series": [
@@ -139,6 +140,7 @@ def _panel(preprocess: dict[str, Any], history: dict[str, Tensor]) -> Panel:
         static_names=tuple(names["static"]),
         categories={name: tuple(values) for name, values in preprocess["categories"].items()},
         integer_ids=preprocess.get("integer_ids", False),  # a folder of an earlier version does not say
+        columns=tuple(preprocess.get("columns", ())),  # a folder of an earlier version has none
     )
 
 
