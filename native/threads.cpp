@@ -162,7 +162,7 @@ void move_on() {
 // Asks for short time slices, so that a woken worker may at once take the CPU from a thread that only waits: from
 // Linux 6.6 a running thread keeps its CPU for 3 ms otherwise, as long as a small call takes altogether.
 void ask_for_short_slices() {
-#if defined(__linux__) && defined(SYS_sched_setattr)
+#if defined(__linux__) && defined(SYS_sched_setattr) && defined(SYS_sched_getattr)
   struct {
     uint32_t size, policy;
     uint64_t flags;
@@ -170,7 +170,11 @@ void ask_for_short_slices() {
     uint32_t priority;
     uint64_t runtime, deadline, period;
   } attributes = {};
+  // Niceness and policy stay as the process has them.
+  if (syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0) != 0) return;
+  if (attributes.policy != SCHED_OTHER && attributes.policy != SCHED_BATCH) return;
   attributes.size = sizeof attributes;
+  attributes.flags = 0;
   attributes.runtime = 100'000;  // nanoseconds; the kernels before 6.12 ignore it for ordinary threads
   syscall(SYS_sched_setattr, 0, &attributes, 0);
 #endif

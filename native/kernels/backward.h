@@ -153,7 +153,10 @@ class BackwardMember {
       step(rows, q, q + 1 < q1, at);
       at += active(q);
     }
-    if (!job_.want_weights && !job_.want_dx && !job_.projected) return;
+    if (!job_.want_weights && !job_.want_dx && !job_.projected) {
+      meet();  // nobody runs so far ahead that it writes rows which a slower member still reads
+      return;
+    }
     Taken* const* taken = job_.taken[index % 2];
     enter(Phase::dweights);
     gradients_.pack(rows, mine, mine_end, total);

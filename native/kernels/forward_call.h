@@ -101,7 +101,10 @@ bool forward(const ForwardCall<S>& call, int threads) {
   const bool ran = team.run(run_forward_member<S>, &plan);
 
   for (int l = 0; l < call.layers; ++l)
-    for (int d = 0; d < call.layer[l].directions; ++d) pack_release(plan.layer[l].direction[d].pack);
+    for (int d = 0; d < call.layer[l].directions; ++d) {
+      pack_release(plan.layer[l].direction[d].pack);
+      pack_release(plan.layer[l].direction[d].copy);
+    }
   scratch_done(Use::kernel);
   if (!ran) return forward(call, 1);
   return !plan.out_of_memory;

@@ -1,6 +1,8 @@
 // The weights of a forward call: looked up by their digest, or packed, by all members together.
 #pragma once
 
+#include <cstring>
+
 #include "kernels/hash.h"
 #include "kernels/pack.h"
 #include "kernels/plan.h"
@@ -23,6 +25,14 @@ class ForwardWeights {
     }
     if (plan_.pieces > 0) all.meet(member_, ++round);
     if (plan_.out_of_memory) return false;
+    bool missed = false;
+    int64_t piece = 0;
+    for (int l = 0; l < call_.layers; ++l)
+      for (int d = 0; d < call_.layer[l].directions; ++d) missed |= copy_direction(l, d, piece);
+    if (missed) {
+      all.meet(member_, ++round);
+      if (member_ == 0) name_copies();
+    }
     bool packed = false;
     int64_t turn = 0;
     for (int l = 0; l < call_.layers; ++l)
@@ -72,6 +82,50 @@ class ForwardWeights {
     }
   }
 
+  // What is packed is a copy, and filed under the copy's digest: another thread may write the weights meanwhile. Whether
+  // there is one.
+  bool copy_direction(int l, int d, int64_t& piece) {
+    DirectionPlan<S>& way = plan_.layer[l].direction[d];
+    if (!way.copy) {
+      piece += way.pieces;
+      return false;
+    }
+    Piece part[3];
+    const int count = parts(call_.layer[l], call_.layer[l].direction[d], part);
+    constexpr int64_t step = kPiece / static_cast<int64_t>(sizeof(S));
+    S* to = static_cast<S*>(pack_data(way.copy));
+    for (int p = 0; p < count; to += part[p].count, ++p) {
+      for (int64_t at = 0; at < part[p].count; at += step, ++piece) {
+        if (piece % plan_.grid.size() != member_) continue;
+        const int64_t bytes = smaller(step, part[p].count - at) * static_cast<int64_t>(sizeof(S));
+        std::memcpy(to + at, part[p].data + at, static_cast<size_t>(bytes));
+        plan_.digests[piece] = hash_bytes(to + at, bytes, static_cast<uint64_t>(piece));
+      }
+    }
+    return true;
+  }
+
+  void name_copies() {
+    int64_t piece = 0;
+    for (int l = 0; l < call_.layers; ++l)
+      for (int d = 0; d < call_.layer[l].directions; ++d) {
+        DirectionPlan<S>& way = plan_.layer[l].direction[d];
+        if (way.copy) name(way, piece);
+        piece += way.pieces;
+      }
+  }
+
+  // The digest of a direction's pieces, of which `piece` is the first.
+  void name(DirectionPlan<S>& way, int64_t piece) {
+    Digest whole{0, 0};
+    for (const int64_t end = piece + way.pieces; piece < end; ++piece) {
+      absorb(whole, plan_.digests[piece].a);
+      absorb(whole, plan_.digests[piece].b);
+    }
+    way.key.digest[0] = whole.a;
+    way.key.digest[1] = whole.b;
+  }
+
   void look_up() {
     int64_t piece = 0;
     for (int l = 0; l < call_.layers; ++l) {
@@ -79,14 +133,9 @@ class ForwardWeights {
       for (int d = 0; d < layer.directions; ++d) {
         DirectionPlan<S>& way = plan_.layer[l].direction[d];
         if (way.pieces == 0) continue;
-        Digest whole{0, 0};
-        for (int64_t end = piece + way.pieces; piece < end; ++piece) {
-          absorb(whole, plan_.digests[piece].a);
-          absorb(whole, plan_.digests[piece].b);
-        }
         bool projected = layer.direction[d].w_hr != nullptr;
-        way.key.digest[0] = whole.a;
-        way.key.digest[1] = whole.b;
+        name(way, piece);
+        piece += way.pieces;
         way.key.shape[0] = layer.input_size;
         way.key.shape[1] = layer.hidden_size;
         way.key.shape[2] = layer.projection_size;
@@ -96,7 +145,11 @@ class ForwardWeights {
         way.pack = pack_find(way.key);
         if (!way.pack) {
           way.pack = pack_make(static_cast<size_t>(packed_size(layer, projected)) * sizeof(S));
-          if (!way.pack) {
+          Piece part[3];
+          int64_t scalars = 0;
+          for (int p = parts(layer, layer.direction[d], part); p-- > 0;) scalars += part[p].count;
+          way.copy = pack_make(static_cast<size_t>(scalars) * sizeof(S));
+          if (!way.pack || !way.copy) {
             plan_.out_of_memory = true;
             return;
           }
@@ -110,10 +163,15 @@ class ForwardWeights {
   bool pack_direction(int l, int d, int64_t& turn) {
     constexpr int64_t L = Vec<S>::lanes;
     const ForwardLayer<S>& layer = call_.layer[l];
-    const ForwardDirection<S>& from = layer.direction[d];
+    ForwardDirection<S> from = layer.direction[d];
     DirectionPlan<S>& to = plan_.layer[l].direction[d];
     if (!to.fresh) return false;
     int64_t H = layer.hidden_size, I = layer.input_size, P = layer.projection_size;
+    if (to.copy) {
+      from.w_ih = static_cast<const S*>(pack_data(to.copy));
+      from.w_hh = from.w_ih + 4 * H * I;
+      if (from.w_hr) from.w_hr = from.w_hh + 4 * H * P;
+    }
     for (int64_t block = 0; block < blocks_of<S>(H); ++block, ++turn) {
       if (turn % plan_.grid.size() != member_) continue;
       pack_gate_panel(from.w_ih, H, I, block, const_cast<S*>(to.ih) + block * I * 4 * L);
@@ -133,6 +191,8 @@ class ForwardWeights {
       for (int d = 0; d < call_.layer[l].directions; ++d) {
         DirectionPlan<S>& way = plan_.layer[l].direction[d];
         if (way.fresh && way.pack) pack_insert(way.key, way.pack);
+        pack_release(way.copy);
+        way.copy = nullptr;
       }
   }
 

@@ -27,6 +27,7 @@ struct DirectionPlan {
   const S* hr = nullptr;
   S* fresh = nullptr;    // where they are packed in this call; null: they are ready
   Pack* pack = nullptr;  // reference held on a cache entry
+  Pack* copy = nullptr;  // of the weights, while they are packed for the cache
   PackKey key{};
   int64_t pieces = 0;  // of the digest
 };

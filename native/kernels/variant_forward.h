@@ -2,6 +2,8 @@
 // cells, row by row.
 #pragma once
 
+#include <cstring>
+
 #include "kernels/variant_plan.h"
 
 CELLGATE_BEGIN
@@ -274,20 +276,42 @@ void variant_pack(const VariantForward<S>& call, S* packed) {
   VariantPanels<S>(call).pack(call, packed, 0, 1);
 }
 
+// Calls visit(w, scalars) for every matrix of weights.
+template <class Call, class Visit>
+void each_variant_weight(Call& c, const Visit& visit) {
+  visit(c.w_ih, 4 * c.hidden_size * c.input_size);
+  visit(c.w_hh, 4 * c.hidden_size * c.projection_size);
+  if (c.w_gg) visit(c.w_gg, 9 * c.hidden_size * c.hidden_size);
+  if (c.w_hr) visit(c.w_hr, c.projection_size * c.hidden_size);
+}
+
+// Lets a call read copies of its weights, which no other thread writes. Null when memory is out.
+template <class S>
+Pack* copy_weights(VariantForward<S>& call) {
+  int64_t all = 0;
+  each_variant_weight(call, [&](const S*, int64_t scalars) { all += scalars; });
+  Pack* copy = pack_make(static_cast<size_t>(all) * sizeof(S));
+  if (!copy) return nullptr;
+  S* to = static_cast<S*>(pack_data(copy));
+  each_variant_weight(call, [&](const S*& w, int64_t scalars) {
+    std::memcpy(to, w, static_cast<size_t>(scalars) * sizeof(S));
+    w = to;
+    to += scalars;
+  });
+  return copy;
+}
+
 // What a call's weights are found by among packed ones.
 template <class S>
 PackKey variant_key(const VariantForward<S>& c) {
   Digest whole{0, 0};
   uint64_t part = 0;
-  auto take = [&](const S* w, int64_t count) {
+  auto take = [&](const S* const& w, int64_t count) {
     const Digest one = hash_bytes(w, count * static_cast<int64_t>(sizeof(S)), ++part);
     absorb(whole, one.a);
     absorb(whole, one.b);
   };
-  take(c.w_ih, 4 * c.hidden_size * c.input_size);
-  take(c.w_hh, 4 * c.hidden_size * c.projection_size);
-  if (c.w_gg) take(c.w_gg, 9 * c.hidden_size * c.hidden_size);
-  if (c.w_hr) take(c.w_hr, c.projection_size * c.hidden_size);
+  each_variant_weight(c, take);
   PackKey key{};
   key.digest[0] = whole.a, key.digest[1] = whole.b;
   key.shape[0] = c.input_size, key.shape[1] = c.hidden_size, key.shape[2] = c.projection_size;
@@ -299,21 +323,29 @@ PackKey variant_key(const VariantForward<S>& c) {
 
 // False when memory is out.
 template <class S>
-bool variant_forward(const VariantForward<S>& call) {
-  VariantTeam plan = variant_team(call, 1);
-  Team team(plan.members, call.threads);
+bool variant_forward(const VariantForward<S>& given) {
+  VariantTeam plan = variant_team(given, 1);
+  Team team(plan.members, given.threads);
   plan.members = team.size();
   plan.shared = plan.shared && plan.members > 1;
   // Weights that stay as they are from call to call are packed once, and found again by their contents.
   PackKey key{};
-  Pack* pack = nullptr;
+  Pack *pack = nullptr, *copy = nullptr;
+  VariantForward<S> call = given;
   bool found = false;
   if (!call.packed && !call.weights_change) {
-    key = variant_key(call);
-    pack = pack_find(key);
+    pack = pack_find(variant_key(call));
     found = pack != nullptr;
-    if (!pack) pack = pack_make(static_cast<size_t>(variant_packed_size(call)) * sizeof(S));
-    if (!pack) return false;
+    if (!found) {
+      // Another thread may write the weights meanwhile: what is filed is what was read once.
+      copy = copy_weights(call);
+      if (copy) pack = pack_make(static_cast<size_t>(variant_packed_size(call)) * sizeof(S));
+      if (!pack) {
+        pack_release(copy);
+        return false;
+      }
+      key = variant_key(call);
+    }
   }
   S* data = pack ? static_cast<S*>(pack_data(pack)) : nullptr;
   auto run = [&](VariantTeam who, Team* with, bool& memory) {
@@ -334,6 +366,7 @@ bool variant_forward(const VariantForward<S>& call) {
   scratch_done(Use::kernel);
   if (pack && !found && memory) pack_insert(key, pack);
   pack_release(pack);
+  pack_release(copy);
   return memory;
 }
 CELLGATE_END

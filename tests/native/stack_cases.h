@@ -24,6 +24,7 @@ struct Case {
   bool bias = true, lengths = false, reset = false, masks = false, packed = false;
   bool traced = false;  // gradients of gates, cell states and inner outputs are part of the loss
   bool bare = false;    // no initial state, no gradient of the final one; dx is not wanted; dy is one row for all
+  bool frozen = false;  // of the gradients only those of the initial state are wanted
 };
 
 inline std::vector<Case> all_cases() {
@@ -49,6 +50,7 @@ inline std::vector<Case> all_cases() {
       with({"units split, ragged", 7, 21, 40, {520}, {0}}, [](Case& c) { c.lengths = c.reset = true; }),
       with({"units split, chunks", 13, 20, 8, {520}, {0}}, [](Case& c) { c.bare = true; }),
       with({"units split, projected", 4, 4, 9, {520}, {260}}, [](Case& c) { c.reset = true; }),
+      with({"frozen, ragged", 400, 24, 4, {32}, {0}}, [](Case& c) { c.frozen = c.lengths = true; }),
       {"no steps", 0, 3, 4, {5}, {0}},
       with({"no rows", 3, 0, 4, {5}, {0}, 2}, [](Case& c) { c.lengths = true; }),
       with({"all lengths zero", 3, 1, 4, {5}, {0}}, [](Case& c) { c.lengths = true; }),
@@ -265,12 +267,12 @@ Results Problem<S>::train(Keep keep, int threads) const {
   if (!case_.bare) {
     back.dy_step = f.y_step, back.dy_row = f.y_row;
     back.dh_n = dh_n_.data(), back.dc_n = dc_n_.data();
-    back.dx = out.held.make(rows_ * case_.inputs, nullptr);
+    if (!case_.frozen) back.dx = out.held.make(rows_ * case_.inputs, nullptr);
     back.dx_step = f.x_step, back.dx_row = f.x_row;
   }
   if (case_.traced) back.trace = trace_.data();
   std::vector<void*> dweights, dh0, dc0;
-  for (int64_t n : weight_sizes_) dweights.push_back(out.held.make(n, nullptr));
+  for (int64_t n : weight_sizes_) dweights.push_back(case_.frozen ? nullptr : out.held.make(n, nullptr));
   for (const LayerShape& layer : shape_.layers) {
     dh0.push_back(out.held.make(D * B * layer.projection_size, nullptr));
     dc0.push_back(out.held.make(D * B * layer.hidden_size, nullptr));

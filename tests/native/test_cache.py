@@ -330,6 +330,37 @@ def test_written_by_another_thread() -> None:
         assert_present(module)
 
 
+@pytest.mark.parametrize("options", [{}, {"cell": "peephole"}], ids=["plain", "variant"])
+def test_weights_written_while_they_are_packed_are_not_kept_under_another_s_name(options: dict[str, str]) -> None:
+    """A thread computes while another writes: its results may be of either; a set that comes back is itself again."""
+    module = cellgate.LSTM(64, 512, **options)
+    x, stop, sets = _input(8, 32, 64), threading.Event(), []
+
+    @torch.no_grad()
+    def compute() -> None:
+        while not stop.is_set():
+            module(x)
+
+    actor = threading.Thread(target=compute)
+    actor.start()
+    with torch.no_grad():
+        for k in range(30):
+            new = [torch.randn(p.shape, generator=torch.Generator().manual_seed(k)) * 0.05 for p in module.parameters()]
+            for p, value in zip(module.parameters(), new, strict=True):
+                p.copy_(value)
+            sets.append(new)
+            stop.wait(0.003 * (k % 3))
+        stop.set()
+        actor.join(60)
+        assert not actor.is_alive()
+        for new in sets:
+            for p, value in zip(module.parameters(), new, strict=True):
+                p.copy_(value)
+            with cellgate.use_backend("reference"):
+                want = module(x)[0]
+            assert torch.allclose(module(x)[0], want, atol=1e-5)
+
+
 def test_threads_that_change_their_own_weights() -> None:
     """Threads change and run modules of their own; none sees another's weights."""
     wrong = []

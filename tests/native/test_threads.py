@@ -113,6 +113,57 @@ def test_members_that_help_are_waited_for() -> None:
     assert done.stdout.split() == ["0"], done.stdout + done.stderr
 
 
+INITIAL_STATE = """
+import torch, cellgate
+
+torch.manual_seed(0)
+lstm, x, w = cellgate.LSTM(4, 128).requires_grad_(False), torch.randn(600, 24, 4), torch.randn(600, 24, 128)
+lengths = torch.linspace(600, 30, 24).long()
+state = [torch.randn(1, 24, 128, requires_grad=True) for _ in range(2)]
+
+def gradients(threads):
+    torch.set_num_threads(threads)
+    return torch.autograd.grad((lstm(x, state, lengths=lengths)[0] * w).sum(), state)
+
+with cellgate.use_backend("cpu"):
+    want = gradients(1)
+    wrong = 0
+    for _ in range(60):
+        wrong += not all(torch.allclose(a, b, atol=1e-4) for a, b in zip(gradients(6), want))
+print(wrong)
+"""
+
+
+def test_gradients_of_the_state_alone() -> None:
+    """More threads than CPUs: none runs so far ahead of the others that it writes what they still read."""
+    environment = os.environ | {"CELLGATE_THREADS": "own"}
+    done = subprocess.run(
+        [sys.executable, "-c", INITIAL_STATE], capture_output=True, text=True, env=environment, timeout=200
+    )
+    assert done.stdout.split() == ["0"], done.stdout + done.stderr
+
+
+NICENESS = """
+import os, torch, cellgate
+
+os.nice(7)
+torch.set_num_threads(2)
+with cellgate.use_backend("cpu"):
+    cellgate.LSTM(64, 64)(torch.randn(20, 64, 64))
+print(*{open(f"/proc/self/task/{t}/stat").read().rsplit(")")[1].split()[16] for t in os.listdir("/proc/self/task")})
+"""
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="reads /proc")
+def test_helpers_are_as_nice_as_their_process() -> None:
+    """The engine's own threads ask for short time slices; the niceness that the user chose stays."""
+    environment = os.environ | {"CELLGATE_THREADS": "own"}
+    done = subprocess.run(
+        [sys.executable, "-c", NICENESS], capture_output=True, text=True, env=environment, timeout=100
+    )
+    assert done.stdout.split() == ["7"], done.stdout + done.stderr
+
+
 def trained(module: cellgate.LSTM, x: torch.Tensor) -> list[torch.Tensor]:
     """Output and every gradient of one training step."""
     output = module(x)[0]

@@ -122,9 +122,7 @@ def phase_table(records: Sequence[dict[str, Any]]) -> Table:
         out.add_column(PHASES[name], justify="right")
     for record in told:
         shares = [f"{record['phases'][name]:.0%}" if name in record["phases"] else "" for name in names]
-        out.add_row(
-            record["id"].split(" / ")[0], record["mode"], *(f"{share:.0%}" if share else "" for share in shares)
-        )
+        out.add_row(record["id"].split(" / ")[0], record["mode"], *shares)
     return out
 
 
