@@ -24,6 +24,7 @@ from cellgate.estimators.explaining import (
 from cellgate.report.model import Example, Fact, Report, Strip
 from cellgate.tasks.network import SequenceNetwork
 from cellgate.trace import attribute, trace
+from cellgate.training import best_epoch
 
 if TYPE_CHECKING:
     from cellgate.estimators.explain_answers import Answers
@@ -99,7 +100,7 @@ def explain_sequences(estimator: Any, sequences: SequenceSet, answers: Answers) 
         facts=(
             *(Fact(label, text) for label, text in sequences.summary() if label != "note"),
             Fact("predicts", answers.output),
-            Fact("trained", f"{record.epochs} epochs in {record.seconds:.1f} s, best was {record.best_epoch}"),
+            Fact("trained", f"{record.epochs} epochs in {record.seconds:.1f} s, {best_epoch(record)}"),
         ),
         network=network_of(
             model, f"{len(names)} columns of every step", f"readout of the {_READ[model.readout_mode]}", answers.output

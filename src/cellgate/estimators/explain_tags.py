@@ -27,6 +27,7 @@ from cellgate.estimators.explaining import (
 from cellgate.report.model import Example, Fact, Influence, Panel, Report, Strip, TableRows, Words
 from cellgate.tasks.tag import TaggedSequences, tag_shares
 from cellgate.trace import trace
+from cellgate.training import best_epoch
 
 if TYPE_CHECKING:
     from cellgate.estimators.tagger import SequenceTagger
@@ -92,7 +93,7 @@ def explain_tags(tagger: SequenceTagger, sequences: SequenceSet) -> Report:
         facts=(
             *(Fact(label, text) for label, text in sequences.summary() if label != "note"),
             Fact("predicts", f"one of {len(seen.names)} tags for every step"),
-            Fact("trained", f"{record.epochs} epochs in {record.seconds:.1f} s, best was {record.best_epoch}"),
+            Fact("trained", f"{record.epochs} epochs in {record.seconds:.1f} s, {best_epoch(record)}"),
         ),
         network=network_of(model, f"{reads} columns of every step", "readout of every step", "a tag for every step"),
         examples=tuple(examples),
