@@ -44,6 +44,22 @@ def test_from_the_file_to_a_text(text, capsys, tmp_path):
     assert "use cellgate generate" in err
 
 
+def test_what_the_model_never_saw_of_a_prompt_is_noted(text, capsys, tmp_path):
+    out = tmp_path / "m"
+    for units, prompt, said in (
+        ("characters", "Mary 42é", "3 characters that training did not have, read as unknown: '4', '2', 'é'"),
+        ("words", "Mary had a goat", "1 word that training did not have, read as unknown: 'goat'"),
+    ):
+        call(capsys, "train", text, "--task", "generate", "--units", units, "--out", out, "--hidden-size", 8,
+             "--max-epochs", 1, "--force")  # fmt: skip
+        code, told, err = call(capsys, "generate", out, "--prompt", prompt, "--length", 3)
+        assert (code, err) == (0, f"note: the prompt has {said}\n")
+        assert told.startswith(prompt)
+        _, told, err = call(capsys, "generate", out, "--prompt", prompt, "--length", 3, "--json")
+        assert (len(json.loads(told)["unknown"]), err) == (3 if units == "characters" else 1, "")
+        assert call(capsys, "generate", out, "--prompt", "Mary", "--length", 3)[2] == ""
+
+
 def test_time_that_runs_out_ends_the_training(text, capsys, tmp_path):
     code, out, _ = call(
         capsys, "train", text, "--task", "generate", "--out", tmp_path / "m", "--hidden-size", 8, "--max-time", 0.05,

@@ -3,12 +3,14 @@
 import csv
 import io
 import json
+import re
 
 import numpy as np
 import pytest
 
 import cellgate
 from cellgate.cli import app as cli
+from cellgate.cli.sequence_run import Score, say_scores
 
 
 def call(capsys, *arguments):
@@ -90,7 +92,7 @@ def test_a_test_file_of_its_own(kind, table, capsys, tmp_path):
     assert json.loads(out)["metrics"]["sequences"] == 30
 
 
-def test_it_says_so_when_the_baseline_is_better(capsys, tmp_path):
+def test_it_says_so_when_the_baseline_is_as_good(capsys, tmp_path):
     """Labels that have nothing to do with the sequences, nine in ten of them alike."""
     random = np.random.default_rng(3)
     lines = ["label,a,b,c"]
@@ -100,7 +102,7 @@ def test_it_says_so_when_the_baseline_is_better(capsys, tmp_path):
         capsys, "train", tmp_path / "d.csv", "--task", "classify", "--wide", "--out", tmp_path / "m", "--max-epochs", 3
     )
     assert code == 0
-    assert "does NOT beat the majority class baseline" in out
+    assert "cellgate is no better and no worse than the majority class baseline" in out
 
 
 def test_equal_seeds_write_equal_models(kind, table, capsys, tmp_path):
@@ -125,3 +127,56 @@ def test_mistakes_are_one_line_and_leave_nothing_behind(arguments, message, caps
     assert message in err
     assert err.count("\n") == 1
     assert not (tmp_path / "m").exists()
+
+
+ACCURACY = Score("accuracy", True)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "said", "second"),
+    [
+        ((0.75, 0.72), (0.5, 0.69), "cellgate's accuracy is 0.7500, that of", "but its probabilities are worse than"),
+        ((0.75, 0.65), (0.5, 0.69), "cellgate's accuracy is 0.7500, that of", None),
+        (
+            (0.5, 0.72),
+            (0.5, 0.69),
+            "no better and no worse than the majority class baseline",
+            "probabilities are worse",
+        ),
+        ((0.5, 0.69304), (0.50001, 0.69301), "no better and no worse than the majority class baseline", None),
+        ((0.4, 0.6), (0.5, 0.69), "does NOT beat", "but its probabilities are better than the baseline's"),
+        ((0.4, 0.8), (0.5, 0.69), "does NOT beat", None),
+    ],
+)
+def test_the_verdict_is_on_what_can_be_seen_and_on_probabilities_too(ours, theirs, said, second, capsys):
+    metrics = {
+        "sequences": 40,
+        "cellgate": {"accuracy": ours[0], "log loss": ours[1]},
+        "majority class": {"accuracy": theirs[0], "log loss": theirs[1]},
+    }
+    say_scores(metrics, ACCURACY)
+    lines = capsys.readouterr().out.splitlines()[3:]
+    assert said in lines[0]
+    assert len(lines) == (1 if second is None else 2)
+    assert second is None or second in lines[1]
+
+
+def test_the_verdict_of_one_score_alone(capsys):
+    say_scores({"sequences": 3, "cellgate": {"RMSE": 1.0}, "mean": {"RMSE": 1.0}}, Score("RMSE", False))
+    assert (
+        "cellgate is no better and no worse than the mean baseline here (RMSE 1.0000 of both)"
+        in capsys.readouterr().out
+    )
+
+
+def test_few_sequences_are_trained_in_folds_and_it_says_so(capsys, tmp_path):
+    table = write_table(tmp_path / "d.csv", "classify")
+    code, out, _ = call(
+        capsys, "train", table, "--task", "classify", "--out", tmp_path / "m", "--max-epochs", 8, "--hidden-size", 8
+    )
+    assert code == 0
+    assert re.search(r"8 epochs in .* best was (\d) by 5 folds, then \1 on everything", out)
+    code, out, _ = call(
+        capsys, "train", table, "--task", "classify", "--out", tmp_path / "n", "--max-epochs", 3, "--validation", 0
+    )
+    assert "(all epochs done), the last kept, as nothing was held back" in out

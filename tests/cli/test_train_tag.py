@@ -27,7 +27,9 @@ def test_from_the_file_to_the_tags(capsys, tmp_path):
     assert "labels    3 different: B-PER (60), O (60), B-LOC (30)" in out
     assert "held out  12 of 60 sequences" in out
     assert "span F1" in out
-    assert "most frequent tag" in out
+    assert (
+        "cellgate is no better and no worse than the most frequent tag baseline here (accuracy 1.0000 of both)" in out
+    )
     (tmp_path / "new.conll").write_text("Bob\nsees\nOslo\n\nAnn\nruns\n")
     code, out, err = call(capsys, "predict", tmp_path / "m", "--data", tmp_path / "new.conll")
     assert (code, err) == (0, "")

@@ -70,7 +70,9 @@ def test_other_tasks(capsys, tmp_path):
 
 def test_without_a_validation_part_there_is_nothing_to_judge_by(capsys, tmp_path):
     np.savez(tmp_path / "w.npz", X=np.ones((20, 5)), y=np.repeat([0, 1], 10))
-    code, _, err = call(capsys, "tune", tmp_path / "w.npz", "--task", "classify", "--out", tmp_path / "t")
+    code, _, err = call(
+        capsys, "tune", tmp_path / "w.npz", "--task", "classify", "--validation", 0, "--out", tmp_path / "t"
+    )
     assert code == 2
     assert "expected a validation part to judge by, got none; give more data, or a larger --validation" in err
 

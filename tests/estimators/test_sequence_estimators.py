@@ -341,3 +341,49 @@ def test_sequences_without_a_step_have_the_answer_of_an_empty_state(kind):
     assert expected is None or alone[0] == expected
     with pytest.raises(InputError, match="expected sequences with a step or more, got none"):
         small(kind).fit([empty] * 20, labels_of(kind, classes, numbers)[:20])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("given", [{}, {"target": "label"}])
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_a_long_frame_is_predicted_for_without_its_labels(kind, given, library):
+    sequences, classes, numbers = ragged(20)
+    frame = long_table(sequences, labels_of(kind, classes, numbers))
+    bare = frame.drop(columns="label")
+    if library == "polars":
+        frame, bare = pl.from_pandas(frame), pl.from_pandas(bare)
+    model = small(kind, max_epochs=1, **given).fit(frame)
+    assert (model.predict(bare) == model.predict(frame)).all()
+    assert not hasattr(model, "n_features_in_")
+    assert model.fit(np.zeros((4, 3)), [0, 1, 0, 1]).n_features_in_ == 3
+    assert not hasattr(model.fit(frame), "n_features_in_")  # what an earlier fit saw does not count
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_ragged_array_of_arrays_is_read_as_a_list(kind):
+    sequences, classes, numbers = ragged(20)
+    packed = np.empty(20, dtype=object)
+    packed[:] = sequences
+    labels = labels_of(kind, classes, numbers)
+    model = small(kind, max_epochs=1).fit(packed, labels)
+    assert (model.predict(packed) == small(kind, max_epochs=1).fit(sequences, labels).predict(sequences)).all()
+
+
+@pytest.mark.parametrize(
+    ("y", "shown"),
+    [
+        ([None, "b"] * 5, r"\(None\) at 0"),
+        (["a", float("nan")] * 5, r"\(nan\) at 1"),
+        (np.array(["a", None] * 5, dtype=object), r"\(None\) at 1"),
+        (pd.Series(["a", pd.NA] * 5, dtype="string"), r"\(<NA>\) at 1"),
+    ],
+)
+def test_a_missing_label_is_no_class(y, shown):
+    with pytest.raises(DataError, match=rf"y: expected a label for each, got none {shown}; fill it in"):
+        small(SequenceClassifier).fit(np.zeros((10, 3)), y)
+
+
+def test_sequences_without_a_step_may_come_as_empty_lists():
+    sequences, classes, _ = ragged(20)
+    model = small(SequenceClassifier, max_epochs=1).fit([one[:, 0] for one in sequences], classes)
+    assert model.predict([[], []]).shape == (2,)

@@ -214,3 +214,25 @@ def test_what_cannot_be_used_is_said(X, y, message):
 def test_a_tagger_of_words_wants_words(tagger):
     with pytest.raises(InputError, match="expected words, as in training"):
         tagger.predict([np.zeros((3, 1)), np.zeros((2, 1))])
+
+
+def test_sentences_without_a_word_are_tagged_with_nothing(tagger):
+    assert [tags.tolist() for tags in tagger.predict([[]])] == [[]]
+    assert [shares.shape for shares in tagger.predict_proba([[], []])] == [(0, 4), (0, 4)]
+    assert [len(tags) for tags in tagger.predict([["the"], []])] == [1, 0]
+    numbers = small(max_epochs=1).fit([np.zeros((3, 1)), np.ones((2, 1))] * 5, [[0, 1, 0], [1, 0]] * 5)
+    assert [tags.tolist() for tags in numbers.predict([[]])] == [[]]
+
+
+def test_arrays_of_lists_are_lists():
+    X, y = sentences(20)
+    packed = [np.array(part, dtype=object) for part in (X, y)]
+    tagger = small(max_epochs=1).fit(*packed)
+    assert [tags.tolist() for tags in tagger.predict(packed[0])] == [
+        tags.tolist() for tags in small(max_epochs=1).fit(X, y).predict(X)
+    ]
+
+
+def test_a_missing_tag_is_no_tag():
+    with pytest.raises(DataError, match=r"labels of sequence 1: expected a label for each, got none \(None\) at 0"):
+        small().fit([["a", "b"], ["c"]], [["X", "Y"], [None]])

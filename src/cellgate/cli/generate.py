@@ -12,6 +12,8 @@ from cellgate.cli.console import say_json
 from cellgate.errors import InputError
 from cellgate.estimators import LanguageModel, load
 
+_SHOWN = 5  # of the unknown
+
 
 def command(
     model: Annotated[Path, typer.Argument(help="The folder that `cellgate train --task generate --out` wrote.")],
@@ -37,9 +39,18 @@ def command(
     if prompt == "-":
         prompt = sys.stdin.read()
     drawn = estimator.stream(prompt, length, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
+    unknown = estimator.vocabulary_.unknown(prompt)
     if as_json:
-        say_json({"model": str(model), "prompt": prompt, "text": "".join(drawn), "seed": seed})
+        told = {"model": str(model), "prompt": prompt, "unknown": unknown, "text": "".join(drawn), "seed": seed}
+        say_json(told)
         return
+    if unknown:
+        what = "word" if estimator.units == "words" else "character"
+        shown = ", ".join(repr(piece.strip(" ") or piece) for piece in unknown[:_SHOWN])
+        more = ", ..." if len(unknown) > _SHOWN else ""
+        count = f"{len(unknown)} {what}{'s' if len(unknown) > 1 else ''}"
+        note = f"note: the prompt has {count} that training did not have, read as unknown: {shown}{more}"
+        print(note, file=sys.stderr)
     sys.stdout.write(prompt)
     for piece in drawn:
         sys.stdout.write(piece)

@@ -25,6 +25,8 @@ from cellgate.data.sequences import SequenceSet
 from cellgate.errors import InputError
 from cellgate.tasks.sequence_batches import hold_back
 
+_PROBABILITIES = "log loss"  # the score of a classifier's probabilities
+
 
 @dataclass(frozen=True)
 class Score:
@@ -129,16 +131,38 @@ def say_scores(metrics: dict[str, Any], score: Score) -> None:
     others = [name for name in rivals if name != "cellgate"]
     rival = best(others, key=lambda name: metrics[name][score.name])
     say(verdict(metrics["cellgate"][score.name], metrics[rival][score.name], rival, score))
+    second = second_verdict(metrics["cellgate"], metrics[rival], score)
+    if second:
+        say(second)
 
 
 def verdict(ours: float, theirs: float, rival: str, score: Score) -> str:
-    """Which is better, in a sentence."""
+    """Which is better, in a sentence; scores that look the same are."""
+    if show(ours) == show(theirs):
+        return f"cellgate is no better and no worse than the {rival} baseline here ({score.name} {show(ours)} of both)"
     if ours > theirs if score.higher_is_better else ours < theirs:
         return f"cellgate's {score.name} is {show(ours)}, that of the {rival} baseline {show(theirs)}"
     return (
         f"cellgate does NOT beat the {rival} baseline here ({score.name} {show(ours)} against {show(theirs)}): "
         "use that one, or give more data"
     )
+
+
+def second_verdict(ours: dict[str, float], theirs: dict[str, float], score: Score) -> str | None:
+    """Whether the probabilities say otherwise than the classes, where they do."""
+    if _PROBABILITIES not in ours or score.name == _PROBABILITIES:
+        return None
+    loss, other = show(ours[_PROBABILITIES]), show(theirs[_PROBABILITIES])
+    won = float(show(ours[score.name])) - float(show(theirs[score.name]))
+    closer = float(other) - float(loss)
+    if closer < 0 <= won:
+        return (
+            f"but its probabilities are worse than the baseline's ({_PROBABILITIES} {loss} against {other}): "
+            "take its classes, not how sure it is of them"
+        )
+    if closer > 0 >= won:
+        return f"but its probabilities are better than the baseline's ({_PROBABILITIES} {loss} against {other})"
+    return None
 
 
 def show(value: float) -> str:

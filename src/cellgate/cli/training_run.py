@@ -8,7 +8,7 @@ from pathlib import Path
 from cellgate.cli.config import SAVED
 from cellgate.data.files import is_leftover, remove_leftovers
 from cellgate.errors import InputError
-from cellgate.training import TrainingRecord
+from cellgate.training import TrainingRecord, best_epoch
 
 CHECKPOINT = "checkpoint"
 REPORT = "report.html"
@@ -58,8 +58,7 @@ def report_line(out: Path) -> str:
 def training_line(units: str, record: TrainingRecord) -> str:
     """How the training went, in a line."""
     return (
-        f"{units}, {record.epochs} epochs in {record.seconds:.1f} s ({_WHY[record.stopped_by]}), "
-        f"best was {record.best_epoch}"
+        f"{units}, {record.epochs} epochs in {record.seconds:.1f} s ({_WHY[record.stopped_by]}), {best_epoch(record)}"
     )
 
 

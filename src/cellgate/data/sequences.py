@@ -141,6 +141,7 @@ def read_sequences(data: Any, labels: Any = None, roles: SequenceRoles | None = 
         DataError: for data that cannot be used, naming the place and what to do.
     """
     roles = roles or SequenceRoles()
+    data = _unpacked(data)
     if isinstance(data, SequenceSet):
         return data if labels is None else with_labels(data, labels)
     if isinstance(data, str | Path) and Path(data).suffix.lower() in ARRAY_SUFFIXES:
@@ -174,16 +175,18 @@ def read_sequences(data: Any, labels: Any = None, roles: SequenceRoles | None = 
 
 def with_labels(sequences: SequenceSet, labels: Any) -> SequenceSet:
     """The same sequences with these labels, n of them, or n arrays of one a step."""
+    labels = _unpacked(labels)
     nested = isinstance(labels, list | tuple) and len(labels) > 0 and not np.isscalar(labels[0]) and np.ndim(labels[0])
     if nested:
-        arrays = [np.asarray(one) for one in labels]
+        arrays = [label_array(one) for one in labels]
         for k, (one, length) in enumerate(zip(arrays, sequences.lengths.tolist(), strict=False)):
+            as_labels(one, f"labels of sequence {k}")
             if one.shape != (length,):
                 raise DataError(f"labels of sequence {k}: expected {length}, one a step, got shape {one.shape}")
         if len(arrays) != len(sequences):
             raise DataError(f"labels: expected {len(sequences)} arrays, one a sequence, got {len(arrays)}")
         return replace(sequences, labels=as_labels(np.concatenate(arrays)), per_step=True)
-    array = np.asarray(labels)
+    array = label_array(labels)
     if (
         array.ndim == 2
         and array.shape == (len(sequences), int(sequences.lengths.max(initial=0)))
@@ -199,11 +202,40 @@ def with_labels(sequences: SequenceSet, labels: Any) -> SequenceSet:
     return replace(sequences, labels=as_labels(array), per_step=False)
 
 
-def as_labels(array: np.ndarray) -> np.ndarray:
-    """Numbers and truth values as they are, everything else as text."""
+def label_array(labels: Any) -> np.ndarray:
+    """Labels as an array; a list with words in it keeps its other values, which numpy would turn into words."""
+    array = np.asarray(labels)
+    return np.array(labels, dtype=object) if array.dtype.kind in "US" and isinstance(labels, list | tuple) else array
+
+
+def as_labels(array: np.ndarray, what: str = "y") -> np.ndarray:
+    """Numbers and truth values as they are, everything else as text.
+
+    Raises:
+        DataError: for a missing label.
+    """
+    missing = np.isnan(array) if array.dtype.kind == "f" else np.array([_is_missing(v) for v in array.tolist()], bool)
+    if missing.any():
+        k = int(np.argmax(missing))
+        raise DataError(
+            f"{what}: expected a label for each, got none ({array[k]}) at {k}; fill it in, or leave that sequence out"
+        )
     if array.dtype.kind in "iufb":
         return array
     return np.array([str(value) for value in array.tolist()], dtype=object)
+
+
+def _is_missing(value: Any) -> bool:
+    """None, NaN, or what pandas has for them."""
+    return (
+        value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
+    )
+
+
+def _unpacked(data: Any) -> Any:
+    """An array that holds a sequence in each place, as ragged ones come, as the list that it is."""
+    ragged = isinstance(data, np.ndarray) and data.dtype.kind == "O" and data.ndim == 1 and len(data) > 0
+    return list(data) if ragged and all(isinstance(one, np.ndarray | list | tuple) for one in data) else data
 
 
 def _is_frame(data: Any) -> bool:
@@ -244,14 +276,7 @@ def _labelled(source: str, arrays: dict[str, np.ndarray], labels: Any, roles: Se
     chosen = np.asarray(chosen)
     if lengths is not None and chosen.ndim == 2:
         chosen = [row[:length] for row, length in zip(chosen, lengths, strict=True)]
-    labelled = with_labels(made, chosen)
-    found = np.asarray(labelled.labels)
-    if found.dtype.kind == "f" and np.isnan(found).any():
-        raise DataError(
-            f"y: expected a label for every sequence, got none (NaN) at {int(np.argmax(np.isnan(found)))}; "
-            "fill it in, or leave the sequence out"
-        )
-    return labelled
+    return with_labels(made, chosen)
 
 
 def _from_arrays(
@@ -265,7 +290,7 @@ def _from_arrays(
         if not isinstance(data, list | tuple):
             raise
         return _from_list(data)  # NumPy makes no array of sequences of different lengths
-    if isinstance(data, list | tuple) and array.ndim == 3 and array.shape[1] == 0:
+    if isinstance(data, list | tuple) and array.ndim in (2, 3) and array.shape[0] and array.shape[1] == 0:
         return _from_list(data)  # sequences that are all empty: one length by chance, not an array without steps
     if array.dtype.kind == "c":
         raise DataError("X: Complex data not supported; expected real numbers: stack real and imaginary parts")

@@ -95,6 +95,11 @@ class Vocabulary:
         pieces = split(text, self.units)
         return np.fromiter((index.get(piece, 0) for piece in pieces), dtype=np.int64)
 
+    def unknown(self, text: str) -> tuple[str, ...]:
+        """What a text has and training did not, each once, in the order of the text."""
+        known: dict[str, int] = self._index  # pyright: ignore[reportAttributeAccessIssue]
+        return tuple(dict.fromkeys(piece for piece in split(text, self.units) if not known.get(piece)))
+
     def decode(self, tokens: Iterable[int]) -> str:
         """The text of some tokens."""
         return "".join(self.tokens[token] for token in tokens)

@@ -44,7 +44,8 @@ class SequenceClassifier(SequenceEstimator):
         max_epochs: the most passes over the data.
         max_seconds: the most training time.
         patience: epochs without improvement before it stops.
-        validation: the share of the sequences kept for stopping at the right time; none where that is under ten.
+        validation: the share of the sequences kept for stopping at the right time; where that is under twenty, five
+            models with a fifth held back each find how long to train, and a last one learns from all; 0 for neither.
         seed: of weights, shuffling, dropout and of what is held back; equal seeds give equal runs.
 
     Attributes:
@@ -146,7 +147,7 @@ class SequenceClassifier(SequenceEstimator):
         self, data: ResidentSequences, targets: np.ndarray, train: np.ndarray, validation: np.ndarray
     ) -> ClassifyObjective:
         self.class_counts_ = np.bincount(targets, minlength=len(self.classes_))
-        return ClassifyObjective(data, targets, train, validation)
+        return ClassifyObjective(data, targets, train, validation, len(self.classes_))
 
     def _answer_config(self) -> dict[str, Any]:
         return {
@@ -184,7 +185,7 @@ class SequenceClassifier(SequenceEstimator):
         self._check()
         sequences = self._labelled(X, y)
         first = not hasattr(self, "model_")
-        self._check_columns(X, reset=first)
+        self._check_columns(X, sequences.roles, reset=first)
         labels = np.asarray(sequences.labels)
         if first and classes is not None:
             self.classes_ = np.unique(as_labels(np.asarray(classes)))

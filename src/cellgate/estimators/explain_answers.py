@@ -151,7 +151,13 @@ class ClassAnswers:
 
     def _compared(self, metrics: dict[str, Any]) -> str:
         ours, base = metrics["cellgate"], metrics[self.classifier.BASELINE]
-        return better(ours["accuracy"], base["accuracy"], "accuracy", self.classifier.BASELINE, higher=True)
+        said = better(ours["accuracy"], base["accuracy"], "accuracy", self.classifier.BASELINE, higher=True)
+        if ours["log loss"] <= base["log loss"]:
+            return said
+        return (
+            f"{said} Its log loss of {ours['log loss']:.3f} is worse than the {base['log loss']:.3f} of the "
+            f"{self.classifier.BASELINE}: take its classes, not how sure it is of them."
+        )
 
     def panels(self) -> tuple[Panel, ...]:
         """Confusions, and the least sure."""

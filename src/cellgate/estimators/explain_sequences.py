@@ -25,6 +25,7 @@ from cellgate.estimators.explaining import (
 from cellgate.report.model import Example, Fact, Report, Strip
 from cellgate.tasks.network import SequenceNetwork
 from cellgate.trace import attribute, trace
+from cellgate.training import best_epoch
 
 if TYPE_CHECKING:
     from cellgate.estimators.explain_answers import Answers
@@ -101,7 +102,8 @@ def explain_sequences(estimator: Any, sequences: SequenceSet, answers: Answers) 
             *(Fact(label, text) for label, text in sequences.summary() if label != "note"),
             Fact("predicts", answers.output),
             Fact(
-                "trained", f"{counted(record.epochs, 'epoch')} in {record.seconds:.1f} s, best was {record.best_epoch}"
+                "trained",
+                f"{counted(record.epochs, 'epoch')} in {record.seconds:.1f} s, {best_epoch(record)}",
             ),
         ),
         network=network_of(

@@ -28,6 +28,7 @@ from cellgate.estimators.explaining import (
 from cellgate.report.model import Example, Fact, Influence, Panel, Report, Strip, TableRows, Words
 from cellgate.tasks.tag import TaggedSequences, tag_shares
 from cellgate.trace import trace
+from cellgate.training import best_epoch
 
 if TYPE_CHECKING:
     from cellgate.estimators.tagger import SequenceTagger
@@ -94,7 +95,8 @@ def explain_tags(tagger: SequenceTagger, sequences: SequenceSet) -> Report:
             *(Fact(label, text) for label, text in sequences.summary() if label != "note"),
             Fact("predicts", f"one of {len(seen.names)} tags for every step"),
             Fact(
-                "trained", f"{counted(record.epochs, 'epoch')} in {record.seconds:.1f} s, best was {record.best_epoch}"
+                "trained",
+                f"{counted(record.epochs, 'epoch')} in {record.seconds:.1f} s, {best_epoch(record)}",
             ),
         ),
         network=network_of(model, f"{reads} columns of every step", "readout of every step", "a tag for every step"),

@@ -347,6 +347,8 @@ def sequence_name(name: str) -> str:
 
 def better(ours: float, base: float, score: str, baseline: str, higher: bool = False) -> str:
     """Which of the two is better and by how much, without varnish."""
+    if f"{ours:.3f}" == f"{base:.3f}":
+        return f"It is no better and no worse than the {baseline}: {score} {ours:.3f} of both."
     wins = ours > base if higher else ours < base
     if not wins:
         return f"It does NOT beat the {baseline}: {score} {ours:.3f} against {base:.3f}."

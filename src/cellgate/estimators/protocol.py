@@ -14,6 +14,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
+from cellgate.data.sequences import label_array
 from cellgate.errors import InputError
 
 Kind = Literal["classifier", "regressor"]
@@ -125,7 +126,7 @@ def one_column(y: Any) -> np.ndarray:
     Raises:
         InputError: for missing or infinite labels.
     """
-    array = np.asarray(y)
+    array = label_array(y)
     if array.ndim == 2 and array.shape[1] == 1:
         category: type[Warning] = UserWarning
         if "sklearn" in sys.modules:

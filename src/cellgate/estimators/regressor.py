@@ -43,7 +43,8 @@ class SequenceRegressor(SequenceEstimator):
         max_epochs: the most passes over the data.
         max_seconds: the most training time.
         patience: epochs without improvement before it stops.
-        validation: the share of the sequences kept for stopping at the right time; none where that is under ten.
+        validation: the share of the sequences kept for stopping at the right time; where that is under twenty, five
+            models with a fifth held back each find how long to train, and a last one learns from all; 0 for neither.
         seed: of weights, shuffling, dropout and of what is held back; equal seeds give equal runs.
 
     Attributes:
@@ -158,7 +159,7 @@ class SequenceRegressor(SequenceEstimator):
         self._check()
         sequences = self._labelled(X, y)
         first = not hasattr(self, "model_")
-        self._check_columns(X, reset=first)
+        self._check_columns(X, sequences.roles, reset=first)
         targets = self._targets(np.asarray(sequences.labels), first)
         return self._learn(sequences, targets, None if first else copy.deepcopy(self.model_), watch, None, 10.0)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
+
+from cellgate.training import TrainingRecord, kept_weights
 
 _DOES = {
     "SequenceClassifier": "says which class a whole sequence belongs to",
@@ -23,6 +26,7 @@ def sequence_card(
 ) -> str:
     """README.md of a model's folder."""
     model, training = config["model"], config["training"]
+    record = TrainingRecord(**training)
     layers = f"{model['num_layers']} layer{'s' if model['num_layers'] > 1 else ''}"
     both = " in each direction" if model["bidirectional"] else ""
     lines = [
@@ -49,12 +53,16 @@ def sequence_card(
         "## How it was made",
         "",
         f"- {training['epochs']} epochs in {training['seconds']:.1f} s, stopped by {training['stopped_by']}.",
-        f"- The weights are those of epoch {training['best_epoch']}, the best on the part held back for that.",
+        *(f"- {told}" for told in kept_weights(record, "text" if kind == "LanguageModel" else "sequences")),
         "",
         "## Limits",
         "",
         "It knows what was in its training data and nothing else; on data of another kind its answers mean little. "
-        "Probabilities are the network's own and were not calibrated.",
+        + (
+            "Probabilities were made less sure by what was held back, all by one share, and not calibrated further."
+            if record.share < 1
+            else "Probabilities are the network's own and were not calibrated."
+        ),
         "",
     ]
     return "\n".join(lines)
@@ -72,4 +80,12 @@ def _scores(baseline: str, metrics: dict[str, Any]) -> list[str]:
         f"| | {' | '.join(names)} |",
         "|---" * (len(names) + 1) + "|",
         *(f"| {name} | {' | '.join(f'{metrics[name][score]:.4g}' for score in names)} |" for name in rivals),
+        *_doubts(baseline, metrics["cellgate"], metrics.get(baseline, {})),
     ]
+
+
+def _doubts(baseline: str, ours: dict[str, float], theirs: dict[str, float]) -> list[str]:
+    """That its classes may be taken, but not its probabilities."""
+    if ours.get("log loss", 0.0) <= theirs.get("log loss", math.inf):
+        return []
+    return ["", f"Its log loss is worse than that of the {baseline}: take its classes, not how sure it is of them."]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
-import math
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,14 +19,13 @@ from cellgate.estimators.explaining import Explanation, deliver, keep_report, re
 from cellgate.estimators.folder import ModelFolderError, save_folder
 from cellgate.estimators.protocol import Kind, Parameters, check_columns, expect, is_count, not_fitted, sklearn_tags
 from cellgate.estimators.sequence_card import sequence_card
+from cellgate.estimators.sequence_training import HeldObjective, fit_in_folds, folds, training_settings
 from cellgate.report.model import Report
 from cellgate.tasks.network import SequenceNetwork
 from cellgate.tasks.sequence_batches import EncodedSequences, ResidentSequences, hold_back
-from cellgate.training import Checkpoint, Progress, TrainingRecord, TrainingSettings, threads_for, train
-from cellgate.training.loop import Objective
+from cellgate.training import Checkpoint, Progress, TrainingRecord, threads_for, train
 
-_UPDATES = 2000  # steps of training that are aimed at, whatever the amount of data
-_FEWEST_VALIDATED = 10  # with fewer held back, a validation score would be noise
+_FEWEST_VALIDATED = 20  # with fewer held back, a validation score would be noise: folds say more
 
 
 class SequenceEstimator(Parameters):
@@ -77,7 +76,7 @@ class SequenceEstimator(Parameters):
 
     def _objective(
         self, data: ResidentSequences, targets: np.ndarray, train: np.ndarray, validation: np.ndarray
-    ) -> Objective:
+    ) -> HeldObjective:
         raise NotImplementedError
 
     def _answer_config(self) -> dict[str, Any]:
@@ -107,7 +106,7 @@ class SequenceEstimator(Parameters):
         """Read data like those of the training."""
         if not hasattr(self, "model_"):
             raise not_fitted(type(self).__name__)
-        self._check_columns(X, reset=False)
+        self._check_columns(X, self.roles_, reset=False)
         if isinstance(X, SequenceSet):
             return self.read(X, y)
         roles = self.roles_
@@ -116,13 +115,21 @@ class SequenceEstimator(Parameters):
             roles = replace(roles, features=())  # an array has no names for columns
         return read_sequences(X, y, roles)
 
-    def _check_columns(self, X: Any, *, reset: bool) -> None:
-        """Of data whose columns are features and nothing else."""
+    def _check_columns(self, X: Any, roles: SequenceRoles, *, reset: bool) -> None:
+        """Remember the columns of data that have features and nothing else, or compare with those remembered.
+
+        Such are arrays, and frames that were given with y beside them; other frames may come without their labels.
+        """
+        if reset and not isinstance(X, list | tuple):
+            vars(self).pop("n_features_in_", None)
+            vars(self).pop("feature_names_in_", None)
         if isinstance(X, str | Path | SequenceSet | list | tuple) or hasattr(X, "toarray"):
             return
-        if hasattr(X, "columns") and (self.id or self.wide or not (hasattr(self, "model_") or reset)):
-            return
-        if hasattr(X, "columns") or np.asarray(X).ndim in (2, 3):
+        if hasattr(X, "columns"):
+            features_only = roles.wide and not self.wide and roles.target is None
+        else:
+            features_only = np.asarray(X).ndim in (2, 3)
+        if features_only:
             check_columns(self, X, reset=reset)
 
     # ------------------------------------------------------------ fit
@@ -156,20 +163,20 @@ class SequenceEstimator(Parameters):
         """
         self._check()
         sequences = self._labelled(X, y)
-        self._check_columns(X, reset=not isinstance(X, SequenceSet))
+        self._check_columns(X, sequences.roles, reset=not isinstance(X, SequenceSet))
         labels = np.asarray(sequences.labels)
         targets = self._targets(labels, True)
         self._learn(sequences, targets, None, watch, checkpoint, checkpoint_every)
         if report:
             held = self._hold(sequences)[1]
-            if len(held):
-                part = sequences.pick(held)
-                sequences = replace(part, source=f"{sequences.source}, the part held back to stop in time")
+            part = sequences.pick(held) if len(held) else sequences
+            told = "the part held back to stop in time" if len(held) else "all of which it was trained on"
+            sequences = replace(part, source=f"{sequences.source}, {told}")
             keep_report(self, Explanation(self._explained(sequences)), report)
         return self
 
     def _hold(self, sequences: SequenceSet) -> tuple[np.ndarray, np.ndarray]:
-        """Rows to learn from, and rows to stop by; of too few the score would be noise."""
+        """Rows to learn from, and rows to stop by: none where they would be too few, and folds take their place."""
         rows, held = hold_back(self.strata(sequences), self.validation, self.seed)
         if len(held) < _FEWEST_VALIDATED:
             return np.arange(len(sequences)), np.array([], dtype=np.int64)
@@ -214,17 +221,28 @@ class SequenceEstimator(Parameters):
         if sequences.lengths.max(initial=0) == 0:
             raise InputError(f"{sequences.source}: expected sequences with a step or more, got none")
         rows, held = self._hold(sequences)
-        data = self._prepare(sequences, rows if start is None else None)
-        objective = self._objective(data, targets, rows, held)
-        model = start or self._build(sequences)
-        settings = self._settings(len(rows))
-        saved = None
-        if checkpoint is not None:
-            identity = self._identity(sequences, start)
-            saved = Checkpoint(Path(checkpoint) / "training.safetensors", identity, checkpoint_every)
+
+        def made(learnt: np.ndarray, stopping: np.ndarray) -> tuple[SequenceNetwork, HeldObjective]:
+            data = self._prepare(sequences, learnt if start is None else None)
+            objective = self._objective(data, targets, learnt, stopping)
+            return (self._build(sequences) if start is None else copy.deepcopy(start)), objective
+
+        model, objective = made(rows, held)
+        settings = training_settings(self.get_params(), len(rows))
+        identity = "" if checkpoint is None else self._identity(sequences, start)
+
+        def saved(stage: str) -> Checkpoint | None:
+            if checkpoint is None:
+                return None
+            return Checkpoint(Path(checkpoint) / f"{stage}.safetensors", identity, checkpoint_every)
+
         work = 3.0 * sum(w.numel() for w in model.lstm.parameters()) * min(self.batch_size, len(rows))
+        parts = [] if len(held) or not self.validation else folds(self.strata(sequences), sequences.lengths, self.seed)
         with threads_for(work * int(sequences.lengths.max())):
-            record = train(model, objective, settings, watch, saved)
+            if parts:
+                model, record = fit_in_folds(made, parts, settings, watch, saved)
+            else:
+                record = train(model, objective, settings, watch, saved("training"))
         self.model_, self.record_, self.metrics_ = model, record, {}
         self.source_, self.roles_ = sequences.source, sequences.roles
         if sequences.flat and not sequences.roles.wide:
@@ -246,20 +264,6 @@ class SequenceEstimator(Parameters):
                 self.dropout,
                 memory=int(np.quantile(sequences.lengths, 0.9)),
             )
-
-    def _settings(self, examples: int) -> TrainingSettings:
-        """Epochs by the steps in an epoch: a few sequences need many passes."""
-        steps = math.ceil(examples / self.batch_size)
-        epochs = self.max_epochs or min(200, max(20, math.ceil(_UPDATES / steps)))
-        return TrainingSettings(
-            max_epochs=epochs,
-            max_seconds=self.max_seconds,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            patience=self.patience or max(10, epochs // 2),  # a long lag shows in the loss late
-            warmup=min(50, max(1, epochs * steps // 10)),
-            seed=self.seed,
-        )
 
     def _identity(self, sequences: SequenceSet, start: SequenceNetwork | None) -> str:
         """A fingerprint of everything that a training's result depends on, but for when it is stopped."""

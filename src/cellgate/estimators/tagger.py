@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from cellgate.data.features import FeatureEncoding
-from cellgate.data.sequences import SequenceRoles, SequenceSet
+from cellgate.data.sequences import SequenceRoles, SequenceSet, with_labels
+from cellgate.data.tagged import from_words
 from cellgate.data.text import UNKNOWN
 from cellgate.errors import InputError
 from cellgate.estimators.explain_tags import explain_tags
@@ -57,7 +58,8 @@ class SequenceTagger(SequenceEstimator):
         max_epochs: the most passes over the data.
         max_seconds: the most training time.
         patience: epochs without improvement before it stops.
-        validation: the share of the sequences kept for stopping at the right time; none where that is under ten.
+        validation: the share of the sequences kept for stopping at the right time; where that is under twenty, five
+            models with a fifth held back each find how long to train, and a last one learns from all; 0 for neither.
         seed: of weights, shuffling, dropout and of what is held back; equal seeds give equal runs.
 
     Attributes:
@@ -180,6 +182,13 @@ class SequenceTagger(SequenceEstimator):
         words = sequences.texts[sequences.token].tolist()
         return np.fromiter((index.get(w, index.get(w.lower(), 0)) for w in words), dtype=np.int64, count=len(words))
 
+    def _read_again(self, X: Any, y: Any = None) -> SequenceSet:
+        empty = isinstance(X, list | tuple) and len(X) > 0 and all(isinstance(one, list) and not one for one in X)
+        if empty and getattr(self, "tokens_", ()):  # nothing in them tells that they are sentences
+            made = from_words(X, self.roles_)
+            return made if y is None else with_labels(made, y)
+        return super()._read_again(X, y)
+
     # ------------------------------------------------------------ what a label is
 
     def _targets(self, labels: np.ndarray, fresh: bool) -> np.ndarray:
@@ -213,7 +222,7 @@ class SequenceTagger(SequenceEstimator):
             counts = np.bincount(tokens, minlength=len(self.tokens_))
             once = torch.from_numpy(counts == 1)[data.tokens]
         self.frequent_ = frequent_tags(tokens, targets[learnt], len(self.tokens_), len(self.classes_))
-        return TagObjective(data, targets, train, validation, once)
+        return TagObjective(data, targets, train, validation, once, len(self.classes_))
 
     def _build(self, sequences: SequenceSet) -> SequenceNetwork:
         hidden = self.hidden_size or (64 if int(sequences.lengths.sum()) < 20_000 else 128)

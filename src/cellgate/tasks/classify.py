@@ -25,10 +25,13 @@ class ClassifyObjective:
         targets: (S,) the code of each one's class.
         train: rows to learn from.
         validation: rows to stop by; may be empty.
+        classes: how many classes there are.
     """
 
-    def __init__(self, data: ResidentSequences, targets: np.ndarray, train: np.ndarray, validation: np.ndarray) -> None:
-        self.data = data
+    def __init__(
+        self, data: ResidentSequences, targets: np.ndarray, train: np.ndarray, validation: np.ndarray, classes: int
+    ) -> None:
+        self.data, self.classes = data, classes
         self.targets = torch.from_numpy(np.ascontiguousarray(targets))
         self.train, self.validation = torch.from_numpy(train), torch.from_numpy(validation)
 
@@ -53,6 +56,28 @@ class ClassifyObjective:
             x, lengths = self.data.batch(rows)
             total += float(nn.functional.cross_entropy(model(x, lengths=lengths), self.targets[rows], reduction="sum"))
         return total / len(self.validation)
+
+    @property
+    def prior(self) -> Tensor:
+        """(C,) the logarithm of each class's share of what is learnt from."""
+        return log_shares(self.targets[self.train], self.classes)
+
+    @torch.no_grad()
+    def held(self, model: Any) -> tuple[Tensor, Tensor]:
+        """(n, C) scores of what is held back, and the (n,) classes that are right."""
+        rows = list(self.data.chunks(self.validation))
+        batches = [self.data.batch(part) for part in rows]
+        return torch.cat([model(x, lengths=lengths) for x, lengths in batches]), self.targets[torch.cat(rows)]
+
+    def criterion(self, answers: Tensor, targets: Tensor) -> Tensor:
+        """The mean cross-entropy, in nats."""
+        return nn.functional.cross_entropy(answers, targets)
+
+
+def log_shares(codes: Tensor, classes: int) -> Tensor:
+    """(classes,) the logarithm of each code's share; one that does not occur counts as half a time."""
+    counts = torch.bincount(codes, minlength=classes).float().clamp(min=0.5)
+    return (counts / counts.sum()).log()
 
 
 def classify_scores(actual: np.ndarray, shares: np.ndarray) -> dict[str, float]:

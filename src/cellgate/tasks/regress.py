@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from cellgate.tasks.sequence_batches import ResidentSequences
 
@@ -53,6 +53,22 @@ class RegressObjective:
             x, lengths = self.data.batch(rows)
             total += float((model(x, lengths=lengths)[:, 0] - self.targets[rows]).square().sum())
         return total / len(self.validation)
+
+    @property
+    def prior(self) -> Tensor:
+        """(1,) the mean of the training, from which the network answers."""
+        return torch.zeros(1)
+
+    @torch.no_grad()
+    def held(self, model: Any) -> tuple[Tensor, Tensor]:
+        """(n, 1) answers for what is held back, and the (n,) numbers that are right."""
+        rows = list(self.data.chunks(self.validation))
+        batches = [self.data.batch(part) for part in rows]
+        return torch.cat([model(x, lengths=lengths) for x, lengths in batches]), self.targets[torch.cat(rows)]
+
+    def criterion(self, answers: Tensor, targets: Tensor) -> Tensor:
+        """The mean squared error."""
+        return nn.functional.mse_loss(answers[:, 0], targets)
 
 
 def regress_scores(actual: np.ndarray, given: np.ndarray) -> dict[str, float]:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cellgate.tasks.classify import log_shares
 from cellgate.tasks.network import SequenceNetwork
 from cellgate.tasks.sequence_batches import ResidentSequences
 
@@ -56,6 +57,7 @@ class TagObjective:
         validation: rows to stop by; may be empty.
         once: (N,) bool, tokens seen once in training: every other time they are read as unknown, so that unknown ones
             have an embedding that means something; or None.
+        tags: how many tags there are.
     """
 
     def __init__(
@@ -65,8 +67,9 @@ class TagObjective:
         train: np.ndarray,
         validation: np.ndarray,
         once: Tensor | None,
+        tags: int,
     ) -> None:
-        self.data, self.once = data, once
+        self.data, self.once, self.tags = data, once, tags
         self.targets = torch.from_numpy(np.ascontiguousarray(targets))
         self.train, self.validation = torch.from_numpy(train), torch.from_numpy(validation)
 
@@ -98,6 +101,28 @@ class TagObjective:
             return None
         parts = [self._loss(model, rows, None) for rows in self.data.chunks(self.validation)]
         return sum(float(loss) for loss, _ in parts) / sum(count for _, count in parts)
+
+    @property
+    def prior(self) -> Tensor:
+        """(C,) the logarithm of each tag's share of the steps that are learnt from."""
+        learnt = torch.zeros(len(self.data.lengths), dtype=torch.bool)
+        learnt[self.train] = True
+        return log_shares(self.targets[learnt.repeat_interleave(self.data.lengths)], self.tags)
+
+    @torch.no_grad()
+    def held(self, model: Any) -> tuple[Tensor, Tensor]:
+        """(n, C) scores of the steps that are held back, and the (n,) tags that are right."""
+        answers, right = [], []
+        for rows in self.data.chunks(self.validation):
+            x, index, lengths = self.data.inputs(model, rows)
+            inside = torch.arange(x.shape[1]) < lengths[:, None]
+            answers.append(model(x, lengths=lengths)[inside])
+            right.append(self.targets[index[inside]])
+        return torch.cat(answers), torch.cat(right)
+
+    def criterion(self, answers: Tensor, targets: Tensor) -> Tensor:
+        """The mean cross-entropy, in nats."""
+        return nn.functional.cross_entropy(answers, targets)
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ from cellgate.training.checkpoint import Checkpoint, CheckpointError
 from cellgate.training.folds import FoldedObjective
 from cellgate.training.loop import Progress, TrainingError, TrainingRecord, TrainingSettings, train
 from cellgate.training.threads import threads_for
+from cellgate.training.words import best_epoch, kept_weights
 
 __all__ = [
     "Checkpoint",
@@ -13,6 +14,8 @@ __all__ = [
     "TrainingError",
     "TrainingRecord",
     "TrainingSettings",
+    "best_epoch",
+    "kept_weights",
     "threads_for",
     "train",
 ]

@@ -100,6 +100,7 @@ class TrainingRecord:
         best_score: its validation score.
         seconds: how long it took.
         models: how many were trained in step to find the best epoch; 1 where the model itself was watched.
+        share: how much of the network's answer is kept where the rest is the baseline's; 1 where all is its own.
         stopped_by: "patience", "max_epochs", "max_seconds" or "Ctrl-C".
         history: (training loss, validation score or None) of every epoch.
     """
@@ -109,6 +110,7 @@ class TrainingRecord:
     best_score: float = math.inf
     seconds: float = 0.0
     models: int = 1
+    share: float = 1.0
     stopped_by: str = "max_epochs"
     history: list[tuple[float, float | None]] = field(default_factory=list)
 
