@@ -64,8 +64,25 @@ VERBS: dict[str, Verb] = {
 }
 
 
+class _Stopped(Exception):
+    """Ctrl-C with what there is to say of it, past Typer, which would make an exit code of it."""
+
+
+@dataclass(frozen=True)
+class _Returned:
+    """What a verb returned, its exit code or None: a bare number is Typer's, as after Ctrl-C between the verbs."""
+
+    code: int | None
+
+
 class _LazyGroup(TyperGroup):
     """Lists verbs by their summaries; swaps in the real command when one is called."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return _Returned(super().invoke(ctx))
+        except KeyboardInterrupt as stop:
+            raise _Stopped(str(stop)) from None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)
@@ -141,6 +158,14 @@ def report_error(message: str, code: int, as_json: bool) -> None:
         print(f"error: {message}", file=sys.stderr)
 
 
+def report_stop(message: str, code: int, as_json: bool) -> None:
+    """What Ctrl-C ended, which is no error; with --json an object like one, as there is no result."""
+    if as_json:
+        report_error(message, code, as_json)
+    else:
+        print(message, file=sys.stderr)
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run the command and leave with one of the exit codes above; never with a traceback.
 
@@ -149,23 +174,23 @@ def main(argv: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if argv is None else argv
     as_json = "--json" in arguments
     try:
-        # A verb may return its exit code; Typer turns Ctrl-C into a returned 130.
-        code = app(arguments, prog_name="cellgate", standalone_mode=False) or OK
+        left = app(arguments, prog_name="cellgate", standalone_mode=False)
+        if left == INTERRUPTED:
+            raise KeyboardInterrupt
+        # A verb that returns INTERRUPTED has said so, and what it kept.
+        code = (left.code if isinstance(left, _Returned) else left) or OK
     except BrokenPipeError:
         # The reader (`| head`) has left: say nothing, and keep Python from saying it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = OK
-    except KeyboardInterrupt:  # before or after the part that Typer guards
-        report_error("stopped by Ctrl-C", code := INTERRUPTED, as_json)
+    except (KeyboardInterrupt, _Stopped) as stop:
+        report_stop(str(stop) or "stopped by Ctrl-C", code := INTERRUPTED, as_json)
     except Exception as error:
         code, message = _judge(error)
         if code == FAULT and os.environ.get("CELLGATE_TRACEBACK"):
             raise
         if message:
             report_error(message, code, as_json)
-    else:
-        if code == INTERRUPTED:
-            report_error("stopped by Ctrl-C", code, as_json)
     sys.exit(code)
 
 

@@ -7,15 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
+from cellgate import estimators
 from cellgate.cli.columns import Freq, Future, Id, Past, Season, Static, Target, Time, TimeFormat, Wide, names
 from cellgate.cli.console import say, say_json, say_pairs, say_table, training_progress
 from cellgate.cli.forecast_files import csv_text
 from cellgate.cli.forecast_words import SCORES, score_text, verdict
 from cellgate.data.files import write_atomic
 from cellgate.errors import InputError
-from cellgate.estimators import Forecaster, load
 from cellgate.estimators.backtest import Backtest
-from cellgate.estimators.forecaster import BASELINE
+from cellgate.estimators.forecast_scores import BASELINE
 
 _SHOWN_STEPS = 6
 
@@ -61,7 +61,7 @@ def command(
     forecaster = (
         _loaded(source)
         if is_model
-        else Forecaster(
+        else estimators.Forecaster(
             horizon,
             season=season,
             freq=freq,
@@ -95,9 +95,9 @@ def command(
         say(f"wrote {out}")
 
 
-def _loaded(source: str) -> Forecaster:
-    model: Any = load(source)
-    if not isinstance(model, Forecaster):
+def _loaded(source: str) -> estimators.Forecaster:
+    model: Any = estimators.load(source)
+    if not isinstance(model, estimators.Forecaster):
         raise InputError(f"{source}: expected a Forecaster's folder, got a {type(model).__name__}'s")
     return model
 

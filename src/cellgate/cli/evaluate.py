@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from cellgate import estimators
 from cellgate.cli.console import say_json, say_table
 from cellgate.cli.sequence_run import Score, say_scores
 from cellgate.errors import InputError
-from cellgate.estimators import Forecaster, LanguageModel, load
 
 SCORES = {
     "SequenceClassifier": Score("accuracy", True),
@@ -34,26 +34,26 @@ def command(
 
     [bold]cellgate evaluate model test.csv[/bold]
     """
-    estimator = load(model)
-    if isinstance(estimator, Forecaster):
+    estimator = estimators.load(model)
+    if isinstance(estimator, estimators.Forecaster):
         metrics = _forecast(estimator, data, holdout)
     else:
         if holdout is not None:
             raise InputError(f"--holdout: expected a forecaster, got a {type(estimator).__name__}; leave it out")
-        metrics = estimator.evaluate(Path(data) if isinstance(estimator, LanguageModel) else data)
+        metrics = estimator.evaluate(Path(data) if isinstance(estimator, estimators.LanguageModel) else data)
     if as_json:
         say_json({"model": str(model), "data": data, "metrics": metrics})
-    elif isinstance(estimator, Forecaster):
+    elif isinstance(estimator, estimators.Forecaster):
         rivals = [name for name, values in metrics.items() if isinstance(values, dict)]
         names = [name for name in metrics[rivals[-1]] if name in metrics["cellgate"]]
         rows = [[rival, *(f"{metrics[rival][name]:.4g}" for name in names)] for rival in rivals]
         say_table([f"on the last {metrics['steps']} steps", *names], rows)
     else:
-        name = next(iter(metrics["cellgate"])) if isinstance(estimator, LanguageModel) else ""
+        name = next(iter(metrics["cellgate"])) if isinstance(estimator, estimators.LanguageModel) else ""
         say_scores(metrics, Score(name, False) if name else SCORES[type(estimator).__name__])
 
 
-def _forecast(forecaster: Forecaster, data: str, holdout: int | None) -> dict[str, Any]:
+def _forecast(forecaster: estimators.Forecaster, data: str, holdout: int | None) -> dict[str, Any]:
     panel = forecaster.read(data)
     tail = min(holdout or forecaster.horizon, forecaster.horizon)
     head, rest = panel.split(tail)

@@ -7,11 +7,10 @@ from typing import Annotated
 
 import typer
 
+from cellgate import estimators
 from cellgate.cli.console import say, say_json
 from cellgate.cli.files import require_new
 from cellgate.errors import InputError
-from cellgate.estimators import Forecaster, load
-from cellgate.report.figures import can_render
 
 
 def command(
@@ -40,8 +39,8 @@ def command(
     require_new(out, "--out", force)
     if figures is not None and figures.exists() and not figures.is_dir():
         raise InputError(f"--figures {figures}: expected a folder, got a file; give another name")
-    estimator = load(model)
-    if data is None and not isinstance(estimator, Forecaster):
+    estimator = estimators.load(model)
+    if data is None and not isinstance(estimator, estimators.Forecaster):
         raise InputError(
             f"expected data to explain {type(estimator).__name__} with, got none; "
             f"give them after the folder: cellgate explain {model} DATA"
@@ -68,5 +67,7 @@ def command(
         say(f"  {finding}")
     say(f"wrote {out} ({size / 1e6:.1f} MB): open it in a browser")
     if written:
+        from cellgate.report.figures import can_render
+
         hint = "" if can_render() else " (for PNG as well: pip install 'cellgate[figures]')"
         say(f"wrote {figures}: {len(written)} pictures{hint}")

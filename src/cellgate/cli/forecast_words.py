@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cellgate.estimators.forecaster import BASELINE
+from cellgate.estimators.forecast_scores import BASELINE
 
 SCORES = ("MASE", "sMAPE", "MAE")
 

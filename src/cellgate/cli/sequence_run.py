@@ -23,7 +23,6 @@ from cellgate.cli.training_run import (
 )
 from cellgate.data.sequences import SequenceSet
 from cellgate.errors import InputError
-from cellgate.tasks.sequence_batches import hold_back
 
 
 @dataclass(frozen=True)
@@ -93,6 +92,8 @@ def _split(
 ) -> tuple[SequenceSet, SequenceSet | None, str]:
     if test is not None:
         return sequences, estimator.read(test), f"nothing: measured on {test}"
+    from cellgate.tasks.sequence_batches import hold_back
+
     strata = estimator.strata(sequences)
     rows, held = hold_back(strata, holdout, estimator.seed)
     if not len(held):

@@ -7,18 +7,20 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import numpy as np
 import typer
 
+from cellgate import estimators
 from cellgate.cli.forecast_files import csv_text
 from cellgate.data import DataError
 from cellgate.data.panel import show_time
 from cellgate.data.times import read_times
 from cellgate.errors import InputError
-from cellgate.estimators import Forecaster, load
-from cellgate.estimators.forecast import Forecast
+
+if TYPE_CHECKING:
+    from cellgate.estimators.forecast import Forecast
 
 _MISSING = {"", "na", "nan", "null", "none"}
 
@@ -38,8 +40,8 @@ def command(
 
     [bold]tail -f sales.csv | cellgate stream model --steps 1[/bold]
     """
-    forecaster: Any = load(model)
-    if not isinstance(forecaster, Forecaster):
+    forecaster: Any = estimators.load(model)
+    if not isinstance(forecaster, estimators.Forecaster):
         raise InputError(f"{model}: expected a Forecaster's folder, got a {type(forecaster).__name__}'s")
     stream, refused, header = forecaster.stream(), 0, True
     for number, row in _rows(sys.stdin, as_json):
@@ -85,7 +87,7 @@ def _parsed(line: str) -> dict[str, Any] | DataError:
     return row if isinstance(row, dict) else DataError(f"expected a JSON object, got {line.strip()[:40]!r}; correct it")
 
 
-def _arguments(row: dict[str, Any], forecaster: Forecaster, number: int) -> dict[str, Any]:
+def _arguments(row: dict[str, Any], forecaster: estimators.Forecaster, number: int) -> dict[str, Any]:
     """A row as the arguments of ForecastStream.push."""
     panel, roles = forecaster.panel_, forecaster.panel_.roles
     # The names of the training, or those of every long table.

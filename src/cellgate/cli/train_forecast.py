@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cellgate import estimators
 from cellgate.cli import training_options as options
 from cellgate.cli.app import INTERRUPTED
 from cellgate.cli.columns import Data, Freq, Future, Id, Past, Season, Static, Target, Time, TimeFormat, Wide, names
@@ -25,8 +26,7 @@ from cellgate.cli.training_run import (
 )
 from cellgate.data import DataError, Panel
 from cellgate.errors import InputError
-from cellgate.estimators import Forecaster
-from cellgate.estimators.forecaster import BASELINE
+from cellgate.estimators.forecast_scores import BASELINE
 
 
 def command(
@@ -74,7 +74,7 @@ def command(
     [bold]cellgate train airline --horizon 12 --out model[/bold]
     """
     require_fresh(out, force, resume)
-    forecaster = Forecaster(
+    forecaster = estimators.Forecaster(
         horizon,
         season=season,
         freq=freq,
@@ -155,7 +155,7 @@ def _require_length(panel: Panel, tail: int) -> None:
         )
 
 
-def _report(out: Path, forecaster: Forecaster, metrics: dict[str, Any], files: list[str]) -> None:
+def _report(out: Path, forecaster: estimators.Forecaster, metrics: dict[str, Any], files: list[str]) -> None:
     record, model = forecaster.record_, forecaster.model_
     units = f"{forecaster.num_layers} x {model.lstm.hidden_size} units"
     lines = [("trained", training_line(units, record))]

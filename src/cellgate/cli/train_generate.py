@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cellgate import estimators
 from cellgate.cli import training_options as options
 from cellgate.cli.app import INTERRUPTED
 from cellgate.cli.config import save_config
@@ -24,7 +25,6 @@ from cellgate.cli.training_run import (
 )
 from cellgate.data.text import Text, read_text
 from cellgate.errors import InputError
-from cellgate.estimators import LanguageModel
 
 
 def command(
@@ -84,7 +84,7 @@ def command(
     require_fresh(out, force, resume)
     if units not in ("characters", "words"):
         raise InputError(f"--units: expected characters or words, got {units!r}")
-    model = LanguageModel(
+    model = estimators.LanguageModel(
         units=units,  # pyright: ignore[reportArgumentType]
         vocabulary_size=vocabulary_size,
         hidden_size=hidden_size,
@@ -129,7 +129,7 @@ def _split(text: Text, test: Path | None, holdout: float) -> tuple[Text, Text | 
 
 
 def _say_report(
-    out: Path, text: Text, model: LanguageModel, metrics: dict[str, Any], report: bool, as_json: bool
+    out: Path, text: Text, model: estimators.LanguageModel, metrics: dict[str, Any], report: bool, as_json: bool
 ) -> None:
     record, lstm = model.record_, model.model_.lstm
     if as_json:

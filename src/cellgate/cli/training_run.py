@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cellgate.cli.config import SAVED
 from cellgate.data.files import is_leftover, remove_leftovers
 from cellgate.errors import InputError
-from cellgate.training import TrainingRecord
+
+if TYPE_CHECKING:
+    from cellgate.training import TrainingRecord
 
 CHECKPOINT = "checkpoint"
 REPORT = "report.html"

@@ -28,7 +28,6 @@ from cellgate.cli.forecast_files import csv_text
 from cellgate.cli.training_run import require_fresh
 from cellgate.data.files import write_atomic
 from cellgate.errors import CellgateError, InputError
-from cellgate.training import TrainingError
 
 _PANEL = "The search"
 _OF_A_RUN = ("resume", "checkpoint_every", "tensorboard", "force", "as_json", "out")
@@ -150,6 +149,8 @@ def _try(
     Returns:
         The training's exit code: None, or that of an interruption, after which it does not count.
     """
+    from cellgate.training import TrainingError
+
     k, began = len(search.rows), clock.monotonic()
     folder = search.out / f"trial-{k}"
     row: dict[str, Any] = {"trial": k, **chosen, "validation": None, "seconds": 0.0}

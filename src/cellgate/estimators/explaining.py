@@ -18,9 +18,7 @@ from cellgate.data.files import write_atomic
 from cellgate.errors import InputError
 from cellgate.nn import LSTM
 from cellgate.nn.variant import variant_of
-from cellgate.report.figures import save_figures
 from cellgate.report.model import Influence, LayerMaps, Network, NetworkLayer, Report, States
-from cellgate.report.report_page import figures_of, report_page
 from cellgate.trace import Attribution, Call, attribute
 
 __all__ = [
@@ -47,6 +45,8 @@ class Explanation:
     @property
     def html(self) -> str:
         """The page, one HTML file that needs nothing else."""
+        from cellgate.report.report_page import report_page  # with Jinja: an estimator does not wait for it
+
         return report_page(self.report)
 
     def save(self, path: str | Path) -> Path:
@@ -60,6 +60,9 @@ class Explanation:
 
     def save_figures(self, folder: str | Path) -> list[str]:
         """Write every picture as SVG, and as PNG where the extra "figures" is installed; return their names."""
+        from cellgate.report.figures import save_figures
+        from cellgate.report.report_page import figures_of
+
         return save_figures(figures_of(self.report), Path(folder))
 
 
