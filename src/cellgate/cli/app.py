@@ -200,9 +200,10 @@ def _judge(error: Exception) -> tuple[int, str]:
     if told is not None:  # a usage error of Typer's: a wrong option or verb
         ctx = getattr(error, "ctx", None)
         command = ctx.command_path if ctx else "cellgate"
-        message = told()
+        message = _in_our_words(error, told())
         origin = " (that is from the --config file)" if _from_config(error) else ""
-        return UNUSABLE, f"{message}{origin} See {command} --help." if message else ""
+        stop = "" if f"{message}{origin}".endswith((".", "?", "!")) else "."
+        return UNUSABLE, f"{message}{origin}{stop} See {command} --help." if message else ""
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return UNUSABLE, f"{where}{error.strerror or error}"
@@ -212,6 +213,23 @@ def _judge(error: Exception) -> tuple[int, str]:
             f"{type(error).__name__}: {error} (this is a fault of cellgate's own; CELLGATE_TRACEBACK=1 shows where)"
         )
     return code, str(error)
+
+
+def _in_our_words(error: Exception, message: str) -> str:
+    """Typer's message; where it ends in a sentence of pydantic's, with what was expected and what was got instead."""
+    found = getattr(error.__cause__, "errors", list)()
+    wrong = found[0] if found else {}
+    kind, limits = wrong.get("type", ""), wrong.get("ctx", {})
+    expected = {
+        "int_parsing": "a whole number",
+        "int_from_float": "a whole number",
+        "float_parsing": "a number",
+        "greater_than_equal": f"{limits.get('ge')} or more",
+        "less_than_equal": f"{limits.get('le')} or less",
+    }.get(kind)
+    if expected is None:
+        return message
+    return message.replace(str(wrong["msg"]), f"expected {expected}, got {str(wrong['input'])!r}")
 
 
 def _from_config(error: Exception) -> bool:

@@ -10,7 +10,7 @@ import typer
 from cellgate import estimators
 from cellgate.cli import training_options as options
 from cellgate.cli.app import INTERRUPTED
-from cellgate.cli.config import save_config
+from cellgate.cli.config import save_config, seconds_so_far
 from cellgate.cli.console import say, say_json, say_pairs, training_progress
 from cellgate.cli.sequence_run import Score, say_scores
 from cellgate.cli.training_run import (
@@ -20,6 +20,9 @@ from cellgate.cli.training_run import (
     forget_checkpoint,
     report_line,
     require_fresh,
+    saying_what_is_kept,
+    sizes_found,
+    took,
     training_facts,
     training_line,
 )
@@ -105,14 +108,16 @@ def command(
     if not as_json:
         lines = [("data", f"{text.source}: {len(text.text):,} characters, {text.text.count(chr(10)) + 1:,} lines")]
         say_pairs([*lines, *(("note", note) for note in text.notes), ("held out", told)])
-    save_config(out)
-    with training_progress(as_json, board_of(out, tensorboard)) as watch:
-        model.fit(learnt, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)
-    metrics = model.evaluate(measured) if measured is not None else {}
-    out.mkdir(parents=True, exist_ok=True)
-    if report:
-        model.explain(measured if measured is not None else learnt, out=out / REPORT)
-    model.save(out)  # its config.json is the last file: where it stands, everything does
+    save_config(out, {})
+    with saying_what_is_kept(out):
+        with training_progress(as_json, board_of(out, tensorboard)) as watch:
+            model.fit(learnt, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)
+        metrics = model.evaluate(measured) if measured is not None else {}
+        out.mkdir(parents=True, exist_ok=True)
+        if report:
+            model.explain(measured if measured is not None else learnt, out=out / REPORT)
+        save_config(out, sizes_found(model))
+        model.save(out)  # its config.json is the last file: where it stands, everything does
     forget_checkpoint(out)
     _say_report(out, text, model, metrics, report, as_json)
     return INTERRUPTED if model.record_.stopped_by == "Ctrl-C" else None
@@ -134,9 +139,9 @@ def _say_report(
     record, lstm = model.record_, model.model_.lstm
     if as_json:
         facts = {"out": str(out), "data": f"{text.source}: {len(text.text):,} characters", "metrics": metrics}
-        say_json({**facts, "training": training_facts(record)})
+        say_json({**facts, "training": training_facts(record), "seconds": seconds_so_far()})
         return
-    units = f"{lstm.num_layers} x {lstm.hidden_size} units, {len(model.vocabulary_):,} different {model.units}"
+    units = f"{lstm.num_layers} x {lstm.hidden_size} units, {len(model.vocabulary_) - 1:,} different {model.units}"
     say_pairs([("trained", training_line(units, record))])
     if metrics:
         say()
@@ -144,7 +149,7 @@ def _say_report(
     say()
     say_pairs([("writes", line) for line in model.generate(length=160, temperature=0.8).strip().splitlines() or [""]])
     say()
-    say(f"wrote {out}: the model")
+    say(f"wrote {out}: the model{took()}")
     if report:
         say(report_line(out))
     say(f"next  cellgate generate {out} --prompt TEXT")

@@ -201,7 +201,7 @@ def _end(search: _Search, as_json: bool, code: int | None) -> int | None:
     if search.best is None:
         shutil.rmtree(search.out, ignore_errors=True)
         if code == INTERRUPTED:
-            return code
+            raise KeyboardInterrupt("stopped by Ctrl-C before the first training was done: nothing is kept")
         raise CellgateError("tune: expected a training that ends well, got none; lower --learning-rate, check the data")
     best, first = search.rows[search.best], search.rows[0]
     chosen = {name: value for name, value in best.items() if name not in ("trial", "validation", "seconds")}
@@ -211,6 +211,8 @@ def _end(search: _Search, as_json: bool, code: int | None) -> int | None:
         say_json({"out": str(search.out), "best": best, "trials": search.rows, "metrics": metrics})
         return code
     say()
+    if code == INTERRUPTED:
+        say(f"stopped by Ctrl-C after {len(search.rows)} trainings, the best so far kept")
     if search.best == 0:
         say("no trial is better than the defaults: they are kept")
     elif first["validation"]:

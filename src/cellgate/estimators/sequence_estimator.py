@@ -26,6 +26,11 @@ from cellgate.training import Checkpoint, Progress, TrainingRecord, TrainingSett
 from cellgate.training.loop import Objective
 
 _UPDATES = 2000  # steps of training that are aimed at, whatever the amount of data
+# Arguments that are found where they are not said: they show in the data, the settings and the network.
+_FOUND = (
+    *("id", "time", "target", "features", "token", "wide", "steps"),
+    *("hidden_size", "max_epochs", "patience", "max_seconds"),
+)
 _FEWEST_VALIDATED = 10  # with fewer held back, a validation score would be noise
 
 
@@ -57,6 +62,7 @@ class SequenceEstimator(Parameters):
     model_: SequenceNetwork
     encoding_: FeatureEncoding
     record_: TrainingRecord
+    settings_: TrainingSettings
     metrics_: dict[str, Any]
     source_: str
     roles_: SequenceRoles
@@ -220,12 +226,12 @@ class SequenceEstimator(Parameters):
         settings = self._settings(len(rows))
         saved = None
         if checkpoint is not None:
-            identity = self._identity(sequences, start)
+            identity = self._identity(sequences, start, settings, model)
             saved = Checkpoint(Path(checkpoint) / "training.safetensors", identity, checkpoint_every)
         work = 3.0 * sum(w.numel() for w in model.lstm.parameters()) * min(self.batch_size, len(rows))
         with threads_for(work * int(sequences.lengths.max())):
             record = train(model, objective, settings, watch, saved)
-        self.model_, self.record_, self.metrics_ = model, record, {}
+        self.model_, self.record_, self.settings_, self.metrics_ = model, record, settings, {}
         self.source_, self.roles_ = sequences.source, sequences.roles
         if sequences.flat and not sequences.roles.wide:
             self.roles_ = replace(self.roles_, wide=False)
@@ -261,10 +267,16 @@ class SequenceEstimator(Parameters):
             seed=self.seed,
         )
 
-    def _identity(self, sequences: SequenceSet, start: SequenceNetwork | None) -> str:
-        """A fingerprint of everything that a training's result depends on, but for when it is stopped."""
-        kept = {name: value for name, value in self.get_params().items() if name != "max_seconds"}
-        digest = hashlib.sha256(repr((type(self).__name__, sorted(kept.items()))).encode())
+    def _identity(
+        self, sequences: SequenceSet, start: SequenceNetwork | None, settings: TrainingSettings, model: SequenceNetwork
+    ) -> str:
+        """A fingerprint of everything that a training's result depends on, but for when it is stopped.
+
+        Whether a size or a column was found or said makes no difference.
+        """
+        kept = {name: value for name, value in self.get_params().items() if name not in _FOUND}
+        what = type(self).__name__, sequences.token, sorted(kept.items())
+        digest = hashlib.sha256(repr((what, replace(settings, max_seconds=None), model.config())).encode())
         digest.update(np.ascontiguousarray(sequences.numbers).tobytes())
         digest.update(repr((sequences.lengths.tolist(), np.asarray(sequences.labels).tolist())).encode())
         for values in sequences.texts.values():
