@@ -72,7 +72,7 @@ def test_what_was_kept_is_no_error(task, capsys, tmp_path, trainings, ctrl_c):
 def test_nothing_kept_is_said_and_begins_again(task, capsys, tmp_path, trainings, ctrl_c, monkeypatch):
     out = tmp_path / "m"
     ctrl_c(0)
-    code, said, err = call(capsys, "train", *trainings[task], "--out", out)
+    code, _, err = call(capsys, "train", *trainings[task], "--out", out)
     assert (code, err) == (
         130,
         f"stopped by Ctrl-C before a pass over the data was done: no model is kept; "

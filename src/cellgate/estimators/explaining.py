@@ -351,8 +351,12 @@ def sequence_name(name: str) -> str:
 def better(ours: float, base: float, score: str, baseline: str, higher: bool = False) -> str:
     """Which of the two is better and by how much, without varnish."""
     wins = ours > base if higher else ours < base
+    if f"{ours:.3f}" == f"{base:.3f}":
+        return f"It is level with the {baseline}: {score} {ours:.3f} for both."
     if not wins:
         return f"It does NOT beat the {baseline}: {score} {ours:.3f} against {base:.3f}."
     if higher or not base:
         return f"{score} {ours:.3f}, that of the {baseline} {base:.3f}."
-    return f"{score} {ours:.3f}, {1 - ours / base:.0%} below the {baseline}'s {base:.3f}."
+    share = 1 - ours / base
+    below = f"{share:.0%}" if share >= 0.005 else "less than 1%"
+    return f"{score} {ours:.3f}, {below} below the {baseline}'s {base:.3f}."
