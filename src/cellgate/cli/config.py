@@ -192,7 +192,7 @@ def seconds_so_far() -> float | None:
     return None if running is None else time.monotonic() - running.began
 
 
-def save_config(out: Path, found: Mapping[str, Any]) -> None:
+def save_config(out: Path, found: Mapping[str, Any] | None = None) -> None:
     """Write the options of the command that runs to `out`/train.toml, every default filled in.
 
     `cellgate train --config out/train.toml --out other` then repeats the run. Called outside a command
@@ -200,7 +200,8 @@ def save_config(out: Path, found: Mapping[str, Any]) -> None:
 
     Args:
         out: the folder.
-        found: options that the data have decided, where they were not given.
+        found: options that the data have decided, where they were not given. A training that is resumed is to be given
+            the same options as before, so these are for the end.
 
     Raises:
         OSError: if it cannot be written.
@@ -210,7 +211,7 @@ def save_config(out: Path, found: Mapping[str, Any]) -> None:
         return
     verb = running.verb
     parameters = {
-        name: found.get(name) if value is None or value is False or value == [] else value
+        name: (found or {}).get(name) if value is None or value is False or value == [] else value
         for name, value in running.parameters.items()
     }
     lines = [

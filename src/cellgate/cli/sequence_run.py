@@ -63,9 +63,7 @@ def run(
     learnt, measured, told = _split(estimator, sequences, test, holdout)
     if not as_json:
         say_pairs([*sequences.summary(), *label_lines(sequences), ("held out", told)])
-    roles = sequences.roles
-    found = {name: getattr(roles, name) for name in ("id", "time", "target", "token") if getattr(roles, name)}
-    save_config(out, found)
+    save_config(out)
     with saying_what_is_kept(out):
         with training_progress(as_json, board_of(out, tensorboard)) as watch:
             estimator.fit(learnt, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)
@@ -74,9 +72,10 @@ def run(
         if report:
             held = None if measured is None else replace(measured, source=f"{measured.source}, held out")
             estimator.explain(held or learnt, out=out / REPORT)
-        save_config(out, {**found, **sizes_found(estimator)})
         estimator.save(out)  # its config.json is the last file: where it stands, everything does
     forget_checkpoint(out)
+    found = {name: getattr(sequences.roles, name) or None for name in ("id", "time", "target", "token")}
+    save_config(out, {**found, **sizes_found(estimator)})
     record = estimator.record_
     if as_json:
         facts = {"out": str(out), "data": dict(sequences.summary()[:1])["data"], "metrics": metrics}

@@ -111,9 +111,7 @@ def command(
         )
     if not as_json:
         say_pairs([*panel.summary(), *([("held out", f"the last {tail} steps")] if tail else [])])
-    found = {name: getattr(panel.roles, name) for name in ("time", "target", "id", "wide", "time_format")}
-    found |= {"holdout": tail, "level": list(forecaster.levels)}
-    save_config(out, found)
+    save_config(out)
     head, rest = panel.split(tail) if tail else (panel, None)
     with saying_what_is_kept(out):
         with training_progress(as_json, board_of(out, tensorboard)) as watch:
@@ -127,9 +125,11 @@ def command(
         if report:
             forecaster.explain(None if coming is not None else head, out=out / REPORT)
             files.append(REPORT)
-        save_config(out, {**found, "season": forecaster.task_.season, **sizes_found(forecaster)})
         forecaster.save(out)  # its config.json is the last file: where it stands, everything does
     forget_checkpoint(out)
+    found = {name: getattr(panel.roles, name) for name in ("time", "target", "id", "wide", "time_format")}
+    found |= {"season": forecaster.task_.season, "holdout": tail, "level": list(forecaster.levels)}
+    save_config(out, {**found, **sizes_found(forecaster)})
     record = forecaster.record_
     if as_json:
         say_json(

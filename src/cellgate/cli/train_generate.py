@@ -108,7 +108,7 @@ def command(
     if not as_json:
         lines = [("data", f"{text.source}: {len(text.text):,} characters, {text.text.count(chr(10)) + 1:,} lines")]
         say_pairs([*lines, *(("note", note) for note in text.notes), ("held out", told)])
-    save_config(out, {})
+    save_config(out)
     with saying_what_is_kept(out):
         with training_progress(as_json, board_of(out, tensorboard)) as watch:
             model.fit(learnt, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)
@@ -116,9 +116,9 @@ def command(
         out.mkdir(parents=True, exist_ok=True)
         if report:
             model.explain(measured if measured is not None else learnt, out=out / REPORT)
-        save_config(out, sizes_found(model))
         model.save(out)  # its config.json is the last file: where it stands, everything does
     forget_checkpoint(out)
+    save_config(out, sizes_found(model))
     _say_report(out, text, model, metrics, report, as_json)
     return INTERRUPTED if model.record_.stopped_by == "Ctrl-C" else None
 
