@@ -144,7 +144,7 @@ def test_it_says_so_when_the_baseline_is_better(capsys, tmp_path):
         capsys, "train", tmp_path / "d.csv", "--out", tmp_path / "m", "--horizon", 5, "--season", 5, "--max-epochs", 3
     )
     assert code == 0
-    assert "does NOT beat the seasonal naive forecast" in out
+    assert "cellgate is level with the seasonal naive forecast here (MAE 0.000 for both)" in out
 
 
 def test_several_series_at_once(capsys, tmp_path):

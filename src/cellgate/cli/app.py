@@ -66,8 +66,25 @@ VERBS: dict[str, Verb] = {
 }
 
 
+class _Stopped(Exception):
+    """Ctrl-C with what there is to say of it, past Typer, which would make an exit code of it."""
+
+
+@dataclass(frozen=True)
+class _Returned:
+    """What a verb returned, its exit code or None: a bare number is Typer's, as after Ctrl-C between the verbs."""
+
+    code: int | None
+
+
 class _LazyGroup(TyperGroup):
     """Lists verbs by their summaries; swaps in the real command when one is called."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return _Returned(super().invoke(ctx))
+        except KeyboardInterrupt as stop:
+            raise _Stopped(str(stop)) from None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)
@@ -151,6 +168,14 @@ def _close_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def report_stop(message: str, code: int, as_json: bool) -> None:
+    """What Ctrl-C ended, which is no error; with --json an object like one, as there is no result."""
+    if as_json:
+        report_error(message, code, as_json)
+    else:
+        print(message, file=sys.stderr)
+
+
 def main(argv: list[str] | None = None) -> None:
     """Run the command and leave with one of the exit codes above; never with a traceback.
 
@@ -159,23 +184,23 @@ def main(argv: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if argv is None else argv
     as_json = "--json" in arguments
     try:
-        # A verb may return its exit code; Typer turns Ctrl-C into a returned 130.
-        code = app(arguments, prog_name="cellgate", standalone_mode=False) or OK
+        left = app(arguments, prog_name="cellgate", standalone_mode=False)
+        if left == INTERRUPTED:
+            raise KeyboardInterrupt
+        # A verb that returns INTERRUPTED has said so, and what it kept.
+        code = (left.code if isinstance(left, _Returned) else left) or OK
         sys.stdout.flush()
     except BrokenPipeError:
         _close_output()  # the reader (`| head`) has left: say nothing
         code = OK
-    except KeyboardInterrupt:  # before or after the part that Typer guards
-        report_error("stopped by Ctrl-C", code := INTERRUPTED, as_json)
+    except (KeyboardInterrupt, _Stopped) as stop:
+        report_stop(str(stop) or "stopped by Ctrl-C", code := INTERRUPTED, as_json)
     except Exception as error:
         code, message = _judge(error)
         if code == FAULT and os.environ.get("CELLGATE_TRACEBACK"):
             raise
         if message:
             report_error(message, code, as_json)
-    else:
-        if code == INTERRUPTED:
-            report_error("stopped by Ctrl-C", code, as_json)
     sys.exit(code)
 
 
@@ -185,9 +210,10 @@ def _judge(error: Exception) -> tuple[int, str]:
     if told is not None:  # a usage error of Typer's: a wrong option or verb
         ctx = getattr(error, "ctx", None)
         command = ctx.command_path if ctx else "cellgate"
-        message = told()
+        message = _in_our_words(error, told())
         origin = " (that is from the --config file)" if _from_config(error) else ""
-        return UNUSABLE, f"{message}{origin} See {command} --help." if message else ""
+        stop = "" if f"{message}{origin}".endswith((".", "?", "!")) else "."
+        return UNUSABLE, f"{message}{origin}{stop} See {command} --help." if message else ""
     if isinstance(error, OSError):
         if not error.filename and error.errno == errno.ENOSPC:
             return UNUSABLE, f"expected room to write to, got a full disk ({error.strerror}); make room"
@@ -199,6 +225,23 @@ def _judge(error: Exception) -> tuple[int, str]:
             f"{type(error).__name__}: {error} (this is a fault of cellgate's own; CELLGATE_TRACEBACK=1 shows where)"
         )
     return code, str(error)
+
+
+def _in_our_words(error: Exception, message: str) -> str:
+    """Typer's message; where it ends in a sentence of pydantic's, with what was expected and what was got instead."""
+    found = getattr(error.__cause__, "errors", list)()
+    wrong = found[0] if found else {}
+    kind, limits = wrong.get("type", ""), wrong.get("ctx", {})
+    expected = {
+        "int_parsing": "a whole number",
+        "int_from_float": "a whole number",
+        "float_parsing": "a number",
+        "greater_than_equal": f"{limits.get('ge')} or more",
+        "less_than_equal": f"{limits.get('le')} or less",
+    }.get(kind)
+    if expected is None:
+        return message
+    return message.replace(str(wrong["msg"]), f"expected {expected}, got {str(wrong['input'])!r}")
 
 
 def _from_config(error: Exception) -> bool:

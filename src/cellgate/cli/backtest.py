@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cellgate import estimators
 from cellgate.cli import training_options as options
 from cellgate.cli.columns import (
     Freq,
@@ -30,7 +31,6 @@ from cellgate.cli.forecast_words import say_forecast_scores, score_text
 from cellgate.data.files import write_atomic
 from cellgate.data.words import counted
 from cellgate.errors import InputError
-from cellgate.estimators import Forecaster, load
 from cellgate.estimators.backtest import Backtest
 
 _SHOWN_STEPS = 6
@@ -88,7 +88,7 @@ def command(
     forecaster = (
         _loaded(source)
         if is_model
-        else Forecaster(
+        else estimators.Forecaster(
             horizon,
             season=season,
             freq=freq,
@@ -148,9 +148,9 @@ def _refuse_typed(ctx: typer.Context, source: str) -> None:
             )
 
 
-def _loaded(source: str) -> Forecaster:
-    model: Any = load(source)
-    if not isinstance(model, Forecaster):
+def _loaded(source: str) -> estimators.Forecaster:
+    model: Any = estimators.load(source)
+    if not isinstance(model, estimators.Forecaster):
         raise InputError(f"{source}: expected a Forecaster's folder, got a {type(model).__name__}'s")
     return model
 

@@ -13,9 +13,11 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import time
 import tomllib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
@@ -29,7 +31,18 @@ from cellgate.errors import InputError
 SAVED = "train.toml"
 Config = Annotated[Path | None, typer.Option(help="A TOML file of options; those typed go before it.")]
 _OF_THE_RUN = {"out", "resume", "force", "json", "as_json", "config"}  # where and how, not what
-_current: ContextVar[tuple[str, dict[str, Any]] | None] = ContextVar("current command", default=None)
+
+
+@dataclass(frozen=True)
+class _Running:
+    """The command that runs: its verb and its options, and when it began."""
+
+    verb: str
+    parameters: dict[str, Any]
+    began: float = field(default_factory=time.monotonic)
+
+
+_current: ContextVar[_Running | None] = ContextVar("current command", default=None)
 
 
 def take_config(arguments: Sequence[str]) -> tuple[list[str], Path | None]:
@@ -159,7 +172,7 @@ def remembered(function: Callable[..., Any], verb: str) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def call(config: Any = None, **parameters: Any) -> Any:  # the file has been read before the options are
-        token = _current.set((verb, parameters))
+        token = _current.set(_Running(verb, parameters))
         try:
             return function(**parameters)
         finally:
@@ -173,11 +186,22 @@ def remembered(function: Callable[..., Any], verb: str) -> Callable[..., Any]:
     return call
 
 
-def save_config(out: Path) -> None:
+def seconds_so_far() -> float | None:
+    """How long the command has been running; None outside of one."""
+    running = _current.get()
+    return None if running is None else time.monotonic() - running.began
+
+
+def save_config(out: Path, found: Mapping[str, Any] | None = None) -> None:
     """Write the options of the command that runs to `out`/train.toml, every default filled in.
 
     `cellgate train --config out/train.toml --out other` then repeats the run. Called outside a command
     (a test, a program), it writes nothing.
+
+    Args:
+        out: the folder.
+        found: options that the data have decided, where they were not given. A training that is resumed is to be given
+            the same options as before, so these are for the end.
 
     Raises:
         OSError: if it cannot be written.
@@ -185,7 +209,11 @@ def save_config(out: Path) -> None:
     running = _current.get()
     if running is None:
         return
-    verb, parameters = running
+    verb = running.verb
+    parameters = {
+        name: (found or {}).get(name) if value is None or value is False or value == [] else value
+        for name, value in running.parameters.items()
+    }
     lines = [
         f"# What this model was trained with, by cellgate {__version__}. To repeat it:",
         f"#   cellgate {verb} --config {SAVED} --out ANOTHER_FOLDER",

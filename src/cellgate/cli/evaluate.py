@@ -8,13 +8,13 @@ from typing import Annotated
 import numpy as np
 import typer
 
+from cellgate import estimators
 from cellgate.cli.console import say, say_json, say_pairs
 from cellgate.cli.forecast_words import say_forecast_scores
 from cellgate.cli.sequence_run import Score, say_scores
 from cellgate.data import DataError
 from cellgate.data.words import counted
 from cellgate.errors import InputError
-from cellgate.estimators import Forecaster, LanguageModel, load
 
 _SHOWN = 3
 SCORES = {
@@ -40,21 +40,21 @@ def command(
 
     [bold]cellgate evaluate model test.csv[/bold]
     """
-    estimator = load(model)
-    if isinstance(estimator, Forecaster):
+    estimator = estimators.load(model)
+    if isinstance(estimator, estimators.Forecaster):
         _forecast(estimator, model, data, holdout, as_json)
         return
     if holdout is not None:
         raise InputError(f"--holdout: expected a forecaster, got a {type(estimator).__name__}; leave it out")
-    metrics = estimator.evaluate(Path(data) if isinstance(estimator, LanguageModel) else data)
+    metrics = estimator.evaluate(Path(data) if isinstance(estimator, estimators.LanguageModel) else data)
     if as_json:
         say_json({"model": str(model), "data": data, "metrics": metrics})
     else:
-        name = next(iter(metrics["cellgate"])) if isinstance(estimator, LanguageModel) else ""
+        name = next(iter(metrics["cellgate"])) if isinstance(estimator, estimators.LanguageModel) else ""
         say_scores(metrics, Score(name, False) if name else SCORES[type(estimator).__name__])
 
 
-def _forecast(forecaster: Forecaster, model: Path, data: str, holdout: int | None, as_json: bool) -> None:
+def _forecast(forecaster: estimators.Forecaster, model: Path, data: str, holdout: int | None, as_json: bool) -> None:
     if holdout is not None and holdout > forecaster.horizon:
         raise InputError(
             f"--holdout {holdout}: expected at most the model's horizon of {forecaster.horizon}, which is as far as it "

@@ -7,13 +7,12 @@ from typing import Annotated
 
 import typer
 
+from cellgate import estimators
 from cellgate.cli.console import say, say_json
 from cellgate.cli.files import require_new
 from cellgate.data import Panel, with_future
 from cellgate.data.words import counted
 from cellgate.errors import InputError
-from cellgate.estimators import Forecaster, load
-from cellgate.report.figures import can_render
 
 
 def command(
@@ -47,14 +46,14 @@ def command(
     require_new(out, "--out", force)
     if figures is not None and figures.exists() and not figures.is_dir():
         raise InputError(f"--figures {figures}: expected a folder, got a file; give another name")
-    estimator = load(model)
-    if data is None and not isinstance(estimator, Forecaster):
+    estimator = estimators.load(model)
+    if data is None and not isinstance(estimator, estimators.Forecaster):
         raise InputError(
             f"expected data to explain {type(estimator).__name__} with, got none; "
             f"give them after the folder: cellgate explain {model} DATA"
         )
     note = ""
-    if isinstance(estimator, Forecaster):
+    if isinstance(estimator, estimators.Forecaster):
         panel, note = _panel(estimator, data, future_data)
         explanation = estimator.explain(panel)
     else:
@@ -85,11 +84,13 @@ def command(
         say(f"  {finding}")
     say(f"wrote {out} ({size / 1e6:.1f} MB): open it in a browser")
     if written:
+        from cellgate.report.figures import can_render
+
         hint = "" if can_render() else " (for PNG as well: pip install 'cellgate[figures]')"
         say(f"wrote {figures}: {len(written)} pictures{hint}")
 
 
-def _panel(forecaster: Forecaster, data: str | None, future: str | None) -> tuple[Panel, str]:
+def _panel(forecaster: estimators.Forecaster, data: str | None, future: str | None) -> tuple[Panel, str]:
     """The series to open the model on, and a note where that is before their end."""
     panel = forecaster.panel_ if data is None else forecaster.read(data)
     if future is not None:

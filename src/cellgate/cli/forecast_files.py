@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,9 +13,11 @@ from cellgate.data import Panel
 from cellgate.data.files import write_atomic
 from cellgate.data.panel import show_time
 from cellgate.data.words import counted
-from cellgate.estimators.forecast import Forecast
 from cellgate.report.forecast_svg import Drawing, Segment, forecast_svg
 from cellgate.tasks.baselines import seasonal_naive
+
+if TYPE_CHECKING:
+    from cellgate.estimators.forecast import Forecast
 
 _DRAWN_SERIES = 4
 _DRAWN_HORIZONS = 10  # how much of the past is drawn, in horizons, where it is long

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cellgate.cli.console import say, say_table
-from cellgate.estimators.forecaster import BASELINE
+from cellgate.estimators.forecast_scores import BASELINE
 
 SCORES = ("MASE", "sMAPE", "MAE")
 
@@ -32,12 +32,18 @@ def score_text(value: float) -> str:
 
 
 def verdict(metrics: dict[str, Any]) -> str:
-    """Which of the two is better, and by how much, without varnish."""
+    """Which of the two is better, and by how much, without varnish; what the table shows alike is alike."""
     score = "MASE" if metrics["cellgate"]["MASE"] == metrics["cellgate"]["MASE"] else "MAE"
     ours, base = metrics["cellgate"][score], metrics[BASELINE][score]
+    if score_text(ours) == score_text(base):
+        return f"cellgate is level with the {BASELINE} forecast here ({score} {score_text(ours)} for both)"
     if ours < base:
-        return f"cellgate's {score} is {1 - ours / base:.0%} below the {BASELINE} forecast's"
+        share = 1 - ours / base
+        if share < 0.005:
+            shown = f"({score_text(ours)} against {score_text(base)})"
+            return f"cellgate's {score} is less than 1% below the {BASELINE} forecast's {shown}"
+        return f"cellgate's {score} is {share:.0%} below the {BASELINE} forecast's"
     return (
-        f"cellgate does NOT beat the {BASELINE} forecast here ({score} {ours:.3f} against {base:.3f}): "
+        f"cellgate does NOT beat the {BASELINE} forecast here ({score} {score_text(ours)} against {score_text(base)}): "
         "use that one, or give more history"
     )

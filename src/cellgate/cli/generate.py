@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
+from cellgate import estimators
 from cellgate.cli.console import say_json
 from cellgate.errors import InputError
-from cellgate.estimators import LanguageModel, load
 
 _SHOWN = 5  # of the unknown
 
@@ -33,8 +33,8 @@ def command(
 
     [bold]cellgate generate model --prompt "ROMEO:" --length 300[/bold]
     """
-    estimator = load(model)
-    if not isinstance(estimator, LanguageModel):
+    estimator = estimators.load(model)
+    if not isinstance(estimator, estimators.LanguageModel):
         raise InputError(f"{model}: expected a LanguageModel, got a {type(estimator).__name__}; use cellgate predict")
     if prompt == "-":
         prompt = sys.stdin.read()

@@ -9,13 +9,13 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from cellgate import estimators
 from cellgate.cli.console import say_json
 from cellgate.cli.files import require_new
 from cellgate.cli.forecast_files import csv_text
 from cellgate.data.files import write_atomic
 from cellgate.data.panel import show_time
 from cellgate.errors import InputError
-from cellgate.estimators import Forecaster, load
 
 
 def command(
@@ -44,7 +44,7 @@ def command(
     """
     if out is not None:
         require_new(out, "--out", force)
-    columns, key = _predict(load(model), data, future_data)
+    columns, key = _predict(estimators.load(model), data, future_data)
     if as_json:
         rows = [
             {name: _plain(value) for name, value in zip(columns, row, strict=True)}
@@ -60,7 +60,7 @@ def command(
 
 def _predict(estimator: Any, data: str | None, future: str | None) -> tuple[dict[str, np.ndarray], str]:
     """Columns, and what they are called in JSON."""
-    if isinstance(estimator, Forecaster):
+    if isinstance(estimator, estimators.Forecaster):
         return estimator.forecast(data, future=future).columns(), "forecast"
     if not hasattr(estimator, "table"):
         raise InputError(f"expected a model that predicts, got a {type(estimator).__name__}; use cellgate generate")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cellgate.cli.app import INTERRUPTED
-from cellgate.cli.config import save_config
+from cellgate.cli.config import save_config, seconds_so_far
 from cellgate.cli.console import say, say_json, say_pairs, say_table, training_progress
 from cellgate.cli.training_run import (
     CHECKPOINT,
@@ -18,12 +18,14 @@ from cellgate.cli.training_run import (
     forget_checkpoint,
     report_line,
     require_fresh,
+    saying_what_is_kept,
+    sizes_found,
+    took,
     training_facts,
     training_line,
 )
 from cellgate.data.sequences import SequenceSet
 from cellgate.errors import InputError
-from cellgate.tasks.sequence_batches import hold_back
 
 _PROBABILITIES = "log loss"  # the score of a classifier's probabilities
 
@@ -64,26 +66,29 @@ def run(
     if not as_json:
         say_pairs([*sequences.summary(), *label_lines(sequences), ("held out", told)])
     save_config(out)
-    with training_progress(as_json, board_of(out, tensorboard)) as watch:
-        estimator.fit(learnt, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)
-    metrics = estimator.evaluate(measured) if measured is not None else {}
-    out.mkdir(parents=True, exist_ok=True)
-    if report:
-        held = None if measured is None else replace(measured, source=f"{measured.source}, held out")
-        estimator.explain(held or learnt, out=out / REPORT)
-    estimator.save(out)  # its config.json is the last file: where it stands, everything does
+    with saying_what_is_kept(out):
+        with training_progress(as_json, board_of(out, tensorboard)) as watch:
+            estimator.fit(learnt, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)
+        metrics = estimator.evaluate(measured) if measured is not None else {}
+        out.mkdir(parents=True, exist_ok=True)
+        if report:
+            held = None if measured is None else replace(measured, source=f"{measured.source}, held out")
+            estimator.explain(held or learnt, out=out / REPORT)
+        estimator.save(out)  # its config.json is the last file: where it stands, everything does
     forget_checkpoint(out)
+    found = {name: getattr(sequences.roles, name) or None for name in ("id", "time", "target", "token")}
+    save_config(out, {**found, **sizes_found(estimator)})
     record = estimator.record_
     if as_json:
         facts = {"out": str(out), "data": dict(sequences.summary()[:1])["data"], "metrics": metrics}
-        say_json({**facts, "training": training_facts(record)})
+        say_json({**facts, "training": training_facts(record), "seconds": seconds_so_far()})
     else:
         say_pairs([("trained", training_line(units(estimator.model_), record))])
         if metrics:
             say()
             say_scores(metrics, score)
         say()
-        say(f"wrote {out}: the model")
+        say(f"wrote {out}: the model{took()}")
         if report:
             say(report_line(out))
         say(f"next  cellgate predict {out} --data DATA")
@@ -95,6 +100,8 @@ def _split(
 ) -> tuple[SequenceSet, SequenceSet | None, str]:
     if test is not None:
         return sequences, estimator.read(test), f"nothing: measured on {test}"
+    from cellgate.tasks.sequence_batches import hold_back
+
     strata = estimator.strata(sequences)
     rows, held = hold_back(strata, holdout, estimator.seed)
     if not len(held):

@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
 
+from cellgate import estimators
 from cellgate.cli.forecast_files import csv_text
 from cellgate.cli.stream_rows import csv_rows, json_rows, pushes
 from cellgate.data import DataError
 from cellgate.data.panel import show_time
 from cellgate.data.words import counted
 from cellgate.errors import InputError
-from cellgate.estimators import Forecaster, load
-from cellgate.estimators.forecast import Forecast
+
+if TYPE_CHECKING:
+    from cellgate.estimators.forecast import Forecast
 
 _HOPELESS = 20  # so many rows refused before any is accepted are the wrong rows
 
@@ -39,8 +41,8 @@ def command(
 
     [bold]tail -f sales.csv | cellgate stream model --steps 1[/bold]
     """
-    forecaster: Any = load(model)
-    if not isinstance(forecaster, Forecaster):
+    forecaster: Any = estimators.load(model)
+    if not isinstance(forecaster, estimators.Forecaster):
         raise InputError(f"{model}: expected a Forecaster's folder, got a {type(forecaster).__name__}'s")
     known = _Known(forecaster)
     try:
@@ -49,7 +51,7 @@ def command(
         known.say_count()
 
 
-def _run(forecaster: Forecaster, known: _Known, steps: int, as_json: bool) -> int:
+def _run(forecaster: estimators.Forecaster, known: _Known, steps: int, as_json: bool) -> int:
     stream, refused, accepted, header = forecaster.stream(), 0, 0, True
     last: dict[str, Any] = {}
     for number, row in json_rows(sys.stdin) if as_json else csv_rows(sys.stdin, forecaster):
@@ -77,7 +79,7 @@ def _run(forecaster: Forecaster, known: _Known, steps: int, as_json: bool) -> in
 class _Known:
     """Rows of steps that the history of the model has: told of when the first comes, counted at the end."""
 
-    def __init__(self, forecaster: Forecaster) -> None:
+    def __init__(self, forecaster: estimators.Forecaster) -> None:
         self._panel = forecaster.panel_
         self._same = self._other = 0
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from cellgate.cli.sequence_run import Score
 from cellgate.cli.train_labelled import labelled_command
-from cellgate.estimators import SequenceClassifier
 
 command = labelled_command(
     "classify",
-    SequenceClassifier,
+    "SequenceClassifier",
     Score("accuracy", True),
     0.4,
     """Train a classifier on labelled sequences, measure it beside the majority class, and write it to a folder.

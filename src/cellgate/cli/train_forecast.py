@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+from cellgate import estimators
 from cellgate.cli import training_options as options
 from cellgate.cli.app import INTERRUPTED
 from cellgate.cli.columns import Data, Freq, Future, Id, Past, Season, Static, Target, Time, TimeFormat, Wide, names
-from cellgate.cli.config import save_config
+from cellgate.cli.config import save_config, seconds_so_far
 from cellgate.cli.console import say, say_json, say_pairs, say_table, training_progress
 from cellgate.cli.forecast_files import write_forecast_files
 from cellgate.cli.forecast_words import SCORES, score_text, verdict
@@ -20,13 +21,15 @@ from cellgate.cli.training_run import (
     board_of,
     forget_checkpoint,
     require_fresh,
+    saying_what_is_kept,
+    sizes_found,
+    took,
     training_facts,
     training_line,
 )
 from cellgate.data import DataError, Panel
 from cellgate.errors import InputError
-from cellgate.estimators import Forecaster
-from cellgate.estimators.forecaster import BASELINE
+from cellgate.estimators.forecast_scores import BASELINE
 
 
 def command(
@@ -74,7 +77,7 @@ def command(
     [bold]cellgate train airline --horizon 12 --out model[/bold]
     """
     require_fresh(out, force, resume)
-    forecaster = Forecaster(
+    forecaster = estimators.Forecaster(
         horizon,
         season=season,
         freq=freq,
@@ -110,19 +113,23 @@ def command(
         say_pairs([*panel.summary(), *([("held out", f"the last {tail} steps")] if tail else [])])
     save_config(out)
     head, rest = panel.split(tail) if tail else (panel, None)
-    with training_progress(as_json, board_of(out, tensorboard)) as watch:
-        forecaster.fit(head, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)
-    backcast = forecaster.forecast() if rest else None
-    metrics = forecaster.evaluate(rest) if rest else {}
-    forecaster.update(panel)
-    coming = None if panel.future and known < horizon else forecaster.forecast()
-    out.mkdir(parents=True, exist_ok=True)
-    files = write_forecast_files(out, panel, coming, backcast, rest, metrics)
-    if report:
-        forecaster.explain(None if coming is not None else head, out=out / REPORT)
-        files.append(REPORT)
-    forecaster.save(out)  # its config.json is the last file: where it stands, everything does
+    with saying_what_is_kept(out):
+        with training_progress(as_json, board_of(out, tensorboard)) as watch:
+            forecaster.fit(head, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)
+        backcast = forecaster.forecast() if rest else None
+        metrics = forecaster.evaluate(rest) if rest else {}
+        forecaster.update(panel)
+        coming = None if panel.future and known < horizon else forecaster.forecast()
+        out.mkdir(parents=True, exist_ok=True)
+        files = write_forecast_files(out, panel, coming, backcast, rest, metrics)
+        if report:
+            forecaster.explain(None if coming is not None else head, out=out / REPORT)
+            files.append(REPORT)
+        forecaster.save(out)  # its config.json is the last file: where it stands, everything does
     forget_checkpoint(out)
+    found = {name: getattr(panel.roles, name) for name in ("time", "target", "id", "wide", "time_format")}
+    found |= {"season": forecaster.task_.season, "holdout": tail, "level": list(forecaster.levels)}
+    save_config(out, {**found, **sizes_found(forecaster)})
     record = forecaster.record_
     if as_json:
         say_json(
@@ -131,6 +138,7 @@ def command(
                 "data": dict(panel.summary()[:1])["data"],
                 "metrics": metrics,
                 "training": training_facts(record),
+                "seconds": seconds_so_far(),
                 "files": files,
             }
         )
@@ -155,7 +163,7 @@ def _require_length(panel: Panel, tail: int) -> None:
         )
 
 
-def _report(out: Path, forecaster: Forecaster, metrics: dict[str, Any], files: list[str]) -> None:
+def _report(out: Path, forecaster: estimators.Forecaster, metrics: dict[str, Any], files: list[str]) -> None:
     record, model = forecaster.record_, forecaster.model_
     units = f"{forecaster.num_layers} x {model.lstm.hidden_size} units"
     lines = [("trained", training_line(units, record))]
@@ -173,5 +181,5 @@ def _report(out: Path, forecaster: Forecaster, metrics: dict[str, Any], files: l
             say(f"{inside:.0%} of the held-out values lie in the {level:g} % interval")
         say(verdict(metrics))
     say()
-    say(f"wrote {out}: {', '.join(files)} and the model")
+    say(f"wrote {out}: {', '.join(files)} and the model{took()}")
     say(f"next  cellgate predict {out}")

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
+from cellgate import estimators
 from cellgate.cli import training_options as options
 from cellgate.cli.app import INTERRUPTED
-from cellgate.cli.config import save_config
+from cellgate.cli.config import save_config, seconds_so_far
 from cellgate.cli.console import say, say_json, say_pairs, training_progress
 from cellgate.cli.sequence_run import Score, say_scores
 from cellgate.cli.training_run import (
@@ -19,12 +20,14 @@ from cellgate.cli.training_run import (
     forget_checkpoint,
     report_line,
     require_fresh,
+    saying_what_is_kept,
+    sizes_found,
+    took,
     training_facts,
     training_line,
 )
 from cellgate.data.text import Text, read_text
 from cellgate.errors import InputError
-from cellgate.estimators import LanguageModel
 
 
 def command(
@@ -84,7 +87,7 @@ def command(
     require_fresh(out, force, resume)
     if units not in ("characters", "words"):
         raise InputError(f"--units: expected characters or words, got {units!r}")
-    model = LanguageModel(
+    model = estimators.LanguageModel(
         units=units,  # pyright: ignore[reportArgumentType]
         vocabulary_size=vocabulary_size,
         hidden_size=hidden_size,
@@ -106,14 +109,16 @@ def command(
         lines = [("data", f"{text.source}: {len(text.text):,} characters, {text.text.count(chr(10)) + 1:,} lines")]
         say_pairs([*lines, *(("note", note) for note in text.notes), ("held out", told)])
     save_config(out)
-    with training_progress(as_json, board_of(out, tensorboard)) as watch:
-        model.fit(learnt, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)
-    metrics = model.evaluate(measured) if measured is not None else {}
-    out.mkdir(parents=True, exist_ok=True)
-    if report:
-        model.explain(measured if measured is not None else learnt, out=out / REPORT)
-    model.save(out)  # its config.json is the last file: where it stands, everything does
+    with saying_what_is_kept(out):
+        with training_progress(as_json, board_of(out, tensorboard)) as watch:
+            model.fit(learnt, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)
+        metrics = model.evaluate(measured) if measured is not None else {}
+        out.mkdir(parents=True, exist_ok=True)
+        if report:
+            model.explain(measured if measured is not None else learnt, out=out / REPORT)
+        model.save(out)  # its config.json is the last file: where it stands, everything does
     forget_checkpoint(out)
+    save_config(out, sizes_found(model))
     _say_report(out, text, model, metrics, report, as_json)
     return INTERRUPTED if model.record_.stopped_by == "Ctrl-C" else None
 
@@ -129,14 +134,14 @@ def _split(text: Text, test: Path | None, holdout: float) -> tuple[Text, Text | 
 
 
 def _say_report(
-    out: Path, text: Text, model: LanguageModel, metrics: dict[str, Any], report: bool, as_json: bool
+    out: Path, text: Text, model: estimators.LanguageModel, metrics: dict[str, Any], report: bool, as_json: bool
 ) -> None:
     record, lstm = model.record_, model.model_.lstm
     if as_json:
         facts = {"out": str(out), "data": f"{text.source}: {len(text.text):,} characters", "metrics": metrics}
-        say_json({**facts, "training": training_facts(record)})
+        say_json({**facts, "training": training_facts(record), "seconds": seconds_so_far()})
         return
-    units = f"{lstm.num_layers} x {lstm.hidden_size} units, {len(model.vocabulary_):,} different {model.units}"
+    units = f"{lstm.num_layers} x {lstm.hidden_size} units, {len(model.vocabulary_) - 1:,} different {model.units}"
     say_pairs([("trained", training_line(units, record))])
     if metrics:
         say()
@@ -144,7 +149,7 @@ def _say_report(
     say()
     say_pairs([("writes", line) for line in model.generate(length=160, temperature=0.8).strip().splitlines() or [""]])
     say()
-    say(f"wrote {out}: the model")
+    say(f"wrote {out}: the model{took()}")
     if report:
         say(report_line(out))
     say(f"next  cellgate generate {out} --prompt TEXT")

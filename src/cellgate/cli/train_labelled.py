@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from cellgate import estimators
 from cellgate.cli import sequence_options as sequences
 from cellgate.cli import training_options as options
 from cellgate.cli.sequence_run import Score, run
-from cellgate.estimators import SequenceClassifier, SequenceRegressor
 
 
-def labelled_command(
-    name: str, kind: type[SequenceClassifier] | type[SequenceRegressor], score: Score, dropped: float, told: str
-) -> Callable[..., int | None]:
+def labelled_command(name: str, kind: str, score: Score, dropped: float, told: str) -> Callable[..., int | None]:
     """A command that trains such an estimator.
 
     Args:
         name: the task.
-        kind: the estimator.
+        kind: the estimator's name; it is imported when the command runs.
         score: what decides whether the baseline is beaten.
         dropped: the dropout where none is asked for.
         told: its help.
@@ -53,7 +51,7 @@ def labelled_command(
         force: options.Force = False,
         as_json: options.AsJson = False,
     ) -> int | None:
-        estimator = kind(
+        estimator = getattr(estimators, kind)(
             id=id,
             time=time,
             target=target,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from cellgate.cli.sequence_run import Score
 from cellgate.cli.train_labelled import labelled_command
-from cellgate.estimators import SequenceRegressor
 
 command = labelled_command(
     "regress",
-    SequenceRegressor,
+    "SequenceRegressor",
     Score("RMSE", False),
     0.0,
     """Train on sequences with a number each, measure beside the mean of the training, and write it to a folder.

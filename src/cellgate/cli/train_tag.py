@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
+from cellgate import estimators
 from cellgate.cli import sequence_options as sequences
 from cellgate.cli import training_options as options
 from cellgate.cli.sequence_run import Score, run
-from cellgate.estimators import SequenceTagger
 
 
 def command(
@@ -51,7 +51,7 @@ def command(
 
     [bold]cellgate train sentences.conll --task tag --out model[/bold]
     """
-    estimator = SequenceTagger(
+    estimator = estimators.SequenceTagger(
         id=id,
         time=time,
         target=target,

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from cellgate.cli.config import SAVED
+from cellgate.cli.config import SAVED, seconds_so_far
 from cellgate.data.files import is_leftover, remove_leftovers
 from cellgate.errors import InputError
-from cellgate.training import TrainingRecord, best_epoch
+
+if TYPE_CHECKING:
+    from cellgate.training import TrainingRecord
 
 CHECKPOINT = "checkpoint"
 REPORT = "report.html"
@@ -24,8 +29,11 @@ def require_fresh(out: Path, force: bool, resume: bool) -> None:
     """Refuse a folder with something in it, before any time is spent; forget a checkpoint that is not resumed."""
     cut_short = (out / CHECKPOINT).is_dir()
     if resume:
-        if not cut_short:
-            raise InputError(f"--resume: expected a training in {out} that was cut short, found none; leave it out")
+        finished = (out / "config.json").is_file()
+        # A training killed before its first save has left its options: it begins again.
+        if not cut_short and (finished or not (out / SAVED).is_file()):
+            found = "a finished one" if finished else "none"
+            raise InputError(f"--resume: expected a training in {out} that was cut short, found {found}; leave it out")
         return
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: expected a folder, got a file; give another name")
@@ -37,6 +45,19 @@ def require_fresh(out: Path, force: bool, resume: bool) -> None:
         raise InputError(f"--out {out}: expected a new or empty folder, got one with files in it; {remedy}")
     if cut_short:
         shutil.rmtree(out / CHECKPOINT)
+
+
+@contextmanager
+def saying_what_is_kept(out: Path) -> Iterator[None]:
+    """Around all from the fit to the saved model: Ctrl-C says what there is to go on from."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        again = f"cellgate train --resume --out {out}"
+        told = f"before a pass over the data was done: no model is kept; {again} begins again"
+        if any((out / CHECKPOINT).glob("*.safetensors")):
+            told = f"before the model was written; {again} goes on from the last save"
+        raise KeyboardInterrupt(f"stopped by Ctrl-C {told}") from None
 
 
 def board_of(out: Path, wanted: bool) -> Path | None:
@@ -57,13 +78,28 @@ def report_line(out: Path) -> str:
 
 def training_line(units: str, record: TrainingRecord) -> str:
     """How the training went, in a line."""
+    from cellgate.training import best_epoch
+
     return (
         f"{units}, {record.epochs} epochs in {record.seconds:.1f} s ({_WHY[record.stopped_by]}), {best_epoch(record)}"
     )
 
 
+def sizes_found(estimator: Any) -> dict[str, int]:
+    """The options that the amount of data has decided, for train.toml."""
+    settings = estimator.settings_
+    hidden = estimator.model_.lstm.hidden_size
+    return {"hidden_size": hidden, "max_epochs": settings.max_epochs, "patience": settings.patience}
+
+
+def took() -> str:
+    """How long the run took, all of it, to end a line with."""
+    seconds = seconds_so_far()
+    return "" if seconds is None else f", {seconds:.1f} s in all"
+
+
 def training_facts(record: TrainingRecord) -> dict[str, object]:
-    """The same for --json."""
+    """The same for --json; `seconds` are those of the passes over the data."""
     return {
         "epochs": record.epochs,
         "best_epoch": record.best_epoch,

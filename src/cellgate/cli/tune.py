@@ -28,7 +28,6 @@ from cellgate.cli.forecast_files import csv_text
 from cellgate.cli.training_run import require_fresh
 from cellgate.data.files import write_atomic
 from cellgate.errors import CellgateError, InputError
-from cellgate.training import TrainingError
 
 _PANEL = "The search"
 _OF_A_RUN = ("resume", "checkpoint_every", "tensorboard", "force", "as_json", "out")
@@ -151,6 +150,8 @@ def _try(
     Returns:
         The training's exit code: None, or that of an interruption, after which it does not count.
     """
+    from cellgate.training import TrainingError
+
     k, began = len(search.rows), clock.monotonic()
     folder = search.out / f"trial-{k}"
     row: dict[str, Any] = {"trial": k, **chosen, "validation": None, "seconds": 0.0}
@@ -201,7 +202,7 @@ def _end(search: _Search, as_json: bool, code: int | None) -> int | None:
     if search.best is None:
         shutil.rmtree(search.out, ignore_errors=True)
         if code == INTERRUPTED:
-            return code
+            raise KeyboardInterrupt("stopped by Ctrl-C before the first training was done: nothing is kept")
         raise CellgateError("tune: expected a training that ends well, got none; lower --learning-rate, check the data")
     best, first = search.rows[search.best], search.rows[0]
     chosen = {name: value for name, value in best.items() if name not in ("trial", "validation", "seconds")}
@@ -211,6 +212,8 @@ def _end(search: _Search, as_json: bool, code: int | None) -> int | None:
         say_json({"out": str(search.out), "best": best, "trials": search.rows, "metrics": metrics})
         return code
     say()
+    if code == INTERRUPTED:
+        say(f"stopped by Ctrl-C after {len(search.rows)} trainings, the best so far kept")
     if search.best == 0:
         say("no trial is better than the defaults: they are kept")
     elif first["validation"]:

@@ -69,13 +69,14 @@ def command(
     """
     from cellgate.cli.files import require_new
     from cellgate.data.files import write_atomic
-    from cellgate.report.walkthrough_page import walkthrough_page
     from cellgate.trace.walkthrough import visible, walk
 
     if html is not None:
         require_new(html, "--html", force)
     example = walk(text, input_size, hidden_size, seed)
     if html is not None:
+        from cellgate.report.walkthrough_page import walkthrough_page
+
         page = walkthrough_page(example.as_dict(), [visible(character) for character in example.characters])
         write_atomic(html, page.encode())
     if as_json:

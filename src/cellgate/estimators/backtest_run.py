@@ -39,12 +39,12 @@ def run_backtest(
     if refit:
         for column in moments.T:
             once = type(forecaster)(**forecaster.get_params())
-            once.fit(panel.until((column + 1).tolist()), watch=watch)
+            _fit(once, panel.until((column + 1).tolist()), watch, f"training {fits + 1} of {moments.shape[1]}")
             made.append(_forecast_at(once, panel, column[:, None]))
             fits += 1
     else:
         if not fitted:
-            forecaster.fit(panel.until((moments[:, 0] + 1).tolist()), watch=watch)
+            _fit(forecaster, panel.until((moments[:, 0] + 1).tolist()), watch, "the training")
             forecaster.kind_ = kind_of(data)
             fits = 1
         panel = replace(panel, season=forecaster.task_.season)
@@ -60,6 +60,17 @@ def run_backtest(
         fits=fits,
         kind=getattr(forecaster, "kind_", None) if data is None else kind_of(data),
     )
+
+
+def _fit(forecaster: Forecaster, panel: Panel, watch: Callable[[Progress], None] | None, told: str) -> None:
+    """Fit; Ctrl-C ends the backtest, as forecasts of a model that was cut short say nothing about the others."""
+    try:
+        forecaster.fit(panel, watch=watch)
+        cut_short = forecaster.record_.stopped_by == "Ctrl-C"
+    except KeyboardInterrupt:
+        cut_short = True
+    if cut_short:
+        raise KeyboardInterrupt(f"stopped by Ctrl-C in {told} of the backtest, of which nothing is kept")
 
 
 def _forecast_at(forecaster: Forecaster, panel: Panel, origins: np.ndarray) -> np.ndarray:

@@ -18,9 +18,7 @@ from cellgate.data.files import write_atomic
 from cellgate.errors import InputError
 from cellgate.nn import LSTM
 from cellgate.nn.variant import variant_of
-from cellgate.report.figures import save_figures
 from cellgate.report.model import Influence, LayerMaps, Network, NetworkLayer, Report, States
-from cellgate.report.report_page import figures_of, report_page
 from cellgate.trace import Attribution, Call, attribute
 
 __all__ = [
@@ -47,6 +45,8 @@ class Explanation:
     @property
     def html(self) -> str:
         """The page, one HTML file that needs nothing else."""
+        from cellgate.report.report_page import report_page  # with Jinja: an estimator does not wait for it
+
         return report_page(self.report)
 
     def save(self, path: str | Path) -> Path:
@@ -60,6 +60,9 @@ class Explanation:
 
     def save_figures(self, folder: str | Path) -> list[str]:
         """Write every picture as SVG, and as PNG where the extra "figures" is installed; return their names."""
+        from cellgate.report.figures import save_figures
+        from cellgate.report.report_page import figures_of
+
         return save_figures(figures_of(self.report), Path(folder))
 
 
@@ -350,8 +353,12 @@ def better(ours: float, base: float, score: str, baseline: str, higher: bool = F
     if f"{ours:.3f}" == f"{base:.3f}":
         return f"It is no better and no worse than the {baseline}: {score} {ours:.3f} of both."
     wins = ours > base if higher else ours < base
+    if f"{ours:.3f}" == f"{base:.3f}":
+        return f"It is level with the {baseline}: {score} {ours:.3f} for both."
     if not wins:
         return f"It does NOT beat the {baseline}: {score} {ours:.3f} against {base:.3f}."
     if higher or not base:
         return f"{score} {ours:.3f}, that of the {baseline} {base:.3f}."
-    return f"{score} {ours:.3f}, {1 - ours / base:.0%} below the {baseline}'s {base:.3f}."
+    share = 1 - ours / base
+    below = f"{share:.0%}" if share >= 0.005 else "less than 1%"
+    return f"{score} {ours:.3f}, {below} below the {baseline}'s {base:.3f}."

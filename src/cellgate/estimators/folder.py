@@ -29,6 +29,7 @@ from cellgate.errors import InputError
 
 FORMAT = 2  # 1 had no sum of config.json in it, and forecasters of another shape
 CONFIG = "config.json"
+OPTIONS = "train.toml"  # of the command that trains, which writes it first and config.json last
 _LONGEST = 500
 
 
@@ -88,6 +89,11 @@ def load_folder(path: str | Path) -> tuple[str, dict[str, Any], dict[str, Any]]:
     folder = Path(path)
     if not folder.is_dir():
         raise ModelFolderError(f"{folder}: expected a model folder, found none; give the --out of a training")
+    if not (folder / CONFIG).is_file() and (folder / OPTIONS).is_file():
+        raise ModelFolderError(
+            f"{folder}: expected a model folder with a {CONFIG}, got a training that was cut short; "
+            f"cellgate train --resume --out {folder} goes on with it"
+        )
     if not (folder / CONFIG).is_file():
         raise ModelFolderError(
             f"{folder}: expected a model folder with a {CONFIG}, found none in it; "

@@ -43,6 +43,7 @@ _AVERAGE = 0.99  # of the weights over the last hundred steps or so
 _SIMPLE_STEPS = 1_000  # below so many steps in all, the readout is given no simple forecasts
 _TRAINING_STEPS, _FEWEST_EPOCHS, _MOST_EPOCHS = 800, 20, 300
 _FOLDED_STEPS = 10_000  # up to so many steps in all, several models are trained
+_IN_IDENTITY = ("levels", "validation", "seed", "dropout")  # the other arguments show in the task and the settings
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class FittedForecaster:
     coding: CovariateCoding
     shrinkage: np.ndarray
     widening: np.ndarray
+    settings: TrainingSettings
 
 
 class PanelObjective(ForecastObjective):
@@ -116,7 +118,6 @@ def fit_forecaster(
     panel, held = _held_back(panel, params)
     lengths, season = np.array([len(values) for values in panel.values]), panel.season
     task = earlier.task if earlier else _task(panel, params)
-    identity = _identity(panel, task, params) if checkpoint else ""
 
     def saved(stage: str) -> Checkpoint | None:
         path = checkpoint / f"{stage}.safetensors" if checkpoint else None
@@ -128,23 +129,28 @@ def fit_forecaster(
     objectives = [_objective(panel, task, *part, earlier) for part in parts]
     settings = _settings(params, objectives[0].examples, len(parts))
     models = [_build(task, objective, params, earlier) for objective in objectives]
+    identity = _identity(panel, task, params, settings, models[0]) if checkpoint else ""
     with threads_for(_multiplications(models, objectives, settings)):
         record = train(torch.nn.ModuleList(models), FoldedObjective(objectives), settings, watch, saved("search"))
         factors = shrinkage(models, objectives)
         added = _widening(models, objectives, task, params["levels"], factors)
         model, chosen = models[0], objectives[0]
         if len(parts) > 1 and record.stopped_by not in ("Ctrl-C", "max_seconds"):
-            chosen = _objective(panel, task, lengths, lengths, earlier)
-            model = _build(task, chosen, params, earlier)
+            whole = _objective(panel, task, lengths, lengths, earlier)
+            last_model = _build(task, whole, params, earlier)
             again = replace(
                 settings, clip=1.0, max_epochs=record.best_epoch, schedule_epochs=settings.max_epochs, max_seconds=None
             )
-            last = train(model, chosen, again, watch, saved("final"))
-            record.seconds, record.models = record.seconds + last.seconds, len(parts)
-            if last.stopped_by == "Ctrl-C":
+            try:
+                last = train(last_model, whole, again, watch, saved("final"))
+            except KeyboardInterrupt:
+                last = TrainingRecord(stopped_by="Ctrl-C")
+            record.seconds += last.seconds
+            if last.stopped_by == "Ctrl-C":  # the model that was stopped at its best is better than half of the next
                 record.stopped_by = "Ctrl-C"
-    units = chosen.units
-    return FittedForecaster(panel, task, model, record, units, chosen.coding, factors, added)
+            else:
+                model, chosen, record.models = last_model, whole, len(parts)
+    return FittedForecaster(panel, task, model, record, chosen.units, chosen.coding, factors, added, settings)
 
 
 def require_trainable(panel: Panel, params: dict[str, Any]) -> None:
@@ -277,10 +283,18 @@ def _settings(params: dict[str, Any], examples: int, folds: int) -> TrainingSett
     )
 
 
-def _identity(panel: Panel, task: ForecastTask, params: dict[str, Any]) -> str:
-    """A fingerprint of everything that a training's result depends on, but for when it is stopped."""
-    kept = {name: value for name, value in params.items() if name != "max_seconds"}
-    digest = hashlib.sha256(repr((panel.ids, panel.starts, panel.frequency, task, sorted(kept.items()))).encode())
+def _identity(
+    panel: Panel, task: ForecastTask, params: dict[str, Any], settings: TrainingSettings, model: ForecastNetwork
+) -> str:
+    """A fingerprint of everything that a training's result depends on, but for when it is stopped.
+
+    Whether a size or a column was found or said makes no difference.
+    """
+    kept = {name: tuple(params[name]) if name == "levels" else params[name] for name in _IN_IDENTITY}
+    names = panel.past_names, panel.future_names, panel.static_names
+    what = panel.ids, panel.starts, panel.frequency, names, task, sorted(kept.items())
+    how = replace(settings, max_seconds=None), model.config()
+    digest = hashlib.sha256(repr((what, how)).encode())
     for array in (*panel.values, *panel.past, *panel.future, *(() if panel.static is None else (panel.static,))):
         digest.update(array.tobytes())
     return digest.hexdigest()

@@ -76,6 +76,7 @@ class Forecaster(ForecasterArguments):
         task_: the task with everything found.
         model_: the trained ForecastNetwork: `model_.lstm` is a cellgate.LSTM, `model_.readout` a linear layer.
         record_: how the training went.
+        settings_: the TrainingSettings of the last fit; a loaded model has none.
         scales_: id -> scale of each series trained on.
         lags_: id -> the season that each series' naive forecast repeats, of the two.
         carries_: id -> the share of what the naive forecast is off now that is carried on, from 0 to 1.
@@ -171,7 +172,7 @@ class Forecaster(ForecasterArguments):
             panel, self.get_params(), watch, Path(checkpoint) if checkpoint else None, checkpoint_every, earlier
         )
         self.panel_, self.task_, self.model_ = fitted.panel, fitted.task, fitted.model
-        self.record_, self.coding_ = fitted.record, fitted.coding
+        self.record_, self.coding_, self.settings_ = fitted.record, fitted.coding, fitted.settings
         self.shrinkage_, self.widening_ = fitted.shrinkage, fitted.widening
         self.scales_ = dict(zip(fitted.panel.ids, fitted.units.scales.tolist(), strict=True))
         self.lags_ = dict(zip(fitted.panel.ids, fitted.units.lags.tolist(), strict=True))

@@ -6,7 +6,7 @@ import copy
 import hashlib
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -196,15 +196,18 @@ class LanguageModel(Parameters):
         objective = GenerateObjective(tokens, validation, self.batch_size, self.steps)
         model = start or self._build(len(tokens))
         saved = None
-        if checkpoint is not None:
-            kept = {name: value for name, value in self.get_params().items() if name != "max_seconds"}
-            digest = hashlib.sha256(repr(sorted(kept.items())).encode() + text.text.encode("utf-8", "surrogatepass"))
-            saved = Checkpoint(Path(checkpoint) / "training.safetensors", digest.hexdigest(), checkpoint_every)
         settings = self._settings(objective, len(tokens))
+        if checkpoint is not None:
+            # These show in the settings and the network, whether found or said.
+            found = ("hidden_size", "max_epochs", "patience", "max_seconds")
+            kept = {name: value for name, value in self.get_params().items() if name not in found}
+            how = sorted(kept.items()), replace(settings, max_seconds=None), model.config()
+            digest = hashlib.sha256(repr(how).encode() + text.text.encode("utf-8", "surrogatepass"))
+            saved = Checkpoint(Path(checkpoint) / "training.safetensors", digest.hexdigest(), checkpoint_every)
         weights = sum(weight.numel() for weight in model.parameters())
         with threads_for(3.0 * weights * objective.streams * objective.steps):
             record = train(model, objective, settings, watch, saved)
-        self.model_, self.record_, self.metrics_ = model, record, {}
+        self.model_, self.record_, self.settings_, self.metrics_ = model, record, settings, {}
         self.source_, self.trained_tokens_ = text.source, len(tokens)
         return self
 

@@ -23,8 +23,13 @@ from cellgate.estimators.sequence_training import HeldObjective, fit_in_folds, f
 from cellgate.report.model import Report
 from cellgate.tasks.network import SequenceNetwork
 from cellgate.tasks.sequence_batches import EncodedSequences, ResidentSequences, hold_back
-from cellgate.training import Checkpoint, Progress, TrainingRecord, threads_for, train
+from cellgate.training import Checkpoint, Progress, TrainingRecord, TrainingSettings, threads_for, train
 
+# Arguments that are found where they are not said: they show in the data, the settings and the network.
+_FOUND = (
+    *("id", "time", "target", "features", "token", "wide", "steps"),
+    *("hidden_size", "max_epochs", "patience", "max_seconds"),
+)
 _FEWEST_VALIDATED = 20  # with fewer held back, a validation score would be noise: folds say more
 
 
@@ -56,6 +61,7 @@ class SequenceEstimator(Parameters):
     model_: SequenceNetwork
     encoding_: FeatureEncoding
     record_: TrainingRecord
+    settings_: TrainingSettings
     metrics_: dict[str, Any]
     source_: str
     roles_: SequenceRoles
@@ -229,7 +235,7 @@ class SequenceEstimator(Parameters):
 
         model, objective = made(rows, held)
         settings = training_settings(self.get_params(), len(rows))
-        identity = "" if checkpoint is None else self._identity(sequences, start)
+        identity = "" if checkpoint is None else self._identity(sequences, start, settings, model)
 
         def saved(stage: str) -> Checkpoint | None:
             if checkpoint is None:
@@ -243,7 +249,7 @@ class SequenceEstimator(Parameters):
                 model, record = fit_in_folds(made, parts, settings, watch, saved)
             else:
                 record = train(model, objective, settings, watch, saved("training"))
-        self.model_, self.record_, self.metrics_ = model, record, {}
+        self.model_, self.record_, self.settings_, self.metrics_ = model, record, settings, {}
         self.source_, self.roles_ = sequences.source, sequences.roles
         if sequences.flat and not sequences.roles.wide:
             self.roles_ = replace(self.roles_, wide=False)
@@ -265,10 +271,16 @@ class SequenceEstimator(Parameters):
                 memory=int(np.quantile(sequences.lengths, 0.9)),
             )
 
-    def _identity(self, sequences: SequenceSet, start: SequenceNetwork | None) -> str:
-        """A fingerprint of everything that a training's result depends on, but for when it is stopped."""
-        kept = {name: value for name, value in self.get_params().items() if name != "max_seconds"}
-        digest = hashlib.sha256(repr((type(self).__name__, sorted(kept.items()))).encode())
+    def _identity(
+        self, sequences: SequenceSet, start: SequenceNetwork | None, settings: TrainingSettings, model: SequenceNetwork
+    ) -> str:
+        """A fingerprint of everything that a training's result depends on, but for when it is stopped.
+
+        Whether a size or a column was found or said makes no difference.
+        """
+        kept = {name: value for name, value in self.get_params().items() if name not in _FOUND}
+        what = type(self).__name__, sequences.token, sorted(kept.items())
+        digest = hashlib.sha256(repr((what, replace(settings, max_seconds=None), model.config())).encode())
         digest.update(np.ascontiguousarray(sequences.numbers).tobytes())
         digest.update(repr((sequences.lengths.tolist(), np.asarray(sequences.labels).tolist())).encode())
         for values in sequences.texts.values():

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from cellgate.errors import CellgateError
+from cellgate.training.adamw import AdamW
 from cellgate.training.average import RunningMean
 from cellgate.training.checkpoint import Checkpoint
 
@@ -151,7 +152,7 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         generator = torch.Generator().manual_seed(settings.seed)
-        optimizer = torch.optim.AdamW(_decay_matrices_only(model, settings), lr=settings.learning_rate, fused=True)
+        optimizer = AdamW(_decay_matrices_only(model, settings), lr=settings.learning_rate)
         best = {name: value.detach().clone() for name, value in model.state_dict().items()}
         mean = RunningMean(model, settings.average) if settings.average else None
         if checkpoint is not None:

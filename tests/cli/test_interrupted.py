@@ -1,0 +1,163 @@
+"""Ctrl-C and kills of `cellgate train`: what is kept, what is said, and what goes on from there."""
+
+import json
+import tomllib
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+import cellgate
+from cellgate.cli import app as cli
+from cellgate.cli import sequence_run, train_forecast, train_generate
+
+
+def call(capsys, *arguments):
+    with pytest.raises(SystemExit) as left:
+        cli.main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return left.value.code or 0, out, err
+
+
+@pytest.fixture
+def trainings(tmp_path):
+    """Task -> the arguments of a short training."""
+    chance = np.random.default_rng(0)
+    x = chance.normal(size=(120, 6, 1))
+    np.savez(tmp_path / "x.npz", X=x, y=(x.mean((1, 2)) > 0).astype(int))
+    (tmp_path / "t.txt").write_text(" ".join(chance.choice("to be or not".split(), 1500)))
+    small = ["--hidden-size", 8, "--max-epochs", 4]
+    return {
+        "forecast": ["airline", "--horizon", 3, *small],
+        "classify": [tmp_path / "x.npz", "--task", "classify", *small],
+        "generate": [tmp_path / "t.txt", "--task", "generate", "--batch-size", 4, *small],
+    }
+
+
+@pytest.fixture
+def ctrl_c(monkeypatch):
+    """Interrupts the next training at the end of an epoch, or, for 0, before its first."""
+
+    def at(epoch):
+        @contextmanager
+        def told(quiet, board=None):
+            if epoch == 0:
+                raise KeyboardInterrupt
+
+            def watch(progress):
+                if progress.epoch == epoch:
+                    raise KeyboardInterrupt
+
+            yield watch
+
+        for module in (train_forecast, sequence_run, train_generate):
+            monkeypatch.setattr(module, "training_progress", told)
+
+    return at
+
+
+@pytest.mark.parametrize("task", ["forecast", "classify", "generate"])
+def test_what_was_kept_is_no_error(task, capsys, tmp_path, trainings, ctrl_c):
+    ctrl_c(2)
+    code, out, err = call(capsys, "train", *trainings[task], "--out", tmp_path / "m")
+    assert (code, err) == (130, "")
+    assert "stopped by Ctrl-C, the best so far kept" in out
+    assert cellgate.load(tmp_path / "m").record_.stopped_by == "Ctrl-C"
+    code, out, err = call(capsys, "train", *trainings[task], "--out", tmp_path / "n", "--json")
+    assert (code, err) == (130, "")
+    assert json.loads(out)["training"]["stopped_by"] == "Ctrl-C"  # one object
+
+
+@pytest.mark.parametrize("task", ["forecast", "classify", "generate"])
+def test_nothing_kept_is_said_and_begins_again(task, capsys, tmp_path, trainings, ctrl_c, monkeypatch):
+    out = tmp_path / "m"
+    ctrl_c(0)
+    code, _, err = call(capsys, "train", *trainings[task], "--out", out)
+    assert (code, err) == (
+        130,
+        f"stopped by Ctrl-C before a pass over the data was done: no model is kept; "
+        f"cellgate train --resume --out {out} begins again\n",
+    )
+    assert [path.name for path in out.iterdir()] == ["train.toml"]
+    code, _, err = call(capsys, "generate" if task == "generate" else "predict", out)
+    assert code == 2
+    assert err == (
+        f"error: {out}: expected a model folder with a config.json, got a training that was cut short; "
+        f"cellgate train --resume --out {out} goes on with it\n"
+    )
+    monkeypatch.undo()
+    code, _, err = call(capsys, "train", "--resume", "--out", out)
+    assert (code, err) == (0, "")
+    call(capsys, "train", *trainings[task], "--out", tmp_path / "whole")
+    for name in ("model.safetensors", "train.toml"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    code, _, err = call(capsys, "train", "--resume", "--out", out)
+    assert code == 2
+    assert "expected a training in" in err
+    assert "found a finished one; leave it out" in err
+
+
+def test_ctrl_c_after_the_training_goes_on_from_the_last_save(capsys, tmp_path, trainings, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    out = tmp_path / "m"
+    with monkeypatch.context() as patch:
+        patch.setattr(train_forecast, "write_forecast_files", interrupted)
+        code, _, err = call(capsys, "train", *trainings["forecast"], "--out", out)
+    assert code == 130
+    assert err.endswith(
+        f"before the model was written; cellgate train --resume --out {out} goes on from the last save\n"
+    )
+    assert call(capsys, "train", "--resume", "--out", out)[0] == 0
+
+
+def test_a_backtest_ends_and_writes_nothing(capsys, tmp_path, monkeypatch):
+    from cellgate.cli import backtest
+
+    begun = []
+
+    @contextmanager
+    def told(quiet, board=None):
+        def watch(progress):
+            begun.append(progress.epoch)
+            if begun.count(1) == 3:
+                raise KeyboardInterrupt
+
+        yield watch
+
+    monkeypatch.setattr(backtest, "training_progress", told)
+    options = ["--origins", 6, "--horizon", 3, "--refit", "--max-epochs", 2, "--out", tmp_path / "x.csv"]
+    code, _, err = call(capsys, "backtest", "airline", *options)
+    assert (code, err) == (130, "stopped by Ctrl-C in training 2 of 6 of the backtest, of which nothing is kept\n")
+    assert not (tmp_path / "x.csv").exists()
+
+
+@pytest.mark.parametrize("task", ["forecast", "classify", "generate"])
+def test_train_toml_holds_what_was_found(task, capsys, tmp_path, trainings):
+    options = trainings[task][:-4]  # sizes are found too
+    call(capsys, "train", *options, "--max-time", 0.01, "--out", tmp_path / "m")
+    saved = tomllib.loads((tmp_path / "m" / "train.toml").read_text())["train"]
+    model = cellgate.load(tmp_path / "m").model_
+    assert saved["hidden-size"] == model.lstm.hidden_size
+    assert min(saved["max-epochs"], saved["patience"]) > 1
+    if task == "forecast":
+        found = {"holdout": 3, "time": "Month", "target": "#Passengers", "season": 12, "level": [90.0]}
+        assert found.items() <= saved.items()
+
+
+def test_the_time_of_the_whole_run_is_told(capsys, tmp_path, trainings):
+    _, out, _ = call(capsys, "train", *trainings["forecast"], "--out", tmp_path / "m")
+    told = next(line for line in out.splitlines() if line.startswith("wrote"))
+    assert told.endswith(" s in all")
+    _, out, _ = call(capsys, "train", *trainings["forecast"], "--out", tmp_path / "n", "--json")
+    facts = json.loads(out)
+    assert facts["seconds"] > facts["training"]["seconds"] > 0
+
+
+def test_characters_are_counted_without_the_unknown_one(capsys, tmp_path, trainings):
+    _, out, _ = call(capsys, "train", *trainings["generate"], "--holdout", 0, "--out", tmp_path / "m")
+    letters = len(set((tmp_path / "t.txt").read_text()))
+    assert f"{letters} different characters" in out
+    _, out, _ = call(capsys, "check", tmp_path / "t.txt")
+    assert f"{letters} different" in out

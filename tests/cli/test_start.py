@@ -1,0 +1,42 @@
+"""The command's start: what it waits for, and Ctrl-C while it does."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from cellgate.cli import app
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["predict", "--nope"], *([v, "-h"] for v in app.VERBS)]
+)
+def test_help_and_mistakes_wait_for_no_pytorch(arguments, environment):
+    code = (
+        "import sys\nfrom cellgate.cli.start import main\n"
+        f"sys.argv[1:] = {arguments}\n"
+        "try: main()\nexcept SystemExit: pass\n"
+        "print([m for m in ('torch', 'jinja2', 'pandas', 'sklearn') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.rstrip().endswith("[]"), done.stdout
+
+
+@pytest.mark.parametrize("after", [0.0, 0.05, 0.2, 0.4, 0.7])
+def test_ctrl_c_while_it_starts_is_a_line(after, environment):
+    code = "import sys\nprint(flush=True)\nfrom cellgate.cli.start import main\nmain()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"try:\n {code.replace(chr(10), chr(10) + ' ')}\nexcept KeyboardInterrupt: sys.exit(77)",
+         "predict", "nowhere"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+    )  # fmt: skip
+    assert process.stdout.readline() == "\n"
+    time.sleep(after)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    if process.returncode == 2:  # it was faster than the signal
+        assert "expected a model folder" in err
+    elif process.returncode != 77:  # before start.py itself
+        assert (process.returncode, err) == (130, "stopped by Ctrl-C\n")
