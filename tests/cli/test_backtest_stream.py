@@ -265,6 +265,7 @@ def test_predict_takes_drivers_from_a_file_of_their_own(capsys, monkeypatch, tmp
     code, out, err = call(capsys, monkeypatch, "train", table, *options, "--out", tmp_path / "m")
     assert (code, err) == (0, "")
     assert "no forecast yet: promo known for 0 of 2 steps after the end" in out
+    assert f"next  cellgate predict {tmp_path / 'm'} --future-data FILE" in out.splitlines()
     code, out, err = call(capsys, monkeypatch, "predict", tmp_path / "m")
     assert code == 2
     assert "expected 'promo' for the 2 steps after its end, got none at 2024-03-01" in err

@@ -255,3 +255,12 @@ def test_resume_without_a_training_to_resume(capsys, tmp_path):
     code, _, err = call(capsys, "train", "airline", "--out", tmp_path / "m")
     assert code == 2
     assert "--resume goes on with the training in it that was cut short, --force starts again" in err
+
+
+def test_what_is_held_out_beyond_the_horizon_is_said_not_to_be_scored(capsys, tmp_path):
+    options = ("--horizon", "1", "--holdout", "3", "--max-epochs", "1", "--level", "80,95")
+    code, out, _ = call(capsys, "train", "airline", *options, "--out", str(tmp_path / "m"))
+    assert code == 0
+    assert "held out  the last 3 steps, of which only the horizon of 1 is scored" in out
+    assert "1 epoch in" in out
+    assert "of the held-out values lie in the 95 % interval" in out

@@ -10,7 +10,22 @@ import typer
 from cellgate import estimators
 from cellgate.cli import training_options as options
 from cellgate.cli.app import INTERRUPTED
-from cellgate.cli.columns import Data, Freq, Future, Id, Past, Season, Static, Target, Time, TimeFormat, Wide, names
+from cellgate.cli.columns import (
+    Data,
+    Freq,
+    Future,
+    Id,
+    Level,
+    Past,
+    Season,
+    Static,
+    Target,
+    Time,
+    TimeFormat,
+    Wide,
+    levels,
+    names,
+)
 from cellgate.cli.config import save_config, seconds_so_far
 from cellgate.cli.console import say, say_json, say_pairs, say_table, training_progress
 from cellgate.cli.forecast_files import write_forecast_files
@@ -28,6 +43,7 @@ from cellgate.cli.training_run import (
     training_line,
 )
 from cellgate.data import DataError, Panel
+from cellgate.data.words import counted
 from cellgate.errors import InputError
 from cellgate.estimators.forecast_scores import BASELINE
 
@@ -50,10 +66,7 @@ def command(
     past: Past = None,
     future: Future = None,
     static: Static = None,
-    level: Annotated[
-        list[float] | None,
-        typer.Option(help="Intervals to give, in percent; may be repeated.", rich_help_panel=options.MODEL_PANEL),
-    ] = None,
+    level: Level = None,
     hidden_size: options.HiddenSize = None,
     layers: options.Layers = 1,
     learning_rate: options.LearningRate = 5e-3,
@@ -89,7 +102,7 @@ def command(
         past=names(past),
         future=names(future),
         static=names(static),
-        levels=tuple(level or (90.0,)),
+        levels=levels(level),
         hidden_size=hidden_size,
         num_layers=layers,
         learning_rate=learning_rate,
@@ -110,7 +123,9 @@ def command(
             "hold steps out (--holdout), or explain the model later with data that have them"
         )
     if not as_json:
-        say_pairs([*panel.summary(), *([("held out", f"the last {tail} steps")] if tail else [])])
+        scored = f", of which only the horizon of {horizon} is scored" if tail > horizon else ""
+        held = [("held out", f"the last {counted(tail, 'step')}{scored}")] if tail else []
+        say_pairs([*panel.summary(), *held])
     save_config(out)
     head, rest = panel.split(tail) if tail else (panel, None)
     with saying_what_is_kept(out):
@@ -143,11 +158,11 @@ def command(
             }
         )
     else:
-        _report(out, forecaster, metrics, files)
+        _report(out, forecaster, metrics, files, coming is not None)
         if coming is None:
             say(
-                f"no forecast yet: {', '.join(panel.future_names)} known for {known} of {horizon} steps after the end; "
-                f"cellgate predict {out} --future-data FILE gives the rest"
+                f"no forecast yet: {', '.join(panel.future_names)} known for {known} of {counted(horizon, 'step')} "
+                "after the end; FILE is to give the rest"
             )
     return INTERRUPTED if record.stopped_by == "Ctrl-C" else None
 
@@ -163,7 +178,9 @@ def _require_length(panel: Panel, tail: int) -> None:
         )
 
 
-def _report(out: Path, forecaster: estimators.Forecaster, metrics: dict[str, Any], files: list[str]) -> None:
+def _report(
+    out: Path, forecaster: estimators.Forecaster, metrics: dict[str, Any], files: list[str], known: bool
+) -> None:
     record, model = forecaster.record_, forecaster.model_
     units = f"{forecaster.num_layers} x {model.lstm.hidden_size} units"
     lines = [("trained", training_line(units, record))]
@@ -182,4 +199,4 @@ def _report(out: Path, forecaster: estimators.Forecaster, metrics: dict[str, Any
         say(verdict(metrics))
     say()
     say(f"wrote {out}: {', '.join(files)} and the model{took()}")
-    say(f"next  cellgate predict {out}")
+    say(f"next  cellgate predict {out}{'' if known else ' --future-data FILE'}")

@@ -27,6 +27,7 @@ from cellgate.cli.training_run import (
     training_line,
 )
 from cellgate.data.text import Text, read_text
+from cellgate.data.words import counted
 from cellgate.errors import InputError
 
 
@@ -106,7 +107,8 @@ def command(
     text = read_text(data)
     learnt, measured, told = _split(text, test, holdout)
     if not as_json:
-        lines = [("data", f"{text.source}: {len(text.text):,} characters, {text.text.count(chr(10)) + 1:,} lines")]
+        size = f"{counted(len(text.text), 'character')}, {counted(text.text.count(chr(10)) + 1, 'line')}"
+        lines = [("data", f"{text.source}: {size}")]
         say_pairs([*lines, *(("note", note) for note in text.notes), ("held out", told)])
     save_config(out)
     with saying_what_is_kept(out):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellgate.cli.config import SAVED, seconds_so_far
 from cellgate.data.files import is_leftover, remove_leftovers
+from cellgate.data.words import counted
 from cellgate.errors import InputError
 
 if TYPE_CHECKING:
@@ -81,7 +82,8 @@ def training_line(units: str, record: TrainingRecord) -> str:
     from cellgate.training import best_epoch
 
     return (
-        f"{units}, {record.epochs} epochs in {record.seconds:.1f} s ({_WHY[record.stopped_by]}), {best_epoch(record)}"
+        f"{units}, {counted(record.epochs, 'epoch')} in {record.seconds:.1f} s ({_WHY[record.stopped_by]}), "
+        + best_epoch(record)
     )
 
 
