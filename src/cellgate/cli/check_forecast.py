@@ -12,7 +12,7 @@ from cellgate.data import DataError, Panel, Roles, read_panel
 from cellgate.data.findings import findings
 from cellgate.data.panel import show_time
 from cellgate.data.words import counted
-from cellgate.estimators.forecast_training import require_trainable
+from cellgate.estimators.trainable import require_trainable
 
 _HORIZON = 12  # of `cellgate train`, where it is not typed
 _LABELS = {"label", "labels", "class", "tag"}

@@ -12,12 +12,12 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from cellgate import estimators
 from cellgate.data import DataError, Panel
 from cellgate.data.numbers import is_missing, read_numbers
 from cellgate.data.panel import show_time
 from cellgate.data.times import read_times
 from cellgate.data.words import counted
-from cellgate.estimators import Forecaster
 
 _DELIMITERS = ",;\t|"
 _SHOWN = 8
@@ -49,7 +49,7 @@ def _parsed(line: str) -> Row | DataError:
     return row if isinstance(row, dict) else DataError(f"{told}; correct it")
 
 
-def csv_rows(source: TextIO, forecaster: Forecaster) -> Iterator[tuple[int, Row | DataError]]:
+def csv_rows(source: TextIO, forecaster: estimators.Forecaster) -> Iterator[tuple[int, Row | DataError]]:
     """Numbered rows by their columns' names, or what is wrong with them.
 
     Raises:
@@ -81,7 +81,7 @@ def _cells(line: str, delimiter: str, most: int | None = None) -> list[str]:
     return cells
 
 
-def _layout(line: str, forecaster: Forecaster) -> _Layout:
+def _layout(line: str, forecaster: estimators.Forecaster) -> _Layout:
     """By the first line: it names the columns, or it is a row with the columns of the training's table."""
     panel = forecaster.panel_
     target = panel.roles.target or "y"
@@ -127,7 +127,7 @@ def _require_id(names: list[str], panel: Panel) -> None:
         )
 
 
-def _is_row(row: Row, forecaster: Forecaster) -> bool:
+def _is_row(row: Row, forecaster: estimators.Forecaster) -> bool:
     """Whether the cells are what their columns should hold: numbers to predict from, a time."""
     panel = forecaster.panel_
     roles = panel.roles
@@ -144,7 +144,7 @@ def _is_row(row: Row, forecaster: Forecaster) -> bool:
 # ---------------------------------------------------------------- what a row means
 
 
-def pushes(row: Row, forecaster: Forecaster, last: dict[str, Any]) -> list[dict[str, Any]]:
+def pushes(row: Row, forecaster: estimators.Forecaster, last: dict[str, Any]) -> list[dict[str, Any]]:
     """A row as arguments of ForecastStream.push; several where a row has a column for each of several series.
 
     Args:
@@ -203,7 +203,7 @@ def _number(cell: Any, name: str) -> float:
     return float(values[0])
 
 
-def _stamps(cell: Any, name: str, forecaster: Forecaster) -> list[Any]:
+def _stamps(cell: Any, name: str, forecaster: estimators.Forecaster) -> list[Any]:
     """What a time may mean: one stamp, or two where day and month, or the zone, leave it open."""
     text, roles = str(cell).strip(), forecaster.panel_.roles
     if is_missing(text):

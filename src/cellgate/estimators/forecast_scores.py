@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellgate.estimators.forecast import Forecast
 from cellgate.tasks.baselines import fill_by_season, seasonal_naive
 from cellgate.tasks.metrics import coverage, mae, seasonal_scale, smape
+
+if TYPE_CHECKING:
+    from cellgate.estimators.forecast import Forecast
 
 BASELINE = "seasonal naive"
 

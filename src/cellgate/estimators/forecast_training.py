@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from cellgate.data import DataError, Panel
+from cellgate.data import Panel
+from cellgate.estimators.trainable import held_back, train_ends
 from cellgate.tasks.covariates import CovariateCoding
 from cellgate.tasks.forecast import ForecastObjective, known_ahead
 from cellgate.tasks.forecast_data import Prepared, Units, cycles_shown, fit_units, prepare, wants_log
@@ -115,7 +116,7 @@ def fit_forecaster(
         DataError: for series that are too short.
         TrainingError: if the loss stops being a number.
     """
-    panel, held = _held_back(panel, params)
+    panel, held = held_back(panel, params)
     lengths, season = np.array([len(values) for values in panel.values]), panel.season
     task = earlier.task if earlier else _task(panel, params)
 
@@ -153,28 +154,6 @@ def fit_forecaster(
     return FittedForecaster(panel, task, model, record, chosen.units, chosen.coding, factors, added, settings)
 
 
-def require_trainable(panel: Panel, params: dict[str, Any]) -> None:
-    """Refuse series too short to fit on, as fit_forecaster does, without fitting.
-
-    Args:
-        panel: the series.
-        params: "horizon", "season" and "validation" of the Forecaster's arguments.
-
-    Raises:
-        DataError: for series that are too short.
-    """
-    panel, held = _held_back(panel, params)
-    _train_ends(panel, np.array([len(values) for values in panel.values]), panel.season, held)
-
-
-def _held_back(panel: Panel, params: dict[str, Any]) -> tuple[Panel, int]:
-    """The series with the season that they are long enough for, and how many steps are held back."""
-    longest = max(len(values) for values in panel.values)
-    if params["season"] is None and longest < 2 * panel.season + 2:
-        panel = replace(panel, season=1)  # no series shows its season twice
-    return panel, params["validation"] or max(1, min(max(params["horizon"], panel.season), longest // 4))
-
-
 def _task(panel: Panel, params: dict[str, Any]) -> ForecastTask:
     """What is asked, with everything that the data decide."""
     horizon, season = params["horizon"], panel.season
@@ -192,23 +171,6 @@ def _task(panel: Panel, params: dict[str, Any]) -> ForecastTask:
     )
 
 
-def _train_ends(panel: Panel, lengths: np.ndarray, season: int, held: int) -> np.ndarray:
-    """(S,) where each series' training part ends; series too short to hold any back are trained on whole.
-
-    Raises:
-        DataError: where all are.
-    """
-    fewest = season + 2  # an origin with a season behind it, and a step to aim at
-    train_end = np.where(lengths - held >= fewest, lengths - held, lengths)
-    if (train_end == lengths).all():
-        raise DataError(
-            f"{panel.source}: expected a series of at least {fewest + held} steps "
-            f"(a season of {season}, {held} to stop by, and 2), got {int(lengths.max())}; "
-            "give more history, or a smaller --season or --horizon"
-        )
-    return train_end
-
-
 def _parts(
     panel: Panel, lengths: np.ndarray, season: int, held: int, longest: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -217,7 +179,7 @@ def _parts(
     Stretches lie a season apart, the longest one that a stretch holds: weeks that overlap in all but a day would all be
     decided by the same odd day.
     """
-    parts = [(_train_ends(panel, lengths, season, held), lengths)]
+    parts = [(train_ends(panel, lengths, season, held), lengths)]
     if lengths.sum() > _FOLDED_STEPS:
         return parts
     apart = max(1, min(held, longest) if season > 1 else held)
