@@ -208,3 +208,14 @@ def test_a_refused_state_leaves_the_stream_as_it_was():
     with pytest.raises(cellgate.ShapeError, match=r"hx\[1\]"):
         stream.state = (torch.zeros(1, 4, H), torch.zeros(1, 3, H))
     assert all(torch.equal(a, b) for a, b in zip(stream.state, before, strict=True))
+
+
+@pytest.mark.parametrize("cell", ["lstm", "peephole"])
+def test_another_default_device_does_not_matter(cell):
+    module, x = made(cell=cell), torch.randn(T, 4, I)
+    expected = module.stream(4).push_many(x)
+    with torch.device("meta"):
+        stream = module.stream(4)
+        first = stream.push(x[0])
+        rest = stream.fork().push_many(x[1:])
+    assert torch.allclose(torch.cat([first[None], rest]), expected, atol=1e-6)

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import cellgate
+from cellgate.nn.stream import Stream
 
 I, T = 5, 6  # noqa: E741 - the letter of the input size, as everywhere
 PACKED = {
@@ -90,7 +91,7 @@ CHANGES = {
     },
 }
 
-NEXT: dict[str, Callable[[cellgate.Stream], cellgate.Stream | None]] = {
+NEXT: dict[str, Callable[[Stream], Stream | None]] = {
     "push": lambda stream: None,
     "reset": lambda stream: stream.reset(),
     "reset rows": lambda stream: stream.reset(rows=slice(None)),

@@ -199,7 +199,7 @@ class Stream:
             tuple(version for _, version, *_ in self._versions),
             self._addresses,
             (*self._states[0], *self._states[1]),
-            torch.empty(out if self._batch is None else (self._rows, out), dtype=self._dtype),
+            torch.empty(out if self._batch is None else (self._rows, out), dtype=self._dtype, device=self._device),
             self._batch is not None,
             self._rows,
         )
@@ -346,7 +346,7 @@ class Stream:
         if not x.is_contiguous():
             x = x.contiguous()
         out, rows, size = self._sizes[0][-1], self._rows, self._module.input_size
-        y = torch.empty((*x.shape[:-1], out), dtype=self._dtype)
+        y = x.new_empty((*x.shape[:-1], out))
         self._stack.forward(
             steps,
             rows,
