@@ -3,6 +3,7 @@
 #include <new>
 
 #include "bindings_tensors.h"
+#include "fingerprint.h"
 #include "stack.h"
 
 namespace cellgate::python {
@@ -11,26 +12,33 @@ namespace {
 using namespace nb::literals;
 
 // The steps of one stream. Weights are looked up at every step under their names, so one that was replaced, moved, or
-// (where a packed copy is in use) written to is noticed: the answer is then None, and the stream looks again.
+// (where a packed copy is in use) written to is noticed: the answer is then None, and the stream looks again. The states
+// are kept alive here, since other threads of Python run during a step; that only one step runs at a time is the
+// stream's care.
 class Steps {
  public:
-  Steps(const Tensors& tensors, const StackShape& shape, nb::handle packed, nb::handle module_dict,
-        nb::handle weight_names, nb::handle weights, nb::handle versions, nb::handle states, nb::handle pattern,
-        bool batched, int64_t batch)
+  Steps(const Tensors& tensors, const StackShape& shape, nb::handle packed, nb::handle fingerprint,
+        nb::handle module_dict, nb::handle weight_names, nb::handle weights, nb::handle versions, nb::handle addresses,
+        nb::handle states, nb::handle pattern, bool batched, int64_t batch)
       : tensors_(tensors),
         shape_(shape),
         packed_(nb::borrow(packed)),
+        known_(nb::borrow(fingerprint)),
         own_(nb::borrow(module_dict)),
         names_(nb::borrow(weight_names)),
         weights_(nb::borrow(weights)),
         versions_(nb::borrow(versions)),
+        states_(nb::borrow(states)),
         pattern_(nb::borrow(pattern)),
         version_(nb::str("_version")),
         table_(nb::str("_parameters")),
         batched_(batched),
         batch_(batch) {
     const size_t layers = shape.layers.size();
-    if (!packed.is_none()) pack_ = &nb::cast<const PackedStack&>(packed);
+    if (!packed.is_none()) {
+      pack_ = &nb::cast<const PackedStack&>(packed);
+      fingerprint_ = &nb::cast<const Fingerprint&>(fingerprint);
+    }
     if (!PyDict_Check(module_dict.ptr()) || !PyTuple_Check(weight_names.ptr()) || !PyTuple_Check(weights.ptr()) ||
         PyTuple_Size(weight_names.ptr()) != PyTuple_Size(weights.ptr()))
       throw std::invalid_argument("Steps: expected a module's dict, and tuples of names and weights, one each");
@@ -44,18 +52,25 @@ class Steps {
     if (sizes_.size() != static_cast<size_t>(PyTuple_Size(weights.ptr())))
       throw std::invalid_argument("Steps: expected the weights of every layer in one direction");
     addresses_.resize(sizes_.size());
-    begin_.resize(sizes_.size());
-    for (size_t k = 0; k < sizes_.size(); ++k) {
-      exchange::Tensor t;
-      if (!readable(k, t)) throw std::invalid_argument("Steps: expected plain weights of the stack's shapes");
-      begin_[k] = t.begin();
-    }
+    // Where the weights lay when they were packed, not where they lie by now.
+    const Addresses begin(addresses, sizes_.size(), "addresses");
+    begin_.assign(begin.data, begin.data + sizes_.size());
     // Two sets of h and c, a layer each: a step reads one and writes the other.
     if (!PyTuple_Check(states.ptr()) || PyTuple_Size(states.ptr()) != 4)
-      throw std::invalid_argument("Steps: expected four tuples of addresses: h, c, the other h, the other c");
+      throw std::invalid_argument("Steps: expected four tuples of tensors: h, c, the other h, the other c");
     for (Py_ssize_t k = 0; k < 4; ++k) {
-      Addresses part(PyTuple_GetItem(states.ptr(), k), layers, "states");
-      state_[k].assign(part.data, part.data + layers);
+      PyObject* part = PyTuple_GetItem(states.ptr(), k);
+      if (!PyTuple_Check(part) || PyTuple_Size(part) != static_cast<Py_ssize_t>(layers))
+        throw std::invalid_argument("Steps: expected a tensor of every layer in each tuple of states");
+      for (size_t l = 0; l < layers; ++l) {
+        const LayerShape& layer = shape.layers[l];
+        const int64_t size = k % 2 ? layer.hidden_size : layer.projection_size;
+        exchange::Tensor t;
+        if (!tensors_.read(PyTuple_GetItem(part, static_cast<Py_ssize_t>(l)), t) || !t.holds_floats(bits()) ||
+            t.ndim != 3 || t.shape[0] != 1 || t.shape[1] != batch || t.shape[2] != size || !contiguous(t))
+          throw std::invalid_argument("Steps: expected states (1, B, size) of the weights' dtype");
+        state_[k].push_back(t.begin());
+      }
     }
   }
 
@@ -123,13 +138,14 @@ class Steps {
       if (!now.is_valid()) throw nb::python_error();
       if (PyObject_RichCompareBool(now.ptr(), known.ptr(), Py_EQ) != 1) return false;
     }
-    return true;
+    return !fingerprint_ || fingerprint_->unchanged();
   }
 
   const Tensors& tensors_;  // these two kept alive by the binding
   const StackShape& shape_;
-  nb::object packed_, own_, names_, weights_, versions_, pattern_, version_, table_;
+  nb::object packed_, known_, own_, names_, weights_, versions_, states_, pattern_, version_, table_;
   const PackedStack* pack_ = nullptr;
+  const Fingerprint* fingerprint_ = nullptr;
   std::vector<std::array<int64_t, 2>> sizes_;
   std::vector<const void*> addresses_, begin_, state_[4];
   bool batched_;
@@ -139,15 +155,33 @@ class Steps {
 }  // namespace
 
 void bind_steps(nb::module_& m) {
+  nb::class_<Fingerprint>(m, "Fingerprint", "A sample of weights in memory, which shows that they were written to.")
+      .def(
+          "__init__",
+          [](Fingerprint* self, nb::handle addresses, nb::handle counts, bool is_double) {
+            if (!PyTuple_Check(counts.ptr())) throw std::invalid_argument("counts: expected a tuple");
+            const size_t matrices = static_cast<size_t>(PyTuple_Size(counts.ptr()));
+            const Addresses at(addresses, matrices, "addresses"), numbers(counts, matrices, "counts");
+            new (self) Fingerprint(is_double ? 8 : 4);
+            for (size_t k = 0; k < matrices; ++k)
+              self->add(at.data[k], static_cast<int64_t>(reinterpret_cast<uintptr_t>(numbers.data[k])));
+          },
+          "addresses"_a, "counts"_a, "is_double"_a, "Take it; counts: scalars of each matrix.")
+      .def("unchanged", &Fingerprint::unchanged,
+           "Whether the sample is what it was. The caller knows that the memory is still theirs.");
   nb::class_<Steps>(m, "Steps", "The steps of one stream.")
-      .def(nb::init<const Tensors&, const StackShape&, nb::handle, nb::handle, nb::handle, nb::handle, nb::handle,
-                    nb::handle, nb::handle, bool, int64_t>(),
-           nb::keep_alive<1, 2>(), nb::keep_alive<1, 3>(), "tensors"_a, "stack"_a, "packed"_a.none(), "module_dict"_a,
-           "names"_a, "weights"_a, "versions"_a, "states"_a, "pattern"_a, "batched"_a, "batch"_a,
-           "packed: a PackedStack or None; module_dict: in whose _parameters `names` are looked up; versions: "
-           "counts of writes to each weight, None where it has none; states: addresses of h, c, and the other h and c; "
-           "pattern: a tensor like the result.")
-      .def("step", &Steps::step, "x"_a, "turn"_a, "h of the last layer, or None where Python is to ask and to run it.");
+      .def(
+          nb::init<const Tensors&, const StackShape&, nb::handle, nb::handle, nb::handle, nb::handle, nb::handle,
+                   nb::handle, nb::handle, nb::handle, nb::handle, bool, int64_t>(),
+          nb::keep_alive<1, 2>(), nb::keep_alive<1, 3>(), "tensors"_a, "stack"_a, "packed"_a.none(),
+          "fingerprint"_a.none(), "module_dict"_a, "names"_a, "weights"_a, "versions"_a, "addresses"_a, "states"_a,
+          "pattern"_a, "batched"_a, "batch"_a,
+          "packed: a PackedStack or None; fingerprint: that of its weights, or None; module_dict: in whose _parameters "
+          "`names` are looked up; versions: counts of writes to each weight, None where it has none; addresses: where "
+          "each lay when it was packed; states: tuples of tensors, h, c, the other h and c; pattern: a tensor like the "
+          "result.")
+      .def("step", &Steps::step, "x"_a.none(), "turn"_a,
+           "h of the last layer, or None where Python is to ask and to run it.");
 }
 
 }  // namespace cellgate::python

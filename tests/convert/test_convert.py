@@ -103,6 +103,24 @@ def test_a_converted_layer_can_do_what_ours_can(keep_type):
 
 
 @pytest.mark.parametrize("keep_type", [True, False])
+def test_a_converted_layer_takes_one_step_at_a_time(keep_type):
+    peer = nn.LSTM(4, 6, 2)
+    lstm, x = cellgate.convert(copy.deepcopy(peer), keep_type=keep_type), torch.randn(5, 3, 4)
+    expected = peer(x)[0].detach()
+    stream, state, stepped = lstm.stream(batch=3), None, []
+    for x_t in x:
+        h, state = lstm.step(x_t, state)
+        stepped.append(h)
+    assert torch.allclose(torch.stack(stepped), expected, atol=1e-6)
+    assert torch.allclose(torch.stack([stream.push(x_t) for x_t in x]), expected, atol=1e-6)
+    assert torch.allclose(copy.deepcopy(lstm.stream(3)).push_many(x), expected, atol=1e-6)
+    both = cellgate.convert(nn.LSTM(4, 6, bidirectional=True), keep_type=keep_type)
+    for refused in (both.stream, lambda: both.step(x[0])):
+        with pytest.raises(cellgate.InputError, match="one direction"):
+            refused()
+
+
+@pytest.mark.parametrize("keep_type", [True, False])
 def test_everything_stays_in_place(keep_type):
     shared = nn.LSTM(3, 3, 2)
     model = nn.ModuleDict({"a": shared, "deep": nn.ModuleDict({"b": shared, "list": nn.ModuleList([Doubled(3, 3)])})})

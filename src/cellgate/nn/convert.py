@@ -50,6 +50,8 @@ class ConvertedLSTM(nn.LSTM):
 
     explain_backend = LSTM.explain_backend
     gates = LSTM.gates
+    step = LSTM.step
+    stream = LSTM.stream
 
 
 class ConvertedToLSTM(LSTM):

@@ -7,10 +7,9 @@ weights at every call.
 
 from __future__ import annotations
 
-import copy
+import threading
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -18,9 +17,11 @@ from cellgate.backends import Problem, cpu, requested_backend
 from cellgate.backends.cpu_variant_steps import VariantSteps
 from cellgate.errors import DtypeError, InputError, ShapeError
 
+from . import stream_state
 from .call import hidden_sizes, memory_sizes, output_sizes, proj_sizes, run, weights_of
 from .checks import check_weights
 from .initial import initial_state
+from .stream_state import as_tensor
 from .variant import variant_of
 
 __all__ = ["Stream", "step"]
@@ -47,9 +48,18 @@ class Stream:
     """A batch of sequences in progress; made by ``lstm.stream()``.
 
     Gradients are not recorded; for a differentiable step there is ``lstm.step``. The stream follows the module's
-    weights: optimiser steps, ``load_state_dict`` and replaced parameters are seen by themselves. Writes through
-    ``.data``, of which PyTorch keeps no record, need :meth:`refresh` if the batch has more than two rows, the weights
-    take more than 4 MB, or the cell is not ``nn.LSTM``'s.
+    weights and their dtype: every call sees optimiser steps, ``load_state_dict`` and other writes that autograd
+    records, and parameters that were replaced or moved (``.data =``, ``.to()``).
+
+    With more than two rows, more than 4 MB of weights, or a cell that is not ``nn.LSTM``'s, a stream computes with a
+    packed copy of its weight matrices. Writes of which PyTorch keeps no record (fused optimisers, in-place writes
+    through ``.data`` or a numpy view, another process) are then seen by 64 numbers of each matrix, spread over it: a
+    write to most of a matrix, or to all rows of a gate, changes some of them; one to a few numbers, rows or columns may
+    change none. After such a small write call :meth:`refresh`. Biases, and all weights of other streams, are read where
+    they are at every step.
+
+    Several threads may use one stream; they take turns. ``copy.deepcopy`` and ``pickle`` copy the module with it;
+    :meth:`fork` shares it.
 
     Args:
         module: An LSTM, with the attributes of ``torch.nn.LSTM``, of one direction.
@@ -73,26 +83,38 @@ class Stream:
         self._batch = batch
         self._rows = batch or 1
         self._sizes = (output_sizes(module), memory_sizes(module))
-        self._variant = getattr(module, "variant", None)
+        self._lock = threading.RLock()  # held by every public call
         self._weights: list[Tensor] = []
         self._versions: list[tuple[Any, ...]] = []
+        self._memory: list[Tensor] = []  # keeps what the addresses point to, whatever becomes of the parameters
+        self._addresses: tuple[int, ...] = ()
         self._packed: Any = None
+        self._fingerprint: Any = None  # of the packed weights
         self._stack: Any = None
         self._any_cell: VariantSteps | None = None  # of a cell other than nn.LSTM's
         self._step: Any = None
-        self._turn = 0
-        self._at: tuple[tuple[int, ...], ...] = ()
-        self.refresh()
-        self.reset(hx)
+        self._turn = 0  # which set of states is the present one
+        first = getattr(module, module._all_weights[0][0])
+        self._states = stream_state.two_sets(self._sizes, self._rows, first.dtype, first.device)
+        self._refresh()
+        self._begin(hx)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return what makes a stream of a copy of the module that goes on from here."""
+        return type(self), (self._module, self._batch, self.state)
 
     # ---- weights ---------------------------------------------------------------------------------------------------
 
     def refresh(self) -> None:
         """Take the module's weights as they are now."""
+        with self._lock:
+            self._refresh()
+
+    def _refresh(self) -> None:
         module = self._module
         tensors = [getattr(module, name) for names in module._all_weights for name in names]
+        versions = [_version(w) for w in tensors]
         first = tensors[0]
-        self._dtype, self._device = first.dtype, first.device
         variant = variant_of(module)
         problem = Problem(
             1,
@@ -107,9 +129,6 @@ class Stream:
             cell=variant.description,
             connection=variant.connection,
         )
-        self._weights, self._packed, self._stack, self._step = tensors, None, None, None
-        self._any_cell = None
-        self._versions = [_version(w) for w in tensors]
         weights = weights_of(module)
         check_weights(
             module._all_weights,
@@ -121,28 +140,49 @@ class Stream:
             cell=variant.description,
             single_bias=variant.single_bias,
         )
+        self._step = self._packed = self._fingerprint = self._stack = self._any_cell = None
+        self._weights, self._versions, self._memory = tensors, versions, []
+        self._dtype, self._device = first.dtype, first.device
+        self._convert_states()
         if requested_backend() not in ("auto", cpu.NAME) or cpu.reason_against(problem) is not None:
             return
         if first.dtype not in cpu.SCALARS:
             return  # half precision is widened on the way through the module
-        if not all(w.is_contiguous() and w.dtype == first.dtype and w.is_cpu for w in tensors):
+        if not all(w.is_contiguous() and w.dtype == first.dtype and w.is_cpu and not w.is_neg() for w in tensors):
             return
+        self._memory = [w.detach() for w in tensors]
+        self._addresses = tuple(w.data_ptr() for w in self._memory)
         if not variant.plain_in_evaluation:
             if variant.connection != "highway":
+                self._fingerprint = self._taken()  # before packing: what is written meanwhile shows
                 ways = [layer[0] for layer in weights]
                 self._any_cell = VariantSteps(cpu.native(), problem, ways, variant.zoneout)
             return
         self._stack = cpu.stack_of(problem)
-        self._addresses = tuple(w.data_ptr() for w in tensors)
         if self._rows > _UNPACKED_ROWS or sum(w.nbytes for w in tensors) > _UNPACKED_BYTES:
+            self._fingerprint = self._taken()
             self._packed = cpu.native().PackedStack(self._stack, self._addresses)
         self._set_step()
+
+    def _taken(self) -> Any:
+        """Take a fingerprint of the weights that are packed: the matrices."""
+        matrices = [w for w in self._memory if w.dim() == 2]
+        counts = tuple(w.numel() for w in matrices)
+        return cpu.native().Fingerprint(tuple(w.data_ptr() for w in matrices), counts, self._dtype == torch.float64)
+
+    def _convert_states(self) -> None:
+        """Make the states go with the weights, whose dtype or device may be another than before."""
+        present = self._states[self._turn]
+        if (present[0][0].dtype, present[0][0].device) != (self._dtype, self._device):
+            self._states = stream_state.two_sets(self._sizes, self._rows, self._dtype, self._device)
+            stream_state.copied(present, self._states[self._turn])
+        self._at = tuple(tuple(p.data_ptr() for p in parts) for pair in self._states for parts in pair)
 
     def _set_step(self) -> None:
         """Prepare the native core's way of taking a step, where there is one."""
         self._step = None
         tensors = cpu.tensors()
-        if tensors is None or self._stack is None or not self._at or self._dtype not in _DTYPES:
+        if tensors is None or self._stack is None or self._dtype not in _DTYPES:
             return
         if not set(map(type, self._weights)) <= _PLAIN:
             return
@@ -152,12 +192,14 @@ class Stream:
             tensors,
             self._stack,
             self._packed,
+            self._fingerprint,
             self._module.__dict__,
             names,
             tuple(self._weights),
             tuple(version for _, version, *_ in self._versions),
-            self._at,
-            torch.empty(out if self._batch is None else (self._rows, out), dtype=self._dtype),
+            self._addresses,
+            (*self._states[0], *self._states[1]),
+            torch.empty(out if self._batch is None else (self._rows, out), dtype=self._dtype, device=self._device),
             self._batch is not None,
             self._rows,
         )
@@ -173,8 +215,10 @@ class Stream:
                 if w is None:
                     w = getattr(self._module, name)
                 if w is not self._weights[k] or _version(w) != self._versions[k]:
-                    return self.refresh()
+                    return self._refresh()
                 k += 1
+        if self._fingerprint is not None and not self._fingerprint.unchanged():
+            self._refresh()
         return None
 
     # ---- state -----------------------------------------------------------------------------------------------------
@@ -183,82 +227,60 @@ class Stream:
         """Begin anew.
 
         Args:
-            hx: (h_0, c_0) as for the module, copied; zeros if left out.
+            hx: (h_0, c_0) as for the module, copied; zeros, or the module's learned state, if left out.
             rows: Which sequences begin anew, as an index or a mask of the batch; all if left out.
 
         Raises:
             InputError: Both ``hx`` and ``rows`` are given.
             ShapeError: ``hx`` has the wrong shape.
         """
-        if rows is not None:
-            if hx is not None:
-                raise InputError("rows: expected None beside hx, got both: set single rows with rows, or all with hx")
-            for part in (*self._h, *self._c):
-                part[:, rows] = 0
-            return
-        made = [[self._zeros(size) for size in sizes] for sizes in self._sizes]
-        if hx is None and self._variant is not None and self._variant.learned_state:
-            hx = tuple(initial_state(self._module, self._rows))
+        if rows is not None and hx is not None:
+            raise InputError("rows: expected None beside hx, got both: set single rows with rows, or all with hx")
+        with self._lock:
+            self._follow()
+            self._begin(hx, rows)
+
+    def _begin(self, hx: Any, rows: Any = None) -> None:
+        present = self._states[self._turn]
         if hx is not None:
-            for name, parts, given in zip(("hx[0]", "hx[1]"), made, self._given(hx), strict=True):
-                for layer, (part, source) in enumerate(zip(parts, given, strict=True)):
-                    source = source.unsqueeze(1) if self._batch is None and source.dim() == 2 else source
-                    if source.shape != part.shape:
-                        expected = tuple(part.shape) if self._batch else (1, part.shape[2])
-                        raise ShapeError(
-                            f"{name}, layer {layer}: expected {expected}, got {tuple(source.shape)}: "
-                            "give h_n and c_n of the module, or of Stream.state"
-                        )
-                    part.copy_(source.detach())
-        self._h, self._c = made[0], made[1]
-        # The step reads one set of states and writes the other.
-        self._next = tuple([torch.empty_like(part) for part in parts] for parts in made)
-        self._set_addresses()
-
-    def _zeros(self, size: int) -> Tensor:
-        return torch.zeros(1, self._rows, size, dtype=self._dtype, device=self._device)
-
-    def _given(self, hx: Any) -> list[Any]:
-        if not isinstance(hx, tuple | list) or len(hx) != 2:
-            raise InputError(f"hx: expected a pair (h_0, c_0), got {type(hx).__name__}: pass a tuple of two")
-        layers = len(self._sizes[0])
-        parts = [state.split(1) if isinstance(state, Tensor) else state for state in hx]
-        for name, part in zip(("hx[0]", "hx[1]"), parts, strict=True):
-            if len(part) != layers:
-                raise ShapeError(f"{name}: expected {layers} layers, got {len(part)}: give one state for every layer")
-        return parts
+            return stream_state.copied(stream_state.checked(hx, present, self._batch is not None), present)
+        learned = initial_state(self._module, self._rows) if variant_of(self._module).learned_state else None
+        return stream_state.begin(present, rows, learned)
 
     @property
     def state(self) -> tuple[Any, Any]:
         """(h, c) after the last step, copies, in the form of the module's ``hx``; set it to go on from elsewhere."""
-        return self._state_of(self._h), self._state_of(self._c)
+        with self._lock:
+            self._follow()
+            return self._state()
 
     @state.setter
     def state(self, hx: Any) -> None:
         self.reset(hx)
 
-    def _state_of(self, parts: list[Tensor]) -> Any:
-        parts = [part.squeeze(1) if self._batch is None else part for part in parts]
+    def _state(self) -> tuple[Any, Any]:
+        h, c = self._states[self._turn]
+        return self._state_of(h), self._state_of(c)
+
+    def _state_of(self, parts: tuple[Tensor, ...]) -> Any:
+        if self._batch is None:
+            parts = tuple(part.squeeze(1) for part in parts)
         if all(len(set(sizes)) == 1 for sizes in (hidden_sizes(self._module), proj_sizes(self._module))):
             return torch.cat(parts)
         return tuple(part.clone() for part in parts)
 
-    def _set_addresses(self) -> None:
-        self._at = tuple(tuple(p.data_ptr() for p in parts) for parts in (self._h, self._c, *self._next))
-        self._turn = 0  # which pair holds the present state
-        self._set_step()
-
-    def _swap(self) -> None:
-        (self._h, self._c), self._next = self._next, (self._h, self._c)
-        self._turn ^= 1
-
     def fork(self) -> Stream:
-        """Return a stream that goes on from here by itself; the packed weights are shared."""
-        other = copy.copy(self)
-        other._h, other._c = ([part.clone() for part in parts] for parts in (self._h, self._c))
-        other._next = tuple([torch.empty_like(part) for part in parts] for parts in (self._h, self._c))
-        other._set_addresses()
-        return other
+        """Return a stream that goes on from here by itself; the module and the packed weights are shared."""
+        with self._lock:
+            self._follow()
+            other = object.__new__(type(self))
+            vars(other).update(vars(self))
+            other._lock = threading.RLock()
+            other._states = stream_state.two_sets(self._sizes, self._rows, self._dtype, self._device)
+            stream_state.copied(self._states[self._turn], other._states[other._turn])
+            other._convert_states()
+            other._set_step()
+            return other
 
     # ---- steps -----------------------------------------------------------------------------------------------------
 
@@ -276,16 +298,20 @@ class Stream:
             ShapeError: x has the wrong shape.
             DtypeError: x is neither a tensor nor an array, or has another dtype.
         """
-        if self._step is not None:
-            y = self._step(x, self._turn)
-            if y is not None:
-                self._swap()
-                return y
-        x, plain = _tensor(x)
+        with self._lock:
+            if self._step is not None:
+                y = self._step(x, self._turn)
+                if y is not None:
+                    self._turn ^= 1
+                    return y
+            return self._push(x)
+
+    def _push(self, x: Any) -> Any:
+        x, plain = as_tensor(x)
         if plain and self._step is not None:
             y = self._step(x, self._turn)
             if y is not None:
-                self._swap()
+                self._turn ^= 1
                 return y.numpy()
         expected = (self._module.input_size,) if self._batch is None else (self._rows, self._module.input_size)
         if x.shape != expected:
@@ -295,11 +321,12 @@ class Stream:
 
     def push_many(self, x: Any) -> Any:
         """Take several steps: x (T, B, I), or (T, I) without batch, to h of the last layer at each of them."""
-        x, plain = _tensor(x)
+        x, plain = as_tensor(x)
         inner = (self._module.input_size,) if self._batch is None else (self._rows, self._module.input_size)
         if x.shape[1:] != inner or x.dim() != len(inner) + 1:
             raise ShapeError(f"x: expected (T, {', '.join(map(str, inner))}), got {tuple(x.shape)}: time comes first")
-        y = self._run(x, x.shape[0], 1)
+        with self._lock:
+            y = self._run(x, x.shape[0], 1)
         return y.numpy() if plain else y
 
     def _run(self, x: Tensor, steps: int, leading: int) -> Tensor:
@@ -312,14 +339,14 @@ class Stream:
         if self._any_cell is not None and steps > 0:
             at = self._at[2:] + self._at[:2] if self._turn else self._at
             y = self._any_cell.run(x.contiguous(), steps, at, torch.get_num_threads())
-            self._swap()
+            self._turn ^= 1
             return y.view(*x.shape[:-1], self._sizes[0][-1])
         if self._stack is None:
             return self._run_module(x, steps, leading)
         if not x.is_contiguous():
             x = x.contiguous()
         out, rows, size = self._sizes[0][-1], self._rows, self._module.input_size
-        y = torch.empty((*x.shape[:-1], out), dtype=self._dtype)
+        y = x.new_empty((*x.shape[:-1], out))
         self._stack.forward(
             steps,
             rows,
@@ -334,7 +361,7 @@ class Stream:
             torch.get_num_threads(),
             packed=self._packed,
         )
-        self._swap()
+        self._turn ^= 1
         return y
 
     def _run_module(self, x: Tensor, steps: int, leading: int) -> Tensor:
@@ -344,7 +371,7 @@ class Stream:
         module, rows = self._module, self._rows
         data = x.reshape(steps, rows, module.input_size)
         with torch.no_grad():
-            hx = self._state_of(self._h), self._state_of(self._c)
+            hx = self._state()
             if self._batch is None:
                 hx = tuple(s.unsqueeze(1) if isinstance(s, Tensor) else tuple(p.unsqueeze(1) for p in s) for s in hx)
             training = module.training
@@ -354,20 +381,11 @@ class Stream:
             finally:
                 nn.Module.train(module, training)
         output = output.transpose(0, 1) if module.batch_first else output
-        for parts, new in zip((self._h, self._c), state, strict=True):
-            for part, source in zip(parts, new.split(1) if isinstance(new, Tensor) else new, strict=True):
-                part.copy_(source)
+        parts = [new.split(1) if isinstance(new, Tensor) else new for new in state]
+        stream_state.copied(parts, self._states[self._turn])
         return output.reshape(*x.shape[:-1], self._sizes[0][-1])
 
 
 def _version(w: Tensor) -> tuple[Any, ...]:
     """Return what shows that a weight was replaced or, with None for no record, written to."""
     return w.data_ptr(), None if w.is_inference() else w._version, w.shape, w.stride()
-
-
-def _tensor(x: Any) -> tuple[Tensor, bool]:
-    if isinstance(x, Tensor):
-        return x.detach() if x.requires_grad else x, False
-    if isinstance(x, np.ndarray):
-        return torch.from_numpy(x if x.flags.writeable else x.copy()), True
-    raise DtypeError(f"x: expected a tensor or a numpy array, got {type(x).__name__}: wrap it in torch.as_tensor")
