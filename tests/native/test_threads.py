@@ -144,9 +144,11 @@ def test_gradients_of_the_state_alone() -> None:
 
 
 NICENESS = """
-import os, torch, cellgate
+import os
 
-os.nice(7)
+os.nice(7)  # of this thread and of those that it starts
+import torch, cellgate
+
 torch.set_num_threads(2)
 with cellgate.use_backend("cpu"):
     cellgate.LSTM(64, 64)(torch.randn(20, 64, 64))
