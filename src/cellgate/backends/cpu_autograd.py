@@ -158,7 +158,7 @@ def recorded(
     """
     # Memory that forward is to fill is plain; what a hook of autograd gives back need not be.
     x, y, saved = plain_rows(x), plain_rows(y), saved.contiguous()
-    tensors = tuple([contiguous(t) for t in tensors])
+    tensors = tuple([t if t.is_contiguous() and not t.is_neg() else contiguous(t) for t in tensors])
     lengths, batch_sizes, reset, masks = extras = _plain_extras(inputs)
     states = 0 if inputs.h0 is None else 1 if problem.uniform else problem.layers
     arguments = (

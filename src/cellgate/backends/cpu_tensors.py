@@ -31,8 +31,7 @@ __all__ = [
 ]
 
 _functorch = torch._C._functorch  # pyright: ignore[reportAttributeAccessIssue]
-# Wrappers of ``is_grads_batched`` and of torch.func.
-_WRAPPERS = (_functorch.is_legacy_batchedtensor, _functorch.is_functorch_wrapped_tensor)
+_is_batch, _is_wrapper = _functorch.is_legacy_batchedtensor, _functorch.is_functorch_wrapped_tensor
 
 
 # Bytes from which on a piece of what a variant keeps, or a mask, is best in memory used before: each call has many.
@@ -71,7 +70,10 @@ def kept_apart(inputs: Inputs) -> Inputs:
 
 def without_memory(grads: Sequence[Tensor | None]) -> bool:
     """Whether a gradient that came in is a wrapper without memory of its own, as in a batch of them."""
-    return any(g is not None and (_WRAPPERS[0](g) or _WRAPPERS[1](g)) for g in grads)
+    for g in grads:
+        if g is not None and (_is_batch(g) or _is_wrapper(g)):
+            return True
+    return False
 
 
 def needed(problem: Problem, needs: Sequence[bool], dy: Tensor | None, dh_n: Tensor | None) -> Sequence[bool]:
