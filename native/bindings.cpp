@@ -103,6 +103,13 @@ NB_MODULE(_native, m) {
   // The cache of stacks lives until the process ends.
   nb::set_leak_warnings(false);
   m.doc() = "The native engine of cellgate; used by cellgate.backends.cpu only.";
+  nb::register_exception_translator([](const std::exception_ptr& thrown, void*) {
+    try {
+      std::rethrow_exception(thrown);
+    } catch (const cellgate::NoSuchKernels& error) {
+      PyErr_SetString(nb::module_::import_("cellgate.errors").attr("BackendError").ptr(), error.what());
+    }
+  });
   m.def("isa", [] { return std::string(cellgate::kernels().name); }, "Name of the instruction set in use.");
   m.def("isas", &isas, "runnable"_a = true,
         "Names of the instruction sets in this build, best first; by default only those this CPU has.");
@@ -128,7 +135,7 @@ NB_MODULE(_native, m) {
       "Ticks since begin_phases(), and the ticks that all threads together were at each phase.");
   m.def(
       "force_isa", [](const std::string& name) { cellgate::force_kernels(name.c_str()); }, "name"_a,
-      "Use the named instruction set from now on (for tests). Raises RuntimeError when it cannot run.");
+      "Use the named instruction set from now on (for tests). Raises BackendError when it cannot run.");
   m.def(
       "team_runs",
       [] {

@@ -219,6 +219,12 @@ nb::object Training::backward(nb::handle saved, nb::handle needs, nb::handle dy,
   auto answer = [&](size_t k, nb::object value) {
     PyTuple_SetItem(found.ptr(), static_cast<Py_ssize_t>(k), value.release().ptr());
   };
+  // After one step c_n knows nothing of the last layer's projection: autograd leaves such a gradient out.
+  const size_t each = count / static_cast<size_t>(states());
+  const bool unprojected = T == 1 && sizes_.shape.layers.back().projected && !dy_at.data && !dh_at.data;
+  auto unknown = [&](size_t k) {
+    return unprojected && k % each == each - 1 && k >= count - each * static_cast<size_t>(sizes_.D);
+  };
   for (size_t k = 0; k < count; ++k) {
     PyObject* tensor = given(kWeights + k);
     Tensor w, dw;
@@ -228,7 +234,7 @@ nb::object Training::backward(nb::handle saved, nb::handle needs, nb::handle dy,
       return nb::none();
     weights[k] = w.begin();
     nb::object made = nb::none();
-    if (wanted(kFirstWeight + k)) {
+    if (wanted(kFirstWeight + k) && !unknown(k)) {
       made = tensors_.gradient(nb::borrow(tensor), w);
       if (!tensors_.read(made.ptr(), dw)) return nb::none();
       gradients[k] = dw.begin();

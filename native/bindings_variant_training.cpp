@@ -299,9 +299,11 @@ nb::object CellTraining::backward(nb::handle saved, nb::handle needs, nb::handle
   auto answer = [&](size_t k, nb::object value) {
     PyTuple_SetItem(found.ptr(), static_cast<Py_ssize_t>(k), value.release().ptr());
   };
+  // After one step c_n knows nothing of the projection: autograd leaves such a gradient out.
+  const bool unprojected = T == 1 && !dy_at.data && !dh_at.data;
   for (size_t k = 0; k < count; ++k) {
     nb::object made = nb::none();
-    if (wanted(1 + k)) {
+    if (wanted(1 + k) && !(unprojected && sizes_.parameters[k].slot == kProjection)) {
       Tensor w, dw;
       if (!tensors_.read(saved_at(kWeights + k), w)) return nb::none();
       made = tensors_.gradient(nb::borrow(saved_at(kWeights + k)), w);

@@ -3,7 +3,6 @@
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
-#include <stdexcept>
 #include <string>
 
 namespace cellgate {
@@ -67,7 +66,7 @@ const Kernels& named(const char* name) {
   if (const Kernels* found = find_kernels(name, &why)) return *found;
   std::string text = "instruction set \"" + std::string(name) + "\" " + why + "; this build has";
   for (const Entry& e : entries) text += std::string(" ") + e.name + (e.present() ? "" : " (not on this CPU)");
-  throw std::runtime_error(text + "; set CELLGATE_CPU_ISA to one of them, or unset it to take the best");
+  throw NoSuchKernels(text + "; set CELLGATE_CPU_ISA to one of them, or unset it to take the best");
 }
 
 const Kernels& choose() {

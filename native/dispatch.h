@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <stdexcept>
 
 #include "lstm.h"
 #include "lstm_backward.h"
@@ -50,8 +51,13 @@ struct Kernels {
   PeakKernels peak;
 };
 
+// A named set of kernels cannot run; the text says what there is.
+struct NoSuchKernels : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
 // The kernels in use. The first call chooses: what CELLGATE_CPU_ISA names, else the best this CPU can run. Throws
-// std::runtime_error, saying what there is, when the named set is unknown, not built in, or not on this CPU.
+// NoSuchKernels when the named set is unknown, not built in, or not on this CPU.
 const Kernels& kernels();
 
 // The table of a named instruction set, or null with the reason in *why (static text).

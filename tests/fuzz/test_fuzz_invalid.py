@@ -33,7 +33,7 @@ bad_inputs = st.one_of(
     st.just(zeros((T, B, 4)).to("meta")),
     junk,
     st.tuples(st.integers(0, 6), st.lists(st.integers(-1, 4), max_size=4))
-    .filter(lambda p: not p[1] or sum(p[1]) != p[0] or min(p[1]) < 1 or sorted(p[1], reverse=True) != p[1])
+    .filter(lambda p: not any(p[1]) or sum(p[1]) != p[0] or min(p[1]) < 0 or sorted(p[1], reverse=True) != p[1])
     .map(lambda p: PackedSequence(zeros((p[0], 4)), torch.tensor(p[1], dtype=torch.int64))),
 )
 bad_states = st.one_of(

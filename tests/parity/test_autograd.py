@@ -359,3 +359,109 @@ def test_tensors_that_hooks_of_autograd_give_back(way: str, state: bool):
     assert len(ruin) == 32
     for g, w in zip(got, want, strict=True):
         torch.testing.assert_close(g, w)
+
+
+KINDS = {
+    "plain": {},
+    "deep": {"num_layers": 2, "bidirectional": True, "proj_size": 2},
+    "sizes": {"hidden_size": [4, 3]},
+    "peephole": {"cell": "peephole"},
+}
+LONG = {"dense": {}, "lengths": {"lengths": [5, 2]}, "reset": {"reset": torch.eye(5, 2, dtype=torch.bool)}}
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("way", LONG)
+@pytest.mark.parametrize("kind", KINDS)
+def test_batches_of_gradients(kind: str, way: str, dtype: torch.dtype):
+    """is_grads_batched hands backward tensors that have no memory of their own."""
+    lstm = cellgate.LSTM(**{"input_size": 3, "hidden_size": 4, "dtype": dtype, **KINDS[kind]})
+    x = torch.randn(5, 2, 3, dtype=dtype, requires_grad=True)
+    output, (_, c_n) = lstm(x, **LONG[way])
+    c = c_n[-1]
+    leaves = (x, *lstm.parameters())
+    dy, dc = torch.randn(3, *output.shape, dtype=dtype), torch.randn(3, *c.shape, dtype=dtype)
+    got = torch.autograd.grad((output, c), leaves, (dy, dc), is_grads_batched=True, retain_graph=True)
+    assert not any(g.requires_grad for g in got)
+    for k in range(3):
+        want = torch.autograd.grad((output, c), leaves, (dy[k], dc[k]), retain_graph=True)
+        for g, w in zip(got, want, strict=True):
+            bound = 0.1 if dtype == torch.bfloat16 else 1e-5
+            torch.testing.assert_close(g[k], w, rtol=bound, atol=bound)
+
+
+def test_jacobian_of_all_rows_at_once():
+    lstm, x = cellgate.LSTM(3, 4), torch.randn(5, 2, 3)
+    rows, at_once = (
+        torch.autograd.functional.jacobian(lambda z: lstm(z)[0], x, vectorize=vectorize) for vectorize in (False, True)
+    )
+    torch.testing.assert_close(at_once, rows)
+
+
+@pytest.mark.parametrize("create_graph", [False, True], ids=["once", "recorded"])
+@pytest.mark.parametrize("way", ["quick", "lengths", "state"])
+@pytest.mark.parametrize("flags", [(1, False, True), (2, True, False), (2, True, True)], ids=str)
+def test_after_one_step_c_n_has_no_gradient_of_the_last_projection(flags: tuple, way: str, create_graph: bool):
+    """As in nn.LSTM: an optimiser with momentum or decay tells None from zeros."""
+    layers, bidirectional, bias = flags
+    sizes = {"num_layers": layers, "bidirectional": bidirectional, "bias": bias, "proj_size": 2}
+    lstm, peer = cellgate.LSTM(3, 4, **sizes), nn.LSTM(3, 4, **sizes)
+    peer.load_state_dict(lstm.state_dict())
+    rows = layers * (1 + bidirectional)
+    hx = (torch.zeros(rows, 2, 2), torch.zeros(rows, 2, 4)) if way == "state" else None
+    for steps, which in ((1, "c"), (1, "h"), (1, "y"), *([(2, "c")] if way != "lengths" else [])):
+        x = torch.randn(steps, 2, 3)
+        found = []
+        for module in (lstm, peer):
+            further = {"lengths": [1, 0]} if way == "lengths" and module is lstm else {}
+            with quiet_nn_lstm():
+                y, (h, c) = module(x, hx, **further)
+                out = {"y": y, "h": h, "c": c}[which]
+                found.append(
+                    torch.autograd.grad(out.sum(), module.parameters(), create_graph=create_graph, allow_unused=True)
+                )
+        ours, theirs = ([g is None for g in grads] for grads in found)
+        assert ours == theirs, (steps, which)
+
+
+def test_after_one_step_c_n_of_a_variant_has_no_gradient_of_the_projection():
+    for further in ({}, {"lengths": [1, 0]}):
+        lstm = cellgate.LSTM(3, 4, proj_size=2, cell="peephole")
+        lstm(torch.randn(1, 2, 3), **further)[1][1].sum().backward()
+        assert [name for name, p in lstm.named_parameters() if p.grad is None] == ["weight_hr_l0"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("recorded", [True, False], ids=["training", "inference"])
+@pytest.mark.parametrize("way", LONG)
+@pytest.mark.parametrize("kind", KINDS)
+def test_negated_views(kind: str, way: str, recorded: bool, dtype: torch.dtype):
+    """z.conj().imag and the like have the other sign in memory: of states, weights and incoming gradients too."""
+    lstm = cellgate.LSTM(**{"input_size": 3, "hidden_size": 4, "dtype": dtype, **KINDS[kind]})
+    names = [name for name, _ in lstm.named_parameters()]
+    x = torch.randn(5, 2, 3, dtype=dtype)
+    with torch.no_grad():
+        state = tuple(tuple(map(torch.randn_like, s)) if isinstance(s, tuple) else torch.randn_like(s)
+                      for s in lstm(x)[1])  # fmt: skip
+
+    def run(negated: bool) -> list[Tensor]:
+        leaves = []
+
+        def given(t: Tensor) -> Tensor:
+            leaves.append(t.detach().clone().requires_grad_(recorded))
+            return torch._neg_view(-leaves[-1]) if negated else leaves[-1]
+
+        hx = tuple(tuple(map(given, s)) if isinstance(s, tuple) else given(s) for s in state)
+        weights = {name: given(p) for name, p in zip(names, lstm.parameters(), strict=True)}
+        output, states = functional_call(lstm, weights, (given(x), hx), LONG[way])
+        outs = [output, *(part for s in states for part in (s if isinstance(s, tuple) else (s,)))]
+        if not recorded:
+            return outs
+        torch.manual_seed(0)
+        grads = [torch.randn_like(out) for out in outs]
+        return outs + list(torch.autograd.grad(outs, leaves, [torch._neg_view(-g) if negated else g for g in grads]))
+
+    with torch.set_grad_enabled(recorded):
+        for got, want in zip(run(True), run(False), strict=True):
+            torch.testing.assert_close(got, want)

@@ -230,12 +230,29 @@ def test_trace_by_the_jit(hidden, grad: bool):
     """Deprecated by PyTorch, still what older exporters use. What the engine writes would be taken for constants."""
     lstm = cellgate.LSTM(4, hidden, 2, bidirectional=True)
     with torch.set_grad_enabled(grad):
-        traced = torch.jit.trace(lstm, torch.randn(5, 3, 4), check_trace=False)
+        traced = torch.jit.trace(lstm, torch.randn(5, 3, 4))  # which traces again, without autograd, and compares
         for t, b in ((5, 3), (7, 2)):
             x = torch.randn(t, b, 4)
             torch.testing.assert_close(traced(x), lstm(x))
     with cellgate.use_backend("cpu"), pytest.raises(cellgate.BackendError):
         torch.jit.trace(lstm, torch.randn(5, 3, 4), check_trace=False)
+
+
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("train", [False, True], ids=["eval", "train"])
+@pytest.mark.parametrize("sizes", [{}, {"proj_size": 2}, {"cell": "peephole"}], ids=str)
+def test_a_trace_says_that_it_trains_where_the_module_does(sizes: dict, train: bool):
+    """As that of nn.LSTM; whether autograd was on at the moment makes no other graph."""
+    lstm, x = cellgate.LSTM(4, 6, **sizes).train(train), torch.randn(5, 3, 4)
+    traced = torch.jit.trace(lstm, x)  # which traces again, without autograd, and compares
+    graph = traced.inlined_graph
+    calls = graph.findAllNodes("aten::lstm")
+    assert len(calls) == (0 if "cell" in sizes else 1)
+    for call in calls:
+        bias, layers, dropout, trains, *_ = (constant.toIValue() for constant in list(call.inputs())[-6:])
+        assert (bias, layers, dropout, trains) == (True, 1, 0.0, train)
+    got, want = (torch.autograd.grad(f(x)[0].sum(), list(lstm.parameters())) for f in (traced, lstm))
+    torch.testing.assert_close(got, want)
 
 
 @pytest.mark.parametrize("memory", ["fast", "lean", "minimal"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 
 import numpy as np
@@ -250,3 +251,48 @@ def test_packed_data_without_unsorted_indices(backend: str):
     with only(backend):
         got = lstm(packed)
     torch.testing.assert_close(got, peer(packed))
+
+
+def test_packed_data_whose_batch_sizes_end_in_zeros(backend: str):
+    """nn.LSTM takes them: steps that no sequence reaches."""
+    lstm, peer = cellgate.LSTM(4, 6, bidirectional=True), nn.LSTM(4, 6, bidirectional=True)
+    peer.load_state_dict(lstm.state_dict())
+    packed = PackedSequence(torch.randn(5, 4), torch.tensor([3, 2, 0, 0]))
+    found = []
+    for module in (lstm, peer):
+        with only(backend) if module is lstm else contextlib.nullcontext():
+            output, state = module(packed)
+        assert output.batch_sizes.tolist() == [3, 2, 0, 0]
+        found.append((output.data, state, torch.autograd.grad(output.data.square().sum(), list(module.parameters()))))
+    torch.testing.assert_close(*found)
+    for wrong in ([3, 2, -1], [0, 0], [3, 0, 2]):
+        with pytest.raises(cellgate.ShapeError, match="batch_sizes fall from above 0"):
+            lstm(PackedSequence(torch.randn(5, 4), torch.tensor(wrong)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("graph", [False, True], ids=["once", "recorded"])
+@pytest.mark.parametrize("way", ["packed", "lengths", "reset", "both"])
+@pytest.mark.parametrize("cell", ["lstm", "peephole"])
+def test_what_the_caller_writes_after_forward_leaves_backward_alone(cell, way, graph, dtype):
+    """Backward reads lengths, batch sizes and resets again."""
+    lstm = cellgate.LSTM(4, 6, cell=cell, dtype=dtype)
+    x, dy = torch.randn(5, 3, 4, dtype=dtype), torch.randn(5, 3, 6, dtype=dtype)
+
+    def gradients(written: bool):
+        lengths, reset = torch.tensor([5, 4, 2]), torch.eye(5, 3, dtype=torch.bool)
+        if way == "packed":
+            packed = pack_padded_sequence(x, lengths)
+            output = lstm(packed)[0].data
+            changed = packed.batch_sizes
+        else:
+            given = {"lengths": lengths} if way != "reset" else {}
+            given |= {"reset": reset} if way != "lengths" else {}
+            output, changed = lstm(x, **given)[0].flatten(0, 1), lengths
+        if written:
+            changed.fill_(1)
+            reset.fill_(True)
+        return torch.autograd.grad(output, list(lstm.parameters()), dy.flatten(0, 1)[: len(output)], create_graph=graph)
+
+    for got, want in zip(gradients(True), gradients(False), strict=True):
+        assert torch.equal(got, want)

@@ -46,7 +46,7 @@ CALLS = [
     (lambda: lstm()(X, reset=object()), cellgate.DtypeError, r"reset: expected a bool tensor of \(5, 3\), got <object"),
     (lambda: lstm()(pack_sequence([X[:, 0]]), lengths=[5]), cellgate.InputError, "lengths: expected None with a PackedSequence"),
     (lambda: lstm()(pack_sequence([X[:, 0]]), reset=torch.zeros(5, 1).bool()), cellgate.InputError, "reset: expected None with a PackedSequence"),
-    (lambda: lstm()(PackedSequence(X[:, 0], torch.tensor([2, 2]))), cellgate.ShapeError, r"batch_sizes fall, are positive and add up to its 5 rows, got \[2, 2\]: make it with"),
+    (lambda: lstm()(PackedSequence(X[:, 0], torch.tensor([2, 2]))), cellgate.ShapeError, r"batch_sizes fall from above 0 and add up to its 5 rows, got \[2, 2\]: make it with"),
     (lambda: cellgate.LSTMCell(4, 6)(X), cellgate.ShapeError, r"input: expected \(B, I\) or unbatched \(I,\), got \(5, 3, 4\): a cell takes one step, use cellgate.LSTM"),
     (lambda: cellgate.LSTMCell(4, 6)(X[0], (H[0], H[0, :2])), cellgate.ShapeError, r"hx\[1\]: expected \(3, 6\), got \(2, 6\)"),
 ]  # fmt: skip

@@ -87,7 +87,7 @@ def _call(problem: Problem, inputs: Inputs) -> Result:
     flat = [w for layer in inputs.weights for weights in layer for w in weights if w is not None]
     dropout = 0.0 if inputs.dropout_masks is not None else problem.dropout
     # cuDNN refuses a backward pass through a call without `train`, so a call that records a graph says it trains: with
-    # dropout 0 that changes no number, and backward works in eval mode too.
+    # dropout 0 that changes no number, and backward works in eval mode too. In a trace it is a constant.
     train = problem.needs_grad or dropout > 0
     rest = (flat, problem.bias, problem.layers, dropout, train, problem.directions == 2)
     with _quietly(problem):

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from cellgate.equations import PLAIN
+from cellgate.errors import BackendError
 
 from . import cpu_autograd, cpu_half, cpu_tensors, cpu_variant, half
-from .cpu_tensors import plain_rows
+from .cpu_tensors import contiguous, plain_rows
 from .problem import Inputs, Problem, Result, State
 from .ragged import padded_inputs, repacked_result
 
@@ -28,7 +29,18 @@ except ImportError as error:  # built without a compiler, or for another Python
 else:
     _why_not = ""
 
-__all__ = ["NAME", "concedes", "details", "native", "reason_against", "run", "stack_of", "tensors", "unavailable"]
+__all__ = [
+    "NAME",
+    "concedes",
+    "details",
+    "misconfigured",
+    "native",
+    "reason_against",
+    "run",
+    "stack_of",
+    "tensors",
+    "unavailable",
+]
 
 NAME = "cpu"
 
@@ -44,6 +56,15 @@ def unavailable() -> str | None:
             "so layers run at the speed of torch.nn.LSTM; "
             "to have it, reinstall cellgate from a wheel, or from source with a C++ compiler"
         )
+    return None
+
+
+def misconfigured() -> str | None:
+    """Return why the native engine refuses to run as the environment is set, or None if it does not."""
+    try:
+        native().isa()
+    except BackendError as error:
+        return str(error)
     return None
 
 
@@ -96,7 +117,7 @@ cpu_tensors.new_block = new_block
 
 def details() -> dict[str, Any]:
     """Return what ``cellgate.info()`` shows of this backend."""
-    if _native is None:
+    if _native is None or misconfigured():
         return {}
     entries, size, hits, misses = _native.cache_statistics()
     waiting, waiting_size, fresh, reused = _native.block_statistics()
@@ -151,6 +172,8 @@ def stack_of(problem: Problem) -> Any:
 
 def run(problem: Problem, inputs: Inputs) -> Result:
     """Execute the stack in one native call."""
+    if problem.needs_grad and (problem.lengths or problem.packed or problem.reset):
+        inputs = cpu_tensors.kept_apart(inputs)
     if problem.dtype in half.HALVES:
         if inputs.kept is None and cpu_half.reason_against(native(), problem) is None:
             return cpu_half.run(native(), stack_of(problem), problem, inputs, torch.get_num_threads())
@@ -175,11 +198,11 @@ def run(problem: Problem, inputs: Inputs) -> Result:
 def _infer(stack: Any, problem: Problem, inputs: Inputs, threads: int) -> Result:
     x = plain_rows(inputs.x)
     # Everything whose address is taken is named here, so that it lives until the call has returned.
-    weights = [_contiguous(w) for layer in inputs.weights for cell in layer for w in cell if w is not None]
+    weights = [contiguous(w) for layer in inputs.weights for cell in layer for w in cell if w is not None]
     h0, c0 = _state_parts(inputs.h0), _state_parts(inputs.c0)
-    masks = None if inputs.dropout_masks is None else [_contiguous(mask) for mask in inputs.dropout_masks]
+    masks = None if inputs.dropout_masks is None else [contiguous(mask) for mask in inputs.dropout_masks]
     lengths, sizes, reset = (
-        None if t is None else _contiguous(t) for t in (inputs.lengths, inputs.batch_sizes, inputs.reset)
+        None if t is None else contiguous(t) for t in (inputs.lengths, inputs.batch_sizes, inputs.reset)
     )
 
     y = cpu_tensors.empty_output(problem, x)
@@ -210,10 +233,6 @@ def _infer(stack: Any, problem: Problem, inputs: Inputs, threads: int) -> Result
     return Result(y, tuple(h_n), tuple(c_n))
 
 
-def _contiguous(t: Tensor) -> Tensor:
-    return t if t.is_contiguous() else t.contiguous()
-
-
 def _address(t: Tensor | None) -> int:
     return 0 if t is None else t.data_ptr()
 
@@ -221,4 +240,4 @@ def _address(t: Tensor | None) -> int:
 def _state_parts(state: State | None) -> tuple[Tensor, ...]:
     if state is None:
         return ()
-    return (_contiguous(state),) if isinstance(state, Tensor) else tuple(_contiguous(part) for part in state)
+    return (contiguous(state),) if isinstance(state, Tensor) else tuple(contiguous(part) for part in state)

@@ -23,15 +23,18 @@ from cellgate.equations import LSTMWeights
 from . import cpu_tensors, reference
 from .cpu_tensors import (
     addresses,
+    contiguous,
     empty_gradient,
     empty_output,
     empty_rows_like,
     empty_states,
     layer_addresses,
+    needed,
     plain_gradient,
     plain_rows,
     state_parts,
     strides,
+    without_memory,
 )
 from .problem import Gates, Inputs, Problem, Result
 from .ragged import padded_inputs, repacked_result
@@ -41,6 +44,7 @@ __all__ = [
     "Recorded",
     "backward",
     "forward",
+    "gradients_of",
     "recorded",
     "recorded_backward",
     "run_kept",
@@ -154,7 +158,7 @@ def recorded(
     """
     # Memory that forward is to fill is plain; what a hook of autograd gives back need not be.
     x, y, saved = plain_rows(x), plain_rows(y), saved.contiguous()
-    tensors = tuple([t if t.is_contiguous() else t.contiguous() for t in tensors])
+    tensors = tuple([t if t.is_contiguous() and not t.is_neg() else contiguous(t) for t in tensors])
     lengths, batch_sizes, reset, masks = extras = _plain_extras(inputs)
     states = 0 if inputs.h0 is None else 1 if problem.uniform else problem.layers
     arguments = (
@@ -218,7 +222,7 @@ def backward(
     n = 0 if call.arguments[9] is None else states
     if dy is not None:
         dy = plain_gradient(dy)
-    dh_n, dc_n, trace = ([None if g is None else g.contiguous() for g in part] for part in (dh_n, dc_n, trace))
+    dh_n, dc_n, trace = ([None if g is None else contiguous(g) for g in part] for part in (dh_n, dc_n, trace))
     stack.backward(
         *call.arguments,
         0 if dy is None else dy.data_ptr(),
@@ -269,18 +273,19 @@ class _Stack(Function):
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        if torch.is_grad_enabled():
-            x, _, _, *tensors = ctx.saved_tensors
-            needs = ctx.needs_input_grad[1:]
-            return None, *recorded_backward(ctx.call.problem, ctx.call.inputs, x, tensors, needs, (dy, *grads))
         call: _Call = ctx.call
-        tensors = ctx.saved_tensors
+        tensors, problem = ctx.saved_tensors, call.problem
+        last_h = grads[0 if problem.uniform else problem.layers - 1]
+        needs = needed(problem, ctx.needs_input_grad[1:], dy, last_h)
+        if torch.is_grad_enabled() or without_memory((dy, *grads)):
+            x, _, _, *tensors = tensors
+            return None, *recorded_backward(problem, call.inputs, x, tensors, needs, (dy, *grads))
         done = Recorded(ctx.arguments, tensors, ctx.extras)
         if addresses(tensors) != ctx.addresses:
             # A hook of autograd (checkpointing, offloading) gives back other tensors than it was given.
             x, y, saved, *rest = tensors
-            done = recorded(call.problem, call.inputs, call.threads, x, y, saved, tuple(rest))
-        return None, *backward(call.stack, call.problem, done, ctx.needs_input_grad[1:], (dy, *grads))
+            done = recorded(problem, call.inputs, call.threads, x, y, saved, tuple(rest))
+        return None, *backward(call.stack, problem, done, needs, (dy, *grads))
 
 
 def recorded_backward(
@@ -291,7 +296,9 @@ def recorded_backward(
     needs: Sequence[bool],
     grads: Sequence[Tensor | None],
 ) -> list[Tensor | None]:
-    """Return gradients as differentiable functions of inputs and incoming gradients, by way of the reference.
+    """Return gradients by way of the reference, made of PyTorch's operations: it takes batches of gradients too.
+
+    Where autograd records, they are differentiable functions of inputs and incoming gradients.
 
     Args:
         problem: What was computed.
@@ -301,6 +308,42 @@ def recorded_backward(
         needs: Whether a gradient is wanted of x and of each of the tensors.
         grads: As for ``backward``.
     """
+    recording = torch.is_grad_enabled()
+    with torch.enable_grad():
+        leaves, outputs = _run_again(problem, inputs, x, tensors)
+    return gradients_of(leaves, outputs, needs, grads, recording)
+
+
+def gradients_of(
+    leaves: Sequence[Tensor | None],
+    outputs: Sequence[Tensor],
+    needs: Sequence[bool],
+    grads: Sequence[Tensor | None],
+    recording: bool,
+) -> list[Tensor | None]:
+    """Return the gradients of the leaves that are there and needed, None in place of the others; once, or recorded."""
+    pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None and o.requires_grad]
+    wanted = [leaf if need else None for leaf, need in zip(leaves, needs, strict=True)]
+    there = [leaf for leaf in wanted if leaf is not None]
+    if not pairs or not there:
+        return [None] * len(wanted)
+    found = iter(
+        torch.autograd.grad(
+            [o for o, _ in pairs],
+            there,
+            [g for _, g in pairs],
+            create_graph=recording,
+            allow_unused=True,
+            materialize_grads=True,
+        )
+    )
+    return [None if leaf is None else next(found) for leaf in wanted]
+
+
+def _run_again(
+    problem: Problem, inputs: Inputs, x: Tensor, tensors: Sequence[Tensor]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Run the reference; return views of x and the tensors, and what ``_Stack`` returns."""
     n = 0 if inputs.h0 is None else 1 if problem.uniform else problem.layers
     # Views, so that a tensor that stands in two places (tied weights) has a gradient for each.
     leaves = [t.view_as(t) for t in (x, *tensors)]
@@ -324,21 +367,7 @@ def recorded_backward(
             last = layer == problem.layers - 1
             outputs += [torch.stack([gates.i, gates.f, gates.g, gates.o], dim=3), gates.c]
             outputs += [] if last else [gates.h.flatten(2)]
-    pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None and o.requires_grad]
-    wanted = [leaf for leaf, need in zip(leaves, needs, strict=True) if need]
-    found = iter(
-        torch.autograd.grad(
-            [o for o, _ in pairs],
-            wanted,
-            [g for _, g in pairs],
-            create_graph=True,
-            allow_unused=True,
-            materialize_grads=True,
-        )
-        if pairs and wanted
-        else [None] * len(wanted)
-    )
-    return [next(found) if need else None for need in needs]
+    return leaves, outputs
 
 
 # ---- traces and what a call has beside x -----------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from . import cpu_tensors
 from .cpu_autograd import recorded_backward
 from .cpu_tensors import (
     addresses,
+    contiguous,
     empty_gradient,
     empty_states,
     layer_addresses,
@@ -28,6 +29,7 @@ from .cpu_tensors import (
     plain_rows,
     state_parts,
     strides,
+    without_memory,
 )
 from .problem import Inputs, Problem, Result
 
@@ -70,7 +72,7 @@ def run(native: Any, stack: Any, problem: Problem, inputs: Inputs, threads: int)
         states = len(rest) // 2
         h_n, c_n = rest[:states], rest[states:]
     else:
-        tensors = tuple([t if t.is_contiguous() else t.contiguous() for t in tensors])
+        tensors = tuple([contiguous(t) for t in tensors])
         output, h_n, c_n = _forward(call, plain_rows(inputs.x), None, tensors)
     if problem.uniform:
         return Result(output, h_n[0], c_n[0])
@@ -128,7 +130,7 @@ class _Half(Function):
         problem = call.problem
         ctx.set_materialize_grads(False)
         x = plain_rows(x)
-        tensors = tuple([t if t.is_contiguous() else t.contiguous() for t in tensors])
+        tensors = tuple([contiguous(t) for t in tensors])
         size = call.stack.saved_size(problem.steps, problem.batch, 0, 1, 1, False)
         saved = cpu_tensors.new_block((size,), torch.empty(0), cpu_tensors.REUSED_BLOCK)  # in float32
         y, h_n, c_n = _forward(call, x, saved, tensors)
@@ -142,14 +144,12 @@ class _Half(Function):
         problem, sizes = call.problem, call.problem.output_sizes
         x, y, saved, *tensors = ctx.saved_tensors
         needs = ctx.needs_input_grad[1:]
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or without_memory((dy, *grads)):
             return None, *recorded_backward(problem, call.inputs, x, tensors, needs, (dy, *grads))
         n = _states(problem, call.inputs)
         states = len(grads) // 2
         x, y, dy = plain_rows(x), y.contiguous(), None if dy is None else plain_gradient(dy)
-        dh_n, dc_n = (
-            [None if g is None else g.contiguous() for g in part] for part in (grads[:states], grads[states:])
-        )
+        dh_n, dc_n = ([None if g is None else contiguous(g) for g in part] for part in (grads[:states], grads[states:]))
         # In float32, because two directions add to it.
         dx = torch.empty_like(_dense(x), dtype=torch.float32) if needs[0] else None
         found = [empty_gradient(t) if need else None for t, need in zip(tensors, needs[1:], strict=True)]

@@ -8,13 +8,14 @@ and call the same kernels as ``cpu_autograd``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from . import cpu, cpu_autograd
+from . import cpu, cpu_autograd, cpu_tensors
 from .problem import Inputs, Problem, nested_weights
 
 __all__ = ["train"]
@@ -60,9 +61,9 @@ Returns:
 
 
 def _backward_in_full(
-    training: Any, tensors: tuple[Any, ...], needs: tuple[bool, ...], grads: tuple[Tensor | None, ...]
+    training: Any, tensors: tuple[Any, ...], needs: Sequence[bool], grads: tuple[Tensor | None, ...]
 ) -> list[Tensor | None]:
-    """Run backward where a graph of it is asked for, or where a tensor does not lie as the native call wants it."""
+    """Run backward where a graph or a batch is asked for, or a tensor does not lie as the native call wants it."""
     x, y, saved, h0, c0, *weights = tensors
     layers, directions, bias, hidden, proj, memory = training.description
     problem = Problem(
@@ -82,7 +83,8 @@ def _backward_in_full(
     states = () if h0 is None else (h0, c0)
     if h0 is None:
         needs = (needs[0], *needs[3:])
-    if _is_grad_enabled():
+    needs = cpu_tensors.needed(problem, needs, *grads[:2])
+    if _is_grad_enabled() or cpu_tensors.without_memory(grads):
         found = cpu_autograd.recorded_backward(problem, inputs, x, (*states, *weights), needs, grads)
     else:
         call = cpu_autograd.recorded(problem, inputs, torch.get_num_threads(), x, y, saved, (*states, *weights))

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from .problem import Problem, State
+from .problem import Inputs, Problem, State
 
 __all__ = [
     "REUSED_BLOCK",
     "REUSED_PIECE",
     "addresses",
+    "contiguous",
     "empty_gradient",
     "empty_output",
     "empty_rows_like",
     "empty_states",
+    "kept_apart",
     "layer_addresses",
+    "needed",
     "new_block",
     "plain_gradient",
     "plain_rows",
     "state_parts",
     "strides",
+    "without_memory",
 ]
+
+_functorch = torch._C._functorch  # pyright: ignore[reportAttributeAccessIssue]
+_is_batch, _is_wrapper = _functorch.is_legacy_batchedtensor, _functorch.is_functorch_wrapped_tensor
 
 
 # Bytes from which on a piece of what a variant keeps, or a mask, is best in memory used before: each call has many.
@@ -44,6 +52,47 @@ def empty_gradient(of: Tensor) -> Tensor:
     if of.numel() * of.element_size() < REUSED_BLOCK or not of.is_contiguous():
         return torch.empty_like(of)
     return new_block(tuple(of.shape), of, REUSED_BLOCK)
+
+
+def contiguous(t: Tensor) -> Tensor:
+    """Return the tensor as it is to lie in memory: without gaps, in the order of its dimensions, with its own sign."""
+    return t if t.is_contiguous() and not t.is_neg() else t.resolve_neg().contiguous()
+
+
+def kept_apart(inputs: Inputs) -> Inputs:
+    """Return the inputs with lengths, batch sizes and resets of their own, for backward.
+
+    It reads them again, by when the caller may have written to theirs.
+    """
+    own = [None if t is None else t.clone() for t in (inputs.lengths, inputs.batch_sizes, inputs.reset)]
+    return replace(inputs, lengths=own[0], batch_sizes=own[1], reset=own[2])
+
+
+def without_memory(grads: Sequence[Tensor | None]) -> bool:
+    """Whether a gradient that came in is a wrapper without memory of its own, as in a batch of them."""
+    for g in grads:
+        if g is not None and (_is_batch(g) or _is_wrapper(g)):
+            return True
+    return False
+
+
+def needed(problem: Problem, needs: Sequence[bool], dy: Tensor | None, dh_n: Tensor | None) -> Sequence[bool]:
+    """Return which gradients there are to find: after one step c_n knows nothing of the last layer's projection.
+
+    Autograd then leaves the gradient out, which an optimiser tells from zeros.
+
+    Args:
+        problem: Of the plain cell.
+        needs: Whether a gradient is wanted, weights last.
+        dy: The gradient of the output.
+        dh_n: That of the last layer's h_n.
+    """
+    if problem.steps != 1 or not problem.proj_sizes[-1] or dy is not None or dh_n is not None:
+        return needs
+    found, each = list(needs), 5 if problem.bias else 3
+    for d in range(problem.directions):
+        found[len(found) - 1 - d * each] = False
+    return found
 
 
 def plain_rows(t: Tensor) -> Tensor:

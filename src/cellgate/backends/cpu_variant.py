@@ -25,6 +25,7 @@ from torch.autograd import Function
 from cellgate.equations import Cell, CellMasks, Form, LSTMWeights, connect
 
 from . import cpu_tensors, reference
+from .cpu_autograd import gradients_of
 from .problem import Gates, Inputs, Problem, Result, join_state, split_state
 from .ragged import padded_inputs, repacked_result
 
@@ -36,6 +37,7 @@ _CANDIDATE = {"tanh": 0, "identity": 1, "wide": 2}
 _SQUASH = {"tanh": 0, "identity": 1, "half": 2}
 _NORM = {None: 0, "layer": 1, "rms": 2}
 _EVERY = 16  # "minimal" keeps the state of every 16th step
+_PROJECTION = 3 + LSTMWeights._fields.index("w_hr")  # its place after x, h0 and c0
 
 
 def form_of(cell: Cell) -> tuple[int, ...]:
@@ -174,7 +176,7 @@ def _run(
 ) -> tuple[tuple[Tensor, ...], list[Tensor | None], _Kept]:
     """Return output, h_n, c_n and, for a trace, gates and memory; then the tensors and what was kept for backward."""
     x = _plain(x)
-    given = [None if t is None else t.contiguous() for t in tensors]
+    given = [None if t is None else cpu_tensors.contiguous(t) for t in tensors]
     kept = _keep(call, x)
     outs = _run_forward(call, x, given, kept)
     if call.problem.gates:
@@ -199,12 +201,12 @@ class _Direction(Function):
     def backward(ctx: Any, dy: Tensor | None, dh_n: Any, dc_n: Any, *trace: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         call: DirectionCall = ctx.call
         output, x, *tensors = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            return (None, *recorded_backward(ctx.needs_input_grad[1:], call, x, tensors, (dy, dh_n, dc_n, *trace)))
+        needs, grads = ctx.needs_input_grad[1:], (dy, dh_n, dc_n, *trace)
+        if torch.is_grad_enabled() or cpu_tensors.without_memory(grads):
+            return (None, *recorded_backward(needs, call, x, tensors, grads))
         count = 2 + len(LSTMWeights._fields)
         kept = _Kept(*tensors[count:])
-        grads = (dy, dh_n, dc_n, *trace)
-        return (None, *_run_backward(call, x, output, tensors[:count], kept, ctx.needs_input_grad[1:], grads))
+        return (None, *_run_backward(call, x, output, tensors[:count], kept, needs, grads))
 
 
 def _every(memory: str, cell: Cell, gates: bool) -> int:
@@ -329,13 +331,14 @@ def _run_backward(
 ) -> list[Tensor | None]:
     """Return the gradients of x, h0, c0 and the weights, in the order of ``LSTMWeights``."""
     problem, hidden = call.problem, call.hidden
+    needs = _needed(problem, needs, grads)
     h0, c0, *rest = tensors
     w = _weights(rest)
     dy, dh_n, dc_n, *trace = grads
     dgates, dmemory = trace if trace else (None, None)
-    dcell = None if dmemory is None else dmemory[..., :hidden].contiguous()
+    dcell = None if dmemory is None else cpu_tensors.contiguous(dmemory[..., :hidden])
     dy = None if dy is None else _plain(dy)
-    dh_n, dc_n, dgates = (None if g is None else g.contiguous() for g in (dh_n, dc_n, dgates))
+    dh_n, dc_n, dgates = (None if g is None else cpu_tensors.contiguous(g) for g in (dh_n, dc_n, dgates))
     dx = x.new_empty(problem.steps, problem.batch, x.shape[-1]) if needs[0] else None
 
     def like(t: Tensor | None, *, wanted: bool = True) -> Tensor | None:
@@ -360,7 +363,9 @@ def _run_backward(
 def recorded_backward(
     needs: Sequence[bool], call: DirectionCall, x: Tensor, tensors: Sequence[Any], grads: Sequence[Any]
 ) -> list[Any]:
-    """Return gradients as differentiable functions of inputs and incoming gradients, by way of the reference.
+    """Return gradients by way of the reference, made of PyTorch's operations: it takes batches of gradients too.
+
+    Where autograd records, they are differentiable functions of inputs and incoming gradients.
 
     Args:
         needs: Whether a gradient is wanted of x, h0, c0 and of each field of ``LSTMWeights``.
@@ -369,8 +374,22 @@ def recorded_backward(
         tensors: h0, c0 and the weights as the kernels take them; None: not there.
         grads: Of output, h_n, c_n and what a trace shows.
     """
-    count = 2 + len(LSTMWeights._fields)
-    leaves = [None if t is None else t.view_as(t) for t in (x, *tensors[:count])]
+    recording, needs = torch.is_grad_enabled(), _needed(call.problem, needs, grads)
+    with torch.enable_grad():
+        leaves, outputs = _run_again(call, x, tensors[: 2 + len(LSTMWeights._fields)])
+    return gradients_of(leaves, outputs, needs, grads, recording)
+
+
+def _needed(problem: Problem, needs: Sequence[bool], grads: Sequence[Any]) -> Sequence[bool]:
+    """Return which gradients there are to find: see ``cpu_tensors.needed``."""
+    if problem.steps != 1 or grads[0] is not None or grads[1] is not None:
+        return needs
+    return [need and k != _PROJECTION for k, need in enumerate(needs)]
+
+
+def _run_again(call: DirectionCall, x: Tensor, tensors: Sequence[Any]) -> tuple[list[Tensor | None], list[Tensor]]:
+    """Run the reference; return views of x and the tensors, and what ``_Direction`` returns."""
+    leaves = [None if t is None else t.view_as(t) for t in (x, *tensors)]
     x_in, h0, c0, *rest = leaves
     weights = _weights(rest)
     problem = call.problem
@@ -391,21 +410,7 @@ def recorded_backward(
         planes = list(parts[:4]) + ([parts[1] * 0] if problem.cell.name == "slstm" else [])
         memory = torch.cat([parts[4]] + [parts[4] * 0] * (problem.cell.memories - 1), -1)
         outputs += [torch.cat(planes, -1), memory]
-    pairs = [(o, g) for o, g in zip(outputs, grads, strict=True) if g is not None and o.requires_grad]
-    wanted = [leaf for leaf, need in zip(leaves, needs, strict=True) if need and leaf is not None]
-    found = iter(
-        torch.autograd.grad(
-            [o for o, _ in pairs],
-            wanted,
-            [g for _, g in pairs],
-            create_graph=True,
-            allow_unused=True,
-            materialize_grads=True,
-        )
-        if pairs and wanted
-        else [None] * len(wanted)
-    )
-    return [next(found) if need and leaf is not None else None for leaf, need in zip(leaves, needs, strict=True)]
+    return leaves, outputs
 
 
 def _weights(tensors: Sequence[Any]) -> LSTMWeights:

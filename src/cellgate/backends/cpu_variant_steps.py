@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cellgate.equations import LSTMWeights
 
+from .cpu_tensors import contiguous
 from .cpu_variant import form_of
 from .problem import Problem
 
@@ -49,7 +50,7 @@ class VariantSteps:
 
     def _layer(self, problem: Problem, layer: int, weights: LSTMWeights, zoneout: tuple[float, float]) -> _Layer:
         hidden, out = problem.hidden_sizes[layer], problem.output_sizes[layer]
-        w = LSTMWeights._make(None if t is None else t.detach().contiguous() for t in weights)
+        w = LSTMWeights._make(None if t is None else contiguous(t.detach()) for t in weights)
         sizes = (w.w_ih.shape[1], hidden, out)
         to_pack = (w.w_ih.data_ptr(), w.w_hh.data_ptr(), _address(w.w_hr), _address(w.w_gg))
         packed = w.w_ih.new_empty(self._native.variant_packed_size(self._double, sizes, to_pack))

@@ -41,7 +41,7 @@ class _Direction(Function):
         tensors, needs = ctx.saved_tensors, ctx.needs_input_grad[3:]
         if not _is_grad_enabled():
             found = training.backward(tensors, needs, masks, dy, dh_n, dc_n)
-            if found is None:
+            if found is None and not cpu_tensors.without_memory((dy, dh_n, dc_n)):
                 # A gradient does not lie as the native call wants it, or a hook of autograd has put in other tensors.
                 dy = None if dy is None else cpu_tensors.plain_gradient(dy)
                 dh_n, dc_n = (None if g is None else g.resolve_neg().contiguous() for g in (dh_n, dc_n))
@@ -49,8 +49,7 @@ class _Direction(Function):
                 found = training.backward(tensors, needs, masks, dy, dh_n, dc_n)
             if found is not None:
                 return None, None, None, *found
-        with torch.enable_grad():
-            return None, None, None, *_in_full(training, cell, masks, tensors, needs, (dy, dh_n, dc_n))
+        return None, None, None, *_in_full(training, cell, masks, tensors, needs, (dy, dh_n, dc_n))
 
 
 # Function.apply itself asks first for transforms of torch.func, which is done before.
@@ -77,7 +76,7 @@ def _in_full(
     needs: tuple[bool, ...],
     grads: tuple[Tensor | None, ...],
 ) -> list[Tensor | None]:
-    """Return the gradients of x and the weights as differentiable functions."""
+    """Return the gradients of x and the weights by way of the reference: recorded, or a batch of them."""
     hidden, proj, is_backward, fields, memory = training.description
     x, _, _, *given = saved
     weights = LSTMWeights(**dict(zip(fields, given, strict=True)))

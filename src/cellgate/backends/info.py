@@ -64,8 +64,8 @@ def info() -> Info:
     """
     states, details = {}, {}
     for name, module in BACKENDS.items():
-        unavailable = getattr(module, "unavailable", None)
-        states[name] = (unavailable() if unavailable else None) or "ready"
+        asked = (getattr(module, question, None) for question in ("unavailable", "misconfigured"))
+        states[name] = next((reason for ask in asked if ask and (reason := ask())), "ready")
         if hasattr(module, "details"):
             details[name] = module.details()
     return Info(

@@ -50,7 +50,7 @@ class Problem:
         bias: Whether the cells have their two bias vectors.
         dtype: Of input, state and weights.
         device: Device type, "cpu" or "cuda" for example.
-        needs_grad: Autograd will record this call.
+        needs_grad: Autograd will record this call; in a trace, which may run either way, the module is in training.
         packed: x and the output are packed data (N, size) with ``Inputs.batch_sizes``; rows are sorted by length.
         lengths: x is padded and ``Inputs.lengths`` holds the length of each sequence.
         reset: ``Inputs.reset`` holds a mask.

@@ -73,7 +73,7 @@ def measure_limits(threads: int, seconds: float = 0.02) -> dict[str, Any]:
         fma64 = _best(lambda: _product_rate(torch.float64, threads))
         activations = _best(lambda: _sigmoid_rate(threads))
         reads = {level: _best(lambda n=n: _sum_rate(n, threads)) for level, n in sets.items()}
-    sizes = {**caches, "DRAM": 1 << 62}
+    sizes = {**caches, "DRAM": _memory() or sets["DRAM"]}
     return {
         "threads": threads,
         "source": "native core" if native is not None else "PyTorch (not the machine's true limits)",

@@ -11,13 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cellgate.equations import PLAIN
 from cellgate.errors import InputError
+from cellgate.nn.variant import FIELDS, parameter_shapes
 
 from .shape import Shape
 
 __all__ = ["find_lstms", "load_weights", "shape_of"]
 
-_KEY = re.compile(r"(?P<prefix>(?:.*\.)?)(?P<name>(?:weight_(?:ih|hh|hr)|bias_(?:ih|hh))_l\d+(?:_reverse)?)")
+_KINDS = (*FIELDS, "weight_highway", "bias_highway", "h0", "c0")
+_KEY = re.compile(rf"(?P<prefix>(?:.*\.)?)(?P<name>(?:{'|'.join(_KINDS)})_l\d+(?:_reverse)?)")
 
 # Modules of torch.nn that may stand in a file saved whole by torch.save(model): unpickling them runs no code of the
 # file's, only these classes' own __setstate__.
@@ -36,7 +39,7 @@ def find_lstms(path: str | Path) -> dict[str, dict[str, Tensor]]:
             modules), or a .safetensors file. Nothing from the file is executed.
 
     Raises:
-        InputError: The file holds something else, or no LSTM.
+        InputError: The file holds something else, no LSTM, or a variant of one, which would be timed as another cell.
         OSError: It cannot be read.
     """
     path = Path(path)
@@ -47,6 +50,8 @@ def find_lstms(path: str | Path) -> dict[str, dict[str, Tensor]]:
             found.setdefault(match["prefix"].rstrip("."), {})[match["name"]] = value.detach()
     # A GRU or a plain RNN has parameters of the same names; an LSTM has four gates.
     lstms = {prefix: weights for prefix, weights in found.items() if _is_lstm(weights)}
+    for prefix, weights in lstms.items():
+        _check_plain(f"{path}: {prefix or 'the LSTM'}", weights)
     if not lstms:
         raise InputError(
             f"{path}: expected the weights of an LSTM (weight_ih_l0, weight_hh_l0, ...), got none: "
@@ -90,9 +95,28 @@ def shape_of(weights: Mapping[str, Tensor], steps: int, batch: int) -> Shape:
 def _is_lstm(weights: Mapping[str, Tensor]) -> bool:
     if "weight_ih_l0" not in weights or "weight_hh_l0" not in weights:
         return False
+    projection = weights.get("weight_hr_l0")
+    if any(w.dim() != 2 for w in (weights["weight_ih_l0"], weights["weight_hh_l0"], projection) if w is not None):
+        return False
     rows, columns = weights["weight_hh_l0"].shape
-    h = weights["weight_hr_l0"].shape[1] if "weight_hr_l0" in weights else columns
-    return rows == 4 * h
+    return rows == 4 * (columns if projection is None else projection.shape[1])
+
+
+def _check_plain(name: str, weights: Mapping[str, Tensor]) -> None:
+    """Check that these are the parameters of a torch.nn.LSTM, no more and no fewer."""
+    h, features = weights["weight_hh_l0"].shape[0] // 4, weights["weight_ih_l0"].shape[1]
+    p = weights["weight_hr_l0"].shape[0] if "weight_hr_l0" in weights else 0
+    numbers = [int(re.search(r"_l(\d+)", key).group(1)) for key in weights]  # type: ignore[union-attr]
+    layers = min(1 + max(numbers), len(weights))
+    suffixes = ("", "_reverse") if "weight_ih_l0_reverse" in weights else ("",)
+    kinds = parameter_shapes(PLAIN, features, h, p, bias="bias_ih_l0" in weights, single_bias=False)
+    expected = {f"{kind}_l{layer}{suffix}" for layer in range(layers) for suffix in suffixes for kind in kinds}
+    for wrong, there in ((weights.keys() - expected, "more"), (expected - weights.keys(), "fewer")):
+        if wrong:
+            raise InputError(
+                f"{name}: expected the parameters of a torch.nn.LSTM, got {there}: {', '.join(sorted(wrong))}. Only "
+                "the plain cell is timed: give a file without this layer, or its sizes with --config"
+            )
 
 
 def _read(path: Path) -> Any:
@@ -114,8 +138,14 @@ def _read(path: Path) -> Any:
             f"{path}: expected a state_dict, got {what}: loading that would run code from the file. Save the weights "
             "with torch.save(model.state_dict(), path) and give that file"
         ) from None
-    except (EOFError, RuntimeError) as error:
-        raise InputError(f"{path}: expected what torch.save wrote, got something else ({error})") from None
+    except OSError:
+        raise
+    except Exception as error:  # a file of another kind is read as if it were a pickle, which may fail in any way
+        said = f" ({error})" if isinstance(error, (EOFError, RuntimeError)) else ""
+        raise InputError(
+            f"{path}: expected what torch.save wrote, got something else{said}: save "
+            "torch.save(model.state_dict(), path) and give that file"
+        ) from None
 
 
 def _tensors(content: Any, prefix: str = "") -> list[tuple[str, Tensor]]:

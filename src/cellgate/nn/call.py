@@ -162,7 +162,7 @@ def prepare(
             )
         batch_sizes = packed.batch_sizes
         if not capturing:
-            check_packed(data.shape[0], batch_sizes)
+            batch_sizes = check_packed(data.shape[0], batch_sizes)
         x, steps, batch = data, len(batch_sizes), int(batch_sizes[0])
     else:
         batched = data.dim() == 3
@@ -204,7 +204,10 @@ def prepare(
         bias=module.bias,
         dtype=x.dtype,
         device=x.device.type,
-        needs_grad=torch.is_grad_enabled() and _any_requires_grad(x, h0, c0, weights),
+        # A trace outlives the moment it is made in, so it says that it trains where the module does, as nn.LSTM's says.
+        needs_grad=bool(module.training)
+        if tracing
+        else torch.is_grad_enabled() and _any_requires_grad(x, h0, c0, weights),
         packed=packed is not None,
         lengths=lengths is not None,
         reset=reset is not None,

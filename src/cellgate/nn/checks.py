@@ -228,19 +228,20 @@ def check_weights(
         input_size = (p or h) * len(directions)
 
 
-def check_packed(rows: int, batch_sizes: Tensor) -> None:
-    """Check that packed data has the rows its batch sizes speak of: a PackedSequence may be put together by hand.
+def check_packed(rows: int, batch_sizes: Tensor) -> Tensor:
+    """Return the batch sizes of the steps that some sequence reaches; a PackedSequence may be put together by hand.
 
     Raises:
-        ShapeError: Batch sizes that rise, are not positive, or do not add up to the rows of data.
+        ShapeError: Batch sizes that rise, are negative or all zero, or do not add up to the rows of data.
     """
     sizes = batch_sizes.tolist()
     falling = all(a >= b for a, b in pairwise(sizes))
-    if not sizes or not falling or sizes[-1] <= 0 or sum(sizes) != rows:
+    if not sizes or not falling or sizes[0] <= 0 or sizes[-1] < 0 or sum(sizes) != rows:
         raise ShapeError(
-            f"input: expected a PackedSequence whose batch_sizes fall, are positive and add up to its {rows} rows, got "
+            f"input: expected a PackedSequence whose batch_sizes fall from above 0 and add up to its {rows} rows, got "
             f"{sizes}: make it with torch.nn.utils.rnn.pack_padded_sequence or pack_sequence"
         )
+    return batch_sizes if sizes[-1] else batch_sizes[: len(sizes) - sizes.count(0)]
 
 
 def check_state_pair(hx: object) -> None:

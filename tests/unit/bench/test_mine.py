@@ -5,6 +5,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+import cellgate
 from cellgate.bench import Shape
 from cellgate.bench.mine import find_lstms, load_weights, shape_of
 from cellgate.errors import InputError
@@ -81,9 +82,37 @@ def test_a_file_without_an_lstm_says_so(content, tmp_path):
         find_lstms(saved(content, tmp_path))
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"not a model at all, but long enough to have a header",
+        *(b"junk\n", b"hello,world\n1,2\n", b"index of what", b"", b"PK\x03\x04 no archive", bytes(range(256))),
+    ],
+)
 @pytest.mark.parametrize("name", ["model.pt", "model.safetensors"])
-def test_a_file_of_something_else_is_refused(name, tmp_path):
+def test_a_file_of_something_else_is_refused(name, content, tmp_path):
     path = tmp_path / name
-    path.write_bytes(b"not a model at all, but long enough to have a header")
+    path.write_bytes(content)
     with pytest.raises(InputError, match="expected"):
         find_lstms(path)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "named"),
+    [
+        ({"cell": "peephole"}, "got more: weight_peephole_l0, weight_peephole_l1"),
+        ({"norm": "layer"}, "got more: norm_c_bias_l0"),
+        ({"learned_state": True}, "got more: c0_l0"),
+        ({"single_bias": True}, "got fewer: bias_hh_l0"),
+    ],
+)
+def test_a_variant_is_not_timed_as_the_plain_cell(keywords, named, tmp_path):
+    model = nn.ModuleDict({"encoder": cellgate.LSTM(4, 8, 2, **keywords), "decoder": nn.LSTM(8, 8)})
+    with pytest.raises(InputError, match=rf"encoder: expected the parameters of a torch\.nn\.LSTM, {named}"):
+        find_lstms(saved(model.state_dict(), tmp_path))
+
+
+def test_weights_of_other_ranks_are_no_lstm(tmp_path):
+    for wrong in (torch.ones(32), torch.ones(1, 32, 8), torch.tensor(1.0)):
+        with pytest.raises(InputError, match="expected the weights of an LSTM"):
+            find_lstms(saved({"weight_ih_l0": torch.ones(32, 5), "weight_hh_l0": wrong}, tmp_path))

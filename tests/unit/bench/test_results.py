@@ -190,6 +190,7 @@ def test_the_machine_is_described_and_its_limits_are_in_proportion():
     limits = measure_limits(1, seconds=0.001)
     assert limits["fma_f32"] > 1e8
     assert set(limits["read"]) >= {"L1", "DRAM"}
+    assert limits["read"]["DRAM"]["bytes"] == description["machine"]["memory"]
     assert all(read["rate"] > 1e6 for read in limits["read"].values())
 
 
