@@ -18,28 +18,27 @@ namespace cellgate {
 
 enum class Hands { borrowed, own, one };
 
-// Of calls too small for more than one thread. None waits for another, but in a crowd the scheduler takes the CPU from
-// their thread again and again, also for a runtime's threads that spin in this very process.
+// Of calls too small for more than one thread. None waits for another, but in a crowd their thread waits for a CPU much of
+// the time, also where it is a runtime's threads that spin in this very process.
 class Alone {
  public:
   bool due(int64_t now) const { return now >= next_; }
 
-  // Whether there is a crowd from `now` until due again. `lost`: how often the scheduler took the CPU from the thread,
+  // Whether there is a crowd from `now` until due again. `waited`: how long the thread has waited for a CPU
   // since it began.
-  bool judge(int64_t now, int64_t lost) {
-    const int64_t span = now - since_, times = lost - lost_;
-    since_ = now, lost_ = lost, next_ = now + kLook;
+  bool judge(int64_t now, int64_t waited) {
+    const int64_t span = now - since_, of_late = waited - waited_;
+    since_ = now, waited_ = waited, next_ = now + kLook;
     // What was a while ago says nothing of now.
-    if (span > kLong || times * kOften < span) return false;
-    // Threads that sleep take the CPU from the thread that wakes them, so meanwhile nothing is to be seen.
+    if (span > kLong || of_late * kShare < span) return false;
     next_ = now + kCalm;
     return true;
   }
   int64_t until() const { return next_; }
 
  private:
-  static constexpr int64_t kLook = 50'000'000, kLong = 250'000'000, kOften = 25'000'000, kCalm = 500'000'000;
-  int64_t next_ = 0, since_ = -kLong - 1, lost_ = 0;
+  static constexpr int64_t kLook = 50'000'000, kLong = 250'000'000, kShare = 5, kCalm = 500'000'000;
+  int64_t next_ = 0, since_ = -kLong - 1, waited_ = 0;
 };
 
 class Crowding {

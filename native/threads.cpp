@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <climits>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -16,9 +17,9 @@
 #include "phases.h"
 
 #if defined(__linux__)
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <sched.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -321,7 +322,22 @@ int start_workers(Pool* p, int wanted) {
   return p->started;
 }
 
-// A call that needs no more than its own thread: every so often, whether its thread may keep its CPU. Where it may not, the
+#if defined(__linux__)
+// Nanoseconds that the calling thread could have run and had no CPU, since it began; -1 where the system does not say.
+int64_t waited_for_cpu() {
+  const int file = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
+  if (file < 0) return -1;
+  char text[96];
+  const ssize_t size = read(file, text, sizeof text - 1);
+  close(file);
+  if (size <= 0) return -1;
+  text[size] = 0;
+  long long ran = 0, waited = 0;
+  return std::sscanf(text, "%lld %lld", &ran, &waited) == 2 ? waited : -1;
+}
+#endif
+
+// A call that needs no more than its own thread: every so often, whether its thread has to wait for a CPU. Where it has, the
 // runtime's teams, which PyTorch's operators use between our calls, are kept from spinning.
 void look_around(int allowed) {
 #if defined(__linux__)
@@ -331,9 +347,8 @@ void look_around(int allowed) {
   if (++calls % kCalls != 0) return;
   const int64_t time = now();
   if (!alone.due(time)) return;
-  rusage usage;
-  if (getrusage(RUSAGE_THREAD, &usage) == 0 && alone.judge(time, usage.ru_nivcsw))
-    calm_borrowed(allowed, alone.until());
+  const int64_t waited = waited_for_cpu();
+  if (waited >= 0 && alone.judge(time, waited)) calm_borrowed(allowed, alone.until());
 #else
   (void)allowed;
 #endif

@@ -78,12 +78,12 @@ void expect(const char* what, const Shares& had, double Shares::* which, double 
   if (!good) failed = true;
 }
 
-// Calls of one thread, which the scheduler puts off its CPU every so often; whether a crowd is seen in `span`.
-bool crowd_seen(cellgate::Alone& alone, int64_t& now, int64_t& lost, int64_t every, int64_t span) {
+// Calls of one thread, which waits for a CPU so much of each millisecond; whether a crowd is seen in `span`.
+bool crowd_seen(cellgate::Alone& alone, int64_t& now, int64_t& waited, int64_t each, int64_t span) {
   bool seen = false;
-  for (const int64_t end = now + span; now < end; now += kMs / 10) {
-    if (now / every != (now - kMs / 10) / every) ++lost;
-    if (alone.due(now)) seen |= alone.judge(now, lost);
+  for (const int64_t end = now + span; now < end; now += kMs) {
+    waited += each;
+    if (alone.due(now)) seen |= alone.judge(now, waited);
   }
   return seen;
 }
@@ -96,13 +96,13 @@ void expect_crowd(const char* what, bool expected, bool seen) {
 void check_alone() {
   std::printf("calls of one thread\n");
   cellgate::Alone alone;
-  int64_t now = 1000 * kMs, lost = 5000;  // of a thread that has had a life before
-  expect_crowd("a CPU lost at times", false, crowd_seen(alone, now, lost, 60 * kMs, 1000 * kMs));
-  expect_crowd("every 12 ms", true, crowd_seen(alone, now, lost, 12 * kMs, 200 * kMs));
-  crowd_seen(alone, now, lost, kMs, 300 * kMs);  // what its own threads do to it, kept calm, is no crowd
-  expect_crowd("then at times", false, crowd_seen(alone, now, lost, 60 * kMs, 1000 * kMs));
-  lost += 1000, now += 10'000 * kMs;
-  expect_crowd("lost long ago", false, crowd_seen(alone, now, lost, 60 * kMs, 100 * kMs));
+  int64_t now = 1000 * kMs, waited = 5000 * kMs;  // of a thread that has had a life before
+  expect_crowd("a CPU lost at times", false, crowd_seen(alone, now, waited, kMs / 10, 1000 * kMs));
+  expect_crowd("half a CPU", true, crowd_seen(alone, now, waited, kMs / 2, 200 * kMs));
+  crowd_seen(alone, now, waited, kMs / 2, 100 * kMs);
+  expect_crowd("then at times", false, crowd_seen(alone, now, waited, kMs / 20, 1000 * kMs));
+  waited += 1000 * kMs, now += 10'000 * kMs;
+  expect_crowd("lost long ago", false, crowd_seen(alone, now, waited, kMs / 20, 100 * kMs));
 }
 
 // Runs by the caller alone, which has a CPU for so much of each millisecond: how often it moves on in a second.
