@@ -193,7 +193,7 @@ What its threads are at, in percent of their time together, as the native core t
 --phases` shows the same for your shapes). *Input products* are those taken for many steps at once; *dx* and *dW* the
 gradients of input and weights; *packing* that of the weights, and the digests by which packed ones are found;
 *waiting* is for one another; *outside* is what is not the kernels': Python, autograd, results' memory, waking them.
-They are told in calls of their own after the timing, few of the long ones, so shares are good to some percent."""
+They are told in calls of their own, after the timing and few of the long ones: shares are good to some percent."""
 
 
 _LUCK = """\

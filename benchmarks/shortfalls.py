@@ -146,9 +146,9 @@ def _side_by_side(document: dict[str, Any], threads: int, table: Any) -> list[st
         f"**Three trainings side by side.** {len(slowed) - len(rows)} of {len(slowed)} shapes are within "
         f"{MOST_SLOWED:g}; which are not changes from run to run. Beside them what three trainings of one thread each "
         f"come to, over the same quiet time with {threads} threads. In a crowd a call of less than some tens of "
-        "milliseconds is done by one thread, which changes CPUs to have its share, and so stands about there. For less, "
-        "each thread of a call would have to make headway while the other has no CPU: by doing again what that one left "
-        "unfinished.",
+        "milliseconds is done by one thread, which changes CPUs to have its share, and so stands about there. For "
+        "less, each thread of a call would have to make headway while the other has no CPU: by doing again what that "
+        "one left unfinished.",
         table(["shape", "slowed by", "one thread each"], rows),
     ]
 
