@@ -15,11 +15,12 @@ from benchmarks.accuracy import ACCURACY_JSON
 from benchmarks.accuracy.table import stored_section
 from benchmarks.chart import chart
 from benchmarks.goals import verdicts
+from benchmarks.markdown import table
 from benchmarks.variants import speed_table
 from benchmarks.variants import table as variants_table
 from cellgate.bench import load, losses
-from cellgate.bench.phases import PHASES
-from cellgate.bench.summary import geometric_mean, kind_of, slowdowns
+from cellgate.bench.phases import phase_table
+from cellgate.bench.summary import geometric_mean, kind_of, records_of, slowdowns
 from cellgate.bench.table import duration, three_digits
 
 __all__ = ["markdown", "write_reports"]
@@ -47,13 +48,13 @@ def markdown(document: dict[str, Any], variants: dict[str, Any] | None = None) -
         "## Goals",
         _goals(document, threads, variants),
     ]
-    reasons = shortfalls.section(document, variants, _table)
+    reasons = shortfalls.section(document, variants)
     parts += ["### Not reached, and why", reasons] if reasons else []
     counts = sorted({record["threads"] for record in document["cells"]}, reverse=True)
     for load_ in ("quiet", "busy"):
         for count in counts:
             for mode in ("inference", "training", "stream"):
-                records = [r for r in document["cells"] if (r["mode"], r["threads"], r["load"]) == (mode, count, load_)]
+                records = records_of(document, mode, count, load_)
                 if records:
                     where = "" if load_ == "quiet" else ", beside two busy copies of itself"
                     parts.append(f"## {WORK[mode]}, {_threads(count)}{where}")
@@ -104,10 +105,10 @@ def _losses(document: dict[str, Any]) -> str:
     text = f"cellgate is slower than a peer in {len(lost)} of {compared} comparisons."
     if lost:
         rows = [[item["id"].replace(" / ", ", "), item["peer"], _times(item["ratio"])] for item in lost]
-        text += "\n\n" + _table(["cell", "peer", "ratio"], rows)
+        text += "\n\n" + table(["cell", "peer", "ratio"], rows)
     if red:
         text += f"\n\n{len(red)} cells are wrong or fail, and were not timed:\n\n"
-        text += _table(["cell", "finding"], [[record["id"], record["red"]] for record in red])
+        text += table(["cell", "finding"], [[record["id"], record["red"]] for record in red])
     return text
 
 
@@ -115,7 +116,7 @@ def _goals(document: dict[str, Any], threads: int, variants: dict[str, Any] | No
     judged = verdicts(document) + (speed_table.verdicts(variants) if variants else [])
     rows = [[v.goal, v.target, v.shown, {True: "yes", False: "**no**", None: "-"}[v.met], v.worst] for v in judged]
     note = f"On the quiet machine with {_threads(threads)} unless a goal says otherwise."
-    return note + "\n\n" + _table(["goal", "to reach", "reached", "met", "weakest"], rows)
+    return note + "\n\n" + table(["goal", "to reach", "reached", "met", "weakest"], rows)
 
 
 def _grid(records: Sequence[dict[str, Any]], peers: Sequence[str]) -> str:
@@ -132,7 +133,7 @@ def _grid(records: Sequence[dict[str, Any]], peers: Sequence[str]) -> str:
         row.append(f"{limit['seconds'] / times[OURS]['median']:.0%}" if limit and OURS in times else "")
         rows.append(row)
     head = ["shape", "", OURS, *(part for peer in peers for part in (peer, "")), "FMA", "limit"]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _means(records: Sequence[dict[str, Any]], peers: Sequence[str]) -> list[str]:
@@ -169,22 +170,16 @@ def _variants(document: dict[str, Any]) -> str:
          _times(r["ratios"][OURS]["Python loop"]["ratio"]) + " (cellgate over it)"]
         for r in document["cells"] if "Python loop" in r.get("ratios", {}).get(OURS, {})
     ]  # fmt: skip
-    return _table(["shape", "what", "time", "over the plain call", "times nn.LSTM's plain call"], rows + loops)
+    return table(["shape", "what", "time", "over the plain call", "times nn.LSTM's plain call"], rows + loops)
 
 
 def _phases(document: dict[str, Any], threads: int) -> list[str]:
     """Where the time goes, on the quiet machine with all threads; nothing for a run that was not told."""
     parts = []
     for mode in ("inference", "training", "stream"):
-        told = [
-            record
-            for record in document["cells"]
-            if (record["mode"], record["threads"], record["load"]) == (mode, threads, "quiet") and "phases" in record
-        ]
-        names = [name for name in PHASES if any(name in record["phases"] for record in told)]
-        rows = [[r["row"], *(f"{r['phases'][n]:.0%}" if n in r["phases"] else "" for n in names)] for r in told]
+        names, rows = phase_table(records_of(document, mode, threads))
         if rows:
-            parts += [f"{WORK[mode]}:", _table(["shape", *(PHASES[name] for name in names)], rows)]
+            parts += [f"{WORK[mode]}:", table(["shape", *names], [[r["row"], *shares] for r, shares in rows])]
     return [f"## Where cellgate's time goes, {_threads(threads)}", _WHERE, *parts] if parts else []
 
 
@@ -215,7 +210,7 @@ def _slowdowns(document: dict[str, Any], counts: Iterable[int]) -> str:
                 blocks.append(
                     f"{mode.capitalize()}, {_threads(count)}: time beside two busy copies of itself over time alone "
                     f"(three processes on {document['machine']['cores']} cores).\n\n"
-                    + _table(["shape", OURS, "nn.LSTM"], rows)
+                    + table(["shape", OURS, "nn.LSTM"], rows)
                 )
     return "\n\n".join(blocks)
 
@@ -233,7 +228,7 @@ def _memory(document: dict[str, Any]) -> str:
         f"Growth of the peak of resident memory in one training pass over {document['memory'][0]['shape']}, each in a "
         "fresh process, in floats for each of T*B*H."
     )
-    return note + "\n\n" + _table(["", "floats", "bytes", "time of the pass"], rows)
+    return note + "\n\n" + table(["", "floats", "bytes", "time of the pass"], rows)
 
 
 def _limits(document: dict[str, Any]) -> str:
@@ -245,7 +240,7 @@ def _limits(document: dict[str, Any]) -> str:
              f"{entry['activations'] / 1e9:.1f}", *reads, entry["source"]]
         )  # fmt: skip
     head = ["threads", "GF/s float32", "GF/s float64", "10⁹ sigmoids/s"]
-    return _table([*head, *(f"{level} GB/s" for level in _LEVELS), "measured by"], rows)
+    return table([*head, *(f"{level} GB/s" for level in _LEVELS), "measured by"], rows)
 
 
 _LEVELS = ("L1", "L2", "L3", "DRAM")
@@ -272,11 +267,6 @@ def _bytes(size: float) -> str:
         if size >= factor:
             return f"{three_digits(size / factor)} {unit}"
     return f"{size:.0f} B"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "/") for cell in row) + " |" for row in lines)
 
 
 def write_reports(document: dict[str, Any], text_to: Path = BENCHMARKS_MD, chart_to: Path = CHART_SVG) -> None:

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.goals import LEAST_FMA, LEAST_TRAINING, MOST_SLOWED, STREAM_MEAN, verdicts
+from benchmarks.markdown import table
 from benchmarks.variants import speed_table
-from cellgate.bench.summary import geometric_mean, kind_of, ratios, shares, slowdowns
+from cellgate.bench.summary import geometric_mean, kind_of, ratios, records_of, shares, slowdowns
 from cellgate.bench.table import three_digits
 
 __all__ = ["section"]
@@ -21,13 +22,12 @@ MATRICES_MORE = 9  # of full gate recurrence: from three gates to three gates
 Record = dict[str, Any]
 
 
-def section(document: dict[str, Any], variants: dict[str, Any] | None, table: Any) -> str:
+def section(document: dict[str, Any], variants: dict[str, Any] | None) -> str:
     """Return the section's body as Markdown; "" where every goal is reached.
 
     Args:
         document: The grid's run.
         variants: The run of the variants' speed.
-        table: Makes Markdown of a head and rows.
     """
     threads = max((entry["threads"] for entry in document["limits"]), default=1)
     missed = {v.goal for v in verdicts(document) if v.met is False}
@@ -35,20 +35,20 @@ def section(document: dict[str, Any], variants: dict[str, Any] | None, table: An
         missed |= {v.goal for v in speed_table.verdicts(variants) if v.met is False}
     parts: list[str] = []
     if any(goal.startswith(f"a streamed step, times {TORCH}") for goal in missed):
-        parts += _streams(document, threads, table)
+        parts += _streams(document, threads)
     for mode in LEAST_FMA:
         if any(goal.startswith(f"{mode}, share of the FMA peak") for goal in missed):
-            parts += _peak(document, mode, threads, table)
+            parts += _peak(document, mode, threads)
     if f"training, times {TORCH}, every shape" in missed:
-        parts += _training(document, threads, table)
+        parts += _training(document, threads)
     if any(goal.startswith("three trainings side by side") for goal in missed):
-        parts += _side_by_side(document, threads, table)
+        parts += _side_by_side(document, threads)
     if variants and any("full gate recurrence" in goal for goal in missed):
-        parts += _full_gates(variants, table)
+        parts += _full_gates(variants)
     return "\n\n".join(parts)
 
 
-def _streams(document: dict[str, Any], threads: int, table: Any) -> list[str]:
+def _streams(document: dict[str, Any], threads: int) -> list[str]:
     rows, bounds = [], []
     for record in _quiet(document, "stream", threads):
         if kind_of(record) != "plain" or TORCH not in record["times"]:
@@ -74,7 +74,7 @@ def _reading(bound: str) -> str:
     return "multiply-adds" if bound == "arithmetic" else f"reading the weights from {bound}"
 
 
-def _peak(document: dict[str, Any], mode: str, threads: int, table: Any) -> list[str]:
+def _peak(document: dict[str, Any], mode: str, threads: int) -> list[str]:
     least, rows = LEAST_FMA[mode], []
     below = {cell for cell, share in shares(document, mode).items() if share < least and not cell.startswith("T1 ")}
     for record in _quiet(document, mode, threads):
@@ -109,7 +109,7 @@ _PEAK_WORDS = {
 }
 
 
-def _training(document: dict[str, Any], threads: int, table: Any) -> list[str]:
+def _training(document: dict[str, Any], threads: int) -> list[str]:
     rows = []
     found = ratios(document, TORCH, "training", ("plain",), threads=threads)
     for record in _quiet(document, "training", threads):
@@ -127,12 +127,12 @@ def _training(document: dict[str, Any], threads: int, table: Any) -> list[str]:
     ]
 
 
-def _side_by_side(document: dict[str, Any], threads: int, table: Any) -> list[str]:
+def _side_by_side(document: dict[str, Any], threads: int) -> list[str]:
     slowed = slowdowns(document, OURS, "training", threads)
     alone = {
         record["row"]: record["times"][OURS]["median"]
-        for record in document["cells"]
-        if (record["mode"], record["threads"], record["load"]) == ("training", 1, "busy") and OURS in record["times"]
+        for record in records_of(document, "training", 1, "busy")
+        if OURS in record.get("times", {})
     }
     quiet = {record["row"]: record["times"][OURS]["median"] for record in _quiet(document, "training", threads)}
     rows = [
@@ -153,7 +153,7 @@ def _side_by_side(document: dict[str, Any], threads: int, table: Any) -> list[st
     ]
 
 
-def _full_gates(variants: dict[str, Any], table: Any) -> list[str]:
+def _full_gates(variants: dict[str, Any]) -> list[str]:
     rows = []
     for row in variants["rows"]:
         if row["name"] != speed_table.MORE_WORK:
@@ -170,8 +170,4 @@ def _full_gates(variants: dict[str, Any], table: Any) -> list[str]:
 
 
 def _quiet(document: dict[str, Any], mode: str, threads: int) -> Sequence[Record]:
-    return [
-        record
-        for record in document["cells"]
-        if (record["mode"], record["threads"], record["load"]) == (mode, threads, "quiet") and "times" in record
-    ]
+    return [record for record in records_of(document, mode, threads) if "times" in record]

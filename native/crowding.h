@@ -165,8 +165,7 @@ class Crowding {
   int64_t borrowed_last_ = 0;  // when the last borrowed run ended
   double took_ = 0, waited_ = 0, bad_ = 0;
   int64_t good_ = 0, alone_took_ = 0, alone_waited_ = 0;
-  int64_t stayed_ = 0,
-          stayed_used_ = 0;  // since the last move: time of runs by the caller alone, and what it had a CPU of
+  int64_t stayed_ = 0, stayed_used_ = 0;  // of runs by the caller alone since it last moved: their time, and its CPU's
   Runs own_, borrowed_;
 };
 

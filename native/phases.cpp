@@ -18,7 +18,7 @@ struct alignas(64) Slot {
 constexpr unsigned kSlots = 64;
 Slot slots[kSlots];
 std::atomic<unsigned> next_slot{0};
-uint64_t begun = 0;
+std::atomic<uint64_t> begun{0};
 
 struct Mine {
   Slot& slot = slots[next_slot.fetch_add(1, std::memory_order_relaxed) % kSlots];
@@ -50,7 +50,8 @@ Phase tell_phase(Phase phase) {
   thread_local Mine mine;
   const uint64_t now = ticks();
   const Phase before = mine.phase;
-  if (before != Phase::outside)
+  // A thread that was at something when telling ended, or began, has not told since when.
+  if (before != Phase::outside && mine.since >= begun.load(std::memory_order_relaxed))
     mine.slot.at[static_cast<int>(before)].fetch_add(now - mine.since, std::memory_order_relaxed);
   mine.phase = phase;
   mine.since = now;
@@ -60,13 +61,13 @@ Phase tell_phase(Phase phase) {
 void begin_phases() {
   for (Slot& slot : slots)
     for (auto& at : slot.at) at.store(0, std::memory_order_relaxed);
-  begun = ticks();
+  begun.store(ticks(), std::memory_order_relaxed);
   __atomic_store_n(&phases_told, true, __ATOMIC_RELAXED);
 }
 
 PhaseTimes end_phases() {
   __atomic_store_n(&phases_told, false, __ATOMIC_RELAXED);
-  PhaseTimes times{ticks() - begun, {}};
+  PhaseTimes times{ticks() - begun.load(std::memory_order_relaxed), {}};
   for (const Slot& slot : slots)
     for (int p = 0; p < kPhases; ++p) times.at[p] += slot.at[p].load(std::memory_order_relaxed);
   return times;

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.goals import Verdict
+from benchmarks.markdown import table
 from cellgate.bench.table import duration, three_digits
 
 __all__ = ["costs", "put_costs", "section", "stored", "verdicts"]
@@ -73,7 +74,7 @@ def section(document: dict[str, Any]) -> str:
     parts = [BEGIN, _HEAD, origin, lost]
     if missed:
         parts += [f"Above the goal for the ratio to the plain LSTM in {len(missed)} of {len(rows)} cells:"]
-        parts += [_table(["cell", "of plain", "goal"], missed)]
+        parts += [table(["cell", "of plain", "goal"], missed)]
     for shape in _shapes(rows):
         lines = [
             [
@@ -88,7 +89,7 @@ def section(document: dict[str, Any]) -> str:
             if tuple(row["T, B, I, H"]) == shape
         ]
         parts.append("### " + _words(shape))
-        parts.append(_table(["variant", "cellgate", "plain cellgate", "of plain", "loop", "loop over it"], lines))
+        parts.append(table(["variant", "cellgate", "plain cellgate", "of plain", "loop", "loop over it"], lines))
     return "\n\n".join([*parts, END])
 
 
@@ -101,7 +102,7 @@ def costs(document: dict[str, Any]) -> str:
         own = {tuple(row["T, B, I, H"]): row for row in rows if row["name"] == name}
         cells = [f"{own[s]['of plain']:.2f} / {three_digits(own[s]['faster than loop'])}" for s in shapes if s in own]
         lines.append([name.replace("_", " "), *cells])
-    return _table(["T, B, I, H", *(", ".join(map(str, shape)) for shape in shapes)], lines)
+    return table(["T, B, I, H", *(", ".join(map(str, shape)) for shape in shapes)], lines)
 
 
 def put_costs(document: dict[str, Any], path: Path) -> None:
@@ -136,8 +137,3 @@ def _words(shape: Any) -> str:
 def _time(found: dict[str, float]) -> str:
     half = (found["q75"] - found["q25"]) / 2 / found["median"]
     return f"{duration(found['median'])} ±{half:.0%}"
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
-    return "\n".join("| " + " | ".join(row) + " |" for row in lines)

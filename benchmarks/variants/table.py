@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from benchmarks.markdown import table
 from benchmarks.variants.record import ADDING_JSON, CHARACTERS_JSON, CHARACTERS_MORE_JSON, REBER_JSON
 
 __all__ = ["stored_section"]
@@ -58,7 +59,7 @@ the others have the same sequences, the same optimiser and as many updates.
         ]
         for net, runs in _by_net(document).items()
     ]
-    return text + "\n\n" + _table(["net", "solved", "test error of each run", "updates", "seconds"], rows)
+    return text + "\n\n" + table(["net", "solved", "test error of each run", "updates", "seconds"], rows)
 
 
 def _reber(document: dict[str, Any]) -> str:
@@ -94,7 +95,7 @@ through all gates, where the paper has online steps and a truncated gradient.
         "errors at the long lag",
         "elsewhere",
     ]
-    return text + "\n\n" + _table([*head, "seconds"], rows)
+    return text + "\n\n" + table([*head, "seconds"], rows)
 
 
 def _characters(document: dict[str, Any]) -> str:
@@ -121,7 +122,7 @@ the noise were set beforehand; the sizes of text were not: a tenth was taken aft
         for net, runs in _by_net(document).items()
     ]
     head = ["net", "noise", "seconds", "passes", "training loss", "best on the way", "validation loss"]
-    return text + "\n\n" + _table(head, rows)
+    return text + "\n\n" + table(head, rows)
 
 
 def _options(options: dict[str, Any]) -> str:
@@ -138,8 +139,3 @@ def _layers(count: int) -> str:
 
 def _each(values: Any) -> str:
     return ", ".join(values)
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

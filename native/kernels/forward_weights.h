@@ -55,31 +55,39 @@ class ForwardWeights {
  private:
   struct Piece {
     const S* data;
-    int64_t count;
+    int64_t count, before;  // scalars of it, and of those before it
   };
 
   // The arrays of one direction's weights.
   static int parts(const ForwardLayer<S>& layer, const ForwardDirection<S>& way, Piece (&part)[3]) {
     int64_t rows = 4 * layer.hidden_size;
-    part[0] = {way.w_ih, rows * layer.input_size};
-    part[1] = {way.w_hh, rows * layer.projection_size};
-    part[2] = {way.w_hr, layer.projection_size * layer.hidden_size};
+    part[0] = {way.w_ih, rows * layer.input_size, 0};
+    part[1] = {way.w_hh, rows * layer.projection_size, part[0].count};
+    part[2] = {way.w_hr, layer.projection_size * layer.hidden_size, part[1].before + part[1].count};
     return way.w_hr ? 3 : 2;
+  }
+
+  // Calls visit(array, at, scalars, piece) for my pieces of one direction's weights, `piece` counting on: `scalars` from
+  // `at` on in an array of them.
+  template <class Visit>
+  void each_piece(int l, int d, int64_t& piece, const Visit& visit) {
+    Piece part[3];
+    const int count = parts(call_.layer[l], call_.layer[l].direction[d], part);
+    constexpr int64_t step = kPiece / static_cast<int64_t>(sizeof(S));
+    for (int p = 0; p < count; ++p)
+      for (int64_t at = 0; at < part[p].count; at += step, ++piece)
+        if (piece % plan_.grid.size() == member_) visit(part[p], at, smaller(step, part[p].count - at), piece);
   }
 
   void hash_direction(int l, int d, int64_t& piece) {
     if (plan_.layer[l].direction[d].pieces == 0) return;
-    Piece part[3];
-    int count = parts(call_.layer[l], call_.layer[l].direction[d], part);
-    constexpr int64_t step = kPiece / static_cast<int64_t>(sizeof(S));
-    for (int p = 0; p < count; ++p) {
-      for (int64_t at = 0; at < part[p].count; at += step, ++piece) {
-        if (piece % plan_.grid.size() != member_) continue;
-        int64_t n = smaller(step, part[p].count - at);
-        plan_.digests[piece] =
-            hash_bytes(part[p].data + at, n * static_cast<int64_t>(sizeof(S)), static_cast<uint64_t>(piece));
-      }
-    }
+    each_piece(l, d, piece, [&](const Piece& part, int64_t at, int64_t n, int64_t k) {
+      plan_.digests[k] = digest(part.data + at, n, k);
+    });
+  }
+
+  static Digest digest(const S* data, int64_t scalars, int64_t piece) {
+    return hash_bytes(data, scalars * static_cast<int64_t>(sizeof(S)), static_cast<uint64_t>(piece));
   }
 
   // What is packed is a copy, and filed under the copy's digest: another thread may write the weights meanwhile. Whether
@@ -90,18 +98,12 @@ class ForwardWeights {
       piece += way.pieces;
       return false;
     }
-    Piece part[3];
-    const int count = parts(call_.layer[l], call_.layer[l].direction[d], part);
-    constexpr int64_t step = kPiece / static_cast<int64_t>(sizeof(S));
-    S* to = static_cast<S*>(pack_data(way.copy));
-    for (int p = 0; p < count; to += part[p].count, ++p) {
-      for (int64_t at = 0; at < part[p].count; at += step, ++piece) {
-        if (piece % plan_.grid.size() != member_) continue;
-        const int64_t bytes = smaller(step, part[p].count - at) * static_cast<int64_t>(sizeof(S));
-        std::memcpy(to + at, part[p].data + at, static_cast<size_t>(bytes));
-        plan_.digests[piece] = hash_bytes(to + at, bytes, static_cast<uint64_t>(piece));
-      }
-    }
+    S* const copy = static_cast<S*>(pack_data(way.copy));
+    each_piece(l, d, piece, [&](const Piece& part, int64_t at, int64_t n, int64_t k) {
+      S* const to = copy + part.before + at;
+      std::memcpy(to, part.data + at, static_cast<size_t>(n) * sizeof(S));
+      plan_.digests[k] = digest(to, n, k);
+    });
     return true;
   }
 
@@ -146,9 +148,8 @@ class ForwardWeights {
         if (!way.pack) {
           way.pack = pack_make(static_cast<size_t>(packed_size(layer, projected)) * sizeof(S));
           Piece part[3];
-          int64_t scalars = 0;
-          for (int p = parts(layer, layer.direction[d], part); p-- > 0;) scalars += part[p].count;
-          way.copy = pack_make(static_cast<size_t>(scalars) * sizeof(S));
+          const Piece& last = part[parts(layer, layer.direction[d], part) - 1];
+          way.copy = pack_make(static_cast<size_t>(last.before + last.count) * sizeof(S));
           if (!way.pack || !way.copy) {
             plan_.out_of_memory = true;
             return;
@@ -168,9 +169,11 @@ class ForwardWeights {
     if (!to.fresh) return false;
     int64_t H = layer.hidden_size, I = layer.input_size, P = layer.projection_size;
     if (to.copy) {
+      Piece part[3];
+      parts(layer, from, part);
       from.w_ih = static_cast<const S*>(pack_data(to.copy));
-      from.w_hh = from.w_ih + 4 * H * I;
-      if (from.w_hr) from.w_hr = from.w_hh + 4 * H * P;
+      from.w_hh = from.w_ih + part[1].before;
+      if (from.w_hr) from.w_hr = from.w_ih + part[2].before;
     }
     for (int64_t block = 0; block < blocks_of<S>(H); ++block, ++turn) {
       if (turn % plan_.grid.size() != member_) continue;

@@ -99,7 +99,9 @@ FULL = Path("/dev/full")
 @pytest.mark.parametrize(
     "arguments", [["check", "airline", "--json"], ["check", "airline"], ["check", "none", "--json"]]
 )
-def test_an_output_that_cannot_be_written_is_one_line(environment, arguments):
+@pytest.mark.parametrize("buffered", [True, False])
+def test_an_output_that_cannot_be_written_is_one_line(environment, arguments, buffered):
+    environment = {**environment, "PYTHONUNBUFFERED": "" if buffered else "1"}
     with FULL.open("w") as full:
         command = [sys.executable, "-m", "cellgate.cli.app", *arguments]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=environment)

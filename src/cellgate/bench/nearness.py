@@ -11,8 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from cellgate.backends import cpu
-
+from .machine import native_core
 from .timing import quartiles
 
 __all__ = ["Nearness", "is_far"]
@@ -43,7 +42,7 @@ class Nearness:
         look: Callable[[int], float] | None = None,
         sleep: Callable[[float], Any] = time.sleep,
     ) -> None:
-        native = None if threads < 2 or cpu.unavailable() else cpu.native()
+        native = None if threads < 2 else native_core()
         self._look = look or (native.measure_handover if native else None)
         self._threads, self._sleep = threads, sleep
         self._seen: list[float] = []

@@ -6,11 +6,13 @@ Shares are of the time of all threads together: of two threads that take 3 ms fo
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from typing import Any
 
 from .contenders import Contender
 from .machine import native_core
 
-__all__ = ["PHASES", "measure_phases"]
+__all__ = ["PHASES", "measure_phases", "phase_table"]
 
 PHASES = {
     "products": "products of the steps",
@@ -62,3 +64,11 @@ def measure_phases(contender: Contender, threads: int, seconds: float = 0.05) ->
     at["outside"] = max(0, elapsed - sum(at.values()))
     whole = sum(at.values())
     return {name: ticks / whole for name, ticks in at.items() if ticks}
+
+
+def phase_table(records: Sequence[dict[str, Any]]) -> tuple[list[str], list[tuple[dict[str, Any], list[str]]]]:
+    """Return the phases that some cells tell of, in words, and each of those cells with its shares, in percent."""
+    told = [record for record in records if "phases" in record]
+    names = [name for name in PHASES if any(name in record["phases"] for record in told)]
+    rows = [(r, [f"{r['phases'][name]:.0%}" if name in r["phases"] else "" for name in names]) for r in told]
+    return [PHASES[name] for name in names], rows

@@ -8,7 +8,7 @@ from typing import Any
 
 from .contenders import OURS
 
-__all__ = ["KINDS", "geometric_mean", "kind_of", "ratios", "shares", "slowdowns"]
+__all__ = ["KINDS", "geometric_mean", "kind_of", "ratios", "records_of", "shares", "slowdowns"]
 
 KINDS = ("plain", "ragged", "projected", "float64", "bfloat16", "episodes")
 """Kinds of work; a row is of one kind."""
@@ -36,6 +36,12 @@ def geometric_mean(values: Iterable[float]) -> float:
     if not values:
         raise ValueError("values: expected at least one, got none")
     return math.exp(math.fsum(math.log(value) for value in values) / len(values))
+
+
+def records_of(document: dict[str, Any], mode: str, threads: int, load: str = "quiet") -> list[dict[str, Any]]:
+    """Return the cells of one mode, with so many threads, on a quiet or a busy machine."""
+    wanted = (mode, threads, load)
+    return [record for record in document["cells"] if (record["mode"], record["threads"], record["load"]) == wanted]
 
 
 def ratios(

@@ -9,11 +9,11 @@ from rich.table import Table
 from rich.text import Text
 
 from .contenders import OURS
-from .phases import PHASES
+from .phases import phase_table
 from .results import losses
 from .summary import geometric_mean
 
-__all__ = ["duration", "line", "phase_table", "summary_lines", "table", "three_digits"]
+__all__ = ["duration", "line", "phases_table", "summary_lines", "table", "three_digits"]
 
 _PEERS = ("nn.LSTM", "onnxruntime", "JAX scan", "Python loop")
 
@@ -111,17 +111,15 @@ def _style(ratio: float) -> str:
     return "green" if ratio >= 1.05 else "red" if ratio < 1.0 else ""
 
 
-def phase_table(records: Sequence[dict[str, Any]]) -> Table:
+def phases_table(records: Sequence[dict[str, Any]]) -> Table:
     """Return where cellgate's time goes in the cells that tell, as a rich table of percentages."""
-    told = [record for record in records if "phases" in record]
-    names = [name for name in PHASES if any(name in record["phases"] for record in told)]
+    names, rows = phase_table(records)
     out = Table(box=None, pad_edge=False, header_style="bold")
     out.add_column("shape", no_wrap=True, overflow="fold")
     out.add_column("work", no_wrap=True)
     for name in names:
-        out.add_column(PHASES[name], justify="right")
-    for record in told:
-        shares = [f"{record['phases'][name]:.0%}" if name in record["phases"] else "" for name in names]
+        out.add_column(name, justify="right")
+    for record, shares in rows:
         out.add_row(record["id"].split(" / ")[0], record["mode"], *shares)
     return out
 

@@ -158,14 +158,16 @@ def report_error(message: str, code: int, as_json: bool) -> None:
         with suppress(OSError):
             print(json.dumps({"error": message, "exit_code": code}), flush=True)
             return
-        _close_output()
     with suppress(OSError):
         print(f"error: {message}", file=sys.stderr, flush=True)
 
 
-def _close_output() -> None:
-    """Let what could not be written to stdout go nowhere: Python would try it again at exit, and complain."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _end_output() -> None:
+    """Write what is left of stdout; what cannot be written goes nowhere: Python would try again at exit, and complain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def report_stop(message: str, code: int, as_json: bool) -> None:
@@ -191,8 +193,7 @@ def main(argv: list[str] | None = None) -> None:
         code = (left.code if isinstance(left, _Returned) else left) or OK
         sys.stdout.flush()
     except BrokenPipeError:
-        _close_output()  # the reader (`| head`) has left: say nothing
-        code = OK
+        code = OK  # the reader (`| head`) has left: say nothing
     except (KeyboardInterrupt, _Stopped) as stop:
         report_stop(str(stop) or "stopped by Ctrl-C", code := INTERRUPTED, as_json)
     except Exception as error:
@@ -201,6 +202,7 @@ def main(argv: list[str] | None = None) -> None:
             raise
         if message:
             report_error(message, code, as_json)
+    _end_output()
     sys.exit(code)
 
 

@@ -152,7 +152,7 @@ def _paper() -> Console:
 
 
 def _show(document: dict[str, Any], console: Any, phases: bool) -> None:
-    from cellgate.bench.table import line, phase_table, summary_lines, table
+    from cellgate.bench.table import line, phases_table, summary_lines, table
 
     machine, versions = document["machine"], document["versions"]
     parts = [f"{name} {version}" for name, version in versions.items() if version]
@@ -175,7 +175,7 @@ def _show(document: dict[str, Any], console: Any, phases: bool) -> None:
     for entry in document["memory"]:
         console.print(line(entry), highlight=False)
     if phases:
-        console.print(phase_table(document["cells"]))
+        console.print(phases_table(document["cells"]))
         console.print(
             "What cellgate's threads are at, of their time together. dx, dW: the gradients of input and weights; "
             "packing: of the weights; waiting: for one another; outside: Python, autograd, memory, waking threads.",

@@ -14,13 +14,13 @@ import numpy as np
 
 from cellgate import estimators
 from cellgate.data import DataError, Panel
+from cellgate.data.newer import USUAL, form_of
 from cellgate.data.numbers import is_missing, read_numbers
 from cellgate.data.panel import show_time
 from cellgate.data.times import read_times
-from cellgate.data.words import counted
+from cellgate.data.words import counted, some
 
 _DELIMITERS = ",;\t|"
-_SHOWN = 8
 Row = dict[str, Any]
 
 
@@ -67,7 +67,7 @@ def csv_rows(source: TextIO, forecaster: estimators.Forecaster) -> Iterator[tupl
                 continue
         cells = _cells(line, layout.delimiter, len(layout.names))
         if len(cells) != len(layout.names):
-            expected = f"{counted(len(layout.names), 'cell')} ({_some(layout.names)})"
+            expected = f"{counted(len(layout.names), 'cell')} ({some(layout.names)})"
             yield number, DataError(f"expected {expected}, got {len(cells)}; correct it")
         else:
             yield number, dict(zip(layout.names, cells, strict=True))
@@ -96,16 +96,11 @@ def _layout(line: str, forecaster: estimators.Forecaster) -> _Layout:
             row = dict(zip(panel.columns, cells, strict=True))
             if _names_values(row, panel) and _is_row(row, forecaster):
                 return _Layout(list(panel.columns), delimiter, False)
-    rows = f", or rows of {_some(panel.columns)} as in training," if panel.columns else ","
+    rows = f", or rows of {some(panel.columns)} as in training," if panel.columns else ","
     raise DataError(
         f"expected a first line that names the columns, {target!r} among them{rows} got {line.strip()[:60]!r}; "
         "put the header before the rows"
     )
-
-
-def _some(names: Any) -> str:
-    names = list(names)
-    return ", ".join(names[:_SHOWN]) + (f", ... ({len(names)} in all)" if len(names) > _SHOWN else "")
 
 
 def _names_values(row: Row, panel: Panel) -> bool:
@@ -122,7 +117,7 @@ def _require_id(names: list[str], panel: Panel) -> None:
     id = panel.roles.id or "unique_id"
     if len(panel) > 1 and not {id, "unique_id", *_side_by_side(dict.fromkeys(names), panel)} & set(names):
         raise DataError(
-            f"expected a column {id!r} that says which of the {len(panel):,} series a row is of, got {_some(names)}; "
+            f"expected a column {id!r} that says which of the {len(panel):,} series a row is of, got {some(names)}; "
             "name it in the header"
         )
 
@@ -159,7 +154,7 @@ def pushes(row: Row, forecaster: estimators.Forecaster, last: dict[str, Any]) ->
     # The names of the training, or those of every long table.
     target, time, id = (
         name if name in row else usual
-        for name, usual in ((roles.target, "y"), (roles.time, "ds"), (roles.id, "unique_id"))
+        for name, usual in ((getattr(roles, role), USUAL[role]) for role in ("target", "time", "id"))
     )
     beside = _beside(row, panel)
     if target in row:
@@ -167,11 +162,11 @@ def pushes(row: Row, forecaster: estimators.Forecaster, last: dict[str, Any]) ->
         if id in row and (len(panel) > 1 or roles.id is not None):
             found[0]["id"] = str(row[id])
         elif len(panel) > 1:
-            raise DataError(f"expected a column {id!r} that says which series the row is of, got {_some(row)}; add it")
+            raise DataError(f"expected a column {id!r} that says which series the row is of, got {some(row)}; add it")
     else:
         found = [{"value": _number(row[name], name), "id": name, **beside} for name in _side_by_side(row, panel)]
     if not found:
-        raise DataError(f"expected a column {roles.target!r}, got {_some(row) or 'none'}; add it")
+        raise DataError(f"expected a column {roles.target!r}, got {some(row) or 'none'}; add it")
     if time in row:
         stamps = _stamps(row[time], time, forecaster)
         for push in found:
@@ -214,7 +209,8 @@ def _stamps(cell: Any, name: str, forecaster: estimators.Forecaster) -> list[Any
                 return [int(float(text))]
     column = np.array([text], dtype=object)
     try:
-        readings, _ = read_times(column, name, lambda _: "", roles.time_format or forecaster.time_format)
+        form = form_of(column, roles.time_format or forecaster.time_format)
+        readings, _ = read_times(column, name, lambda _: "", form)
     except DataError:
         like = show_time(forecaster.panel_.next_times(0, 1)[0])
         raise DataError(

@@ -19,11 +19,11 @@ from cellgate.data.shapes import read_panel
 from cellgate.data.table import Table, read_table
 from cellgate.data.time_formats import CLOCKS, ISO
 from cellgate.data.times import is_plain_iso, read_times
+from cellgate.data.words import some
 
-_USUAL = {"time": "ds", "target": "y", "id": "unique_id"}  # of every long table
+USUAL = {"time": "ds", "target": "y", "id": "unique_id"}  # of every long table
 _ISO_FORMS = (ISO, *CLOCKS.values())
 _FILLED = 0.6  # of the steps must have a value where the rows seem to follow another frequency
-_SHOWN = 6
 
 
 def read_newer(data: Any, trained: Panel, asked: Roles, *, sparse: bool = False, timeless: bool = False) -> Panel:
@@ -55,14 +55,14 @@ def read_newer(data: Any, trained: Panel, asked: Roles, *, sparse: bool = False,
 def coming_rows(data: Any, panel: Panel) -> Table:
     """A table for with_future, its times and names as those of the series that it continues."""
     roles = panel.roles
-    table = _renamed(read_table(data), roles.time, _USUAL["time"])
+    table = _renamed(read_table(data), roles.time, USUAL["time"])
     if not roles.wide:
-        table = _renamed(table, roles.id, _USUAL["id"])
+        table = _renamed(table, roles.id, USUAL["id"])
     table = _same_clock(table, roles.time, roles.time_format)
     columns = dict(table.columns)
     if roles.id in columns and columns[roles.id].dtype.kind == "f":
         columns[roles.id] = _whole(columns[roles.id])
-    if roles.time in columns and roles.time_format not in (None, *_ISO_FORMS) and is_plain_iso(columns[roles.time]):
+    if roles.time in columns and roles.time_format and form_of(columns[roles.time], roles.time_format) is None:
         columns[roles.time] = read_times(columns[roles.time], roles.time, table.place)[0][0]
     return replace(table, columns=columns)
 
@@ -85,20 +85,20 @@ def training_columns(table: Table, trained: Panel, asked: Roles, timeless: bool 
     )
     if known.target is None or _is_array(table) or _is_by_rows(table):
         return table, replace(asked, season=trained.season)
-    if timeless and roles.time and not _has(_renamed(table, roles.time, _USUAL["time"]), roles.time):
+    if timeless and roles.time and not _has(_renamed(table, roles.time, USUAL["time"]), roles.time):
         roles = replace(roles, time=None)
-    if known.wide and not _has(table, *_USUAL.values()):
-        table = _renamed(table, roles.time, "ds")
+    if known.wide and not _has(table, *USUAL.values()):
+        table = _renamed(table, roles.time, USUAL["time"])
         _require(table, [*([roles.time] if roles.time else []), *known.covariates], "")
         return _with_times(table, replace(roles, target=None, id=None, wide=True), trained, asked)
     if known.wide:
-        roles = replace(roles, target=_USUAL["target"], time=_USUAL["time"], id=_USUAL["id"], wide=False)
+        roles = replace(roles, target=USUAL["target"], time=USUAL["time"], id=USUAL["id"], wide=False)
     else:
         roles = replace(roles, target=asked.target or known.target, id=asked.id or known.id, wide=False)
-        for role, usual in _USUAL.items():
+        for role, usual in USUAL.items():
             table = _renamed(table, getattr(roles, role), usual)
-        if roles.id is None and _has(table, _USUAL["id"]):
-            roles = replace(roles, id=_USUAL["id"])
+        if roles.id is None and _has(table, USUAL["id"]):
+            roles = replace(roles, id=USUAL["id"])
     needed = [name for name in (roles.id, roles.time, roles.target, *known.covariates) if name]
     _require(table, needed, " (unique_id, ds and y will do for name, time and value)")
     table = replace(table, columns={name: table.columns[name] for name in dict.fromkeys(needed)})
@@ -115,9 +115,13 @@ def _with_times(table: Table, roles: Roles, trained: Panel, asked: Roles) -> tup
     table = _same_clock(table, name, trained.roles.time_format)
     if asked.time_format is not None:
         return table, roles
-    if is_plain_iso(table.columns[name]) and roles.time_format not in _ISO_FORMS:
-        roles = replace(roles, time_format=None)
+    roles = replace(roles, time_format=form_of(table.columns[name], roles.time_format))
     return (_read_in_one_way(table, name, trained), roles) if roles.time_format is None else (table, roles)
+
+
+def form_of(column: np.ndarray, known: str | None) -> str | None:
+    """How to read a time column: as in training; None, to be found, where it is ISO 8601 and the training's was not."""
+    return None if is_plain_iso(column) and known not in _ISO_FORMS else known
 
 
 def _read_in_one_way(table: Table, name: str, trained: Panel) -> Table:
@@ -164,8 +168,7 @@ def _renamed(table: Table, name: str | None, usual: str) -> Table:
 def _require(table: Table, needed: list[str], remark: str) -> None:
     absent = [name for name in needed if name not in table.columns]
     if absent:
-        names = list(table.columns)
-        there = ", ".join(names[:_SHOWN]) + (f", ... ({len(names)} in all)" if len(names) > _SHOWN else "")
+        there = some(table.columns)
         raise DataError(
             f"{table.source}: expected the columns {', '.join(needed)}, as in training, found no "
             f"{', '.join(absent)} among {there}; add or rename them{remark}"

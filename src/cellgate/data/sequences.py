@@ -17,7 +17,7 @@ import numpy as np
 
 from cellgate.data.errors import DataError
 from cellgate.data.numbers import LARGEST
-from cellgate.data.words import counted
+from cellgate.data.words import counted, some
 
 ARRAY_SUFFIXES = {".npy", ".npz"}
 CONLL_SUFFIXES = {".conll", ".conllu", ".iob", ".iob2", ".bio", ".tagged"}
@@ -109,8 +109,7 @@ class SequenceSet:
         steps = counted(most, "step") if least == most else f"{least:,} to {counted(most, 'step')}"
         pairs = [("data", f"{self.source}: {counted(len(self), 'sequence')} of {steps}")]
         names = [*self.number_names, *self.texts]
-        shown = ", ".join(names[:6]) + (f", ... ({len(names)} in all)" if len(names) > 6 else "")
-        pairs.append(("reads", shown))
+        pairs.append(("reads", some(names)))
         used = ", ".join(
             f"{label} = {name}"
             for label, name in (("id", self.roles.id), ("time", self.roles.time), ("label", self.roles.target))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -31,6 +30,7 @@ from cellgate.data.times import (
     nearly_time,
     read_stamps,
 )
+from cellgate.data.words import some
 
 _TIME_NAMES = {
     "ds", "date", "datetime", "time", "timestamp", "month", "year", "day", "week", "quarter", "period", "hour",
@@ -39,7 +39,6 @@ _TIME_NAMES = {
 _SURE_TIME_NAMES = {"ds", "date", "datetime", "date_time", "timestamp", "time"}  # words in these are times misread
 _ID_NAMES = {"unique_id", "id", "series", "series_id", "item_id", "item", "store", "sensor", "sensor_id", "name"}
 _TARGET_NAMES = {"y", "value", "target"}
-_SHOWN = 6
 
 
 def read_panel(data: Any, roles: Roles | None = None) -> Panel:
@@ -68,7 +67,7 @@ def _require_columns(table: Table, roles: Roles) -> None:
         for name in (given,) if isinstance(given, str) else given or ():
             if name not in table.columns:
                 raise DataError(
-                    f"--{label} {name}: expected a column of {table.source}, which has {_names(table.columns)}"
+                    f"--{label} {name}: expected a column of {table.source}, which has {some(table.columns)}"
                 )
             if name in taken:
                 raise DataError(
@@ -98,11 +97,6 @@ def _shape(table: Table, roles: Roles) -> Panel:
 
 
 # ---------------------------------------------------------------- which column is what
-
-
-def _names(columns: Sequence[str] | dict[str, np.ndarray]) -> str:
-    names = list(columns)
-    return ", ".join(names[:_SHOWN]) + (f", ... ({len(names)} in all)" if len(names) > _SHOWN else "")
 
 
 def _find_time(table: Table, columns: dict[str, np.ndarray], roles: Roles) -> str | None:
@@ -211,12 +205,12 @@ def _find_target(table: Table, columns: dict[str, np.ndarray]) -> str:
         return numeric[0]
     if not numeric:
         raise DataError(
-            f"{table.source}: expected a column of numbers to predict, found none among {_names(table.columns)}; "
+            f"{table.source}: expected a column of numbers to predict, found none among {some(table.columns)}; "
             + _nearest_to_numbers(table, columns)
             + (or_text(table.source) if table.lines is not None else "")
         )
     raise DataError(
-        f"{table.source}: expected one column of numbers to predict, found {len(numeric)}: {_names(numeric)}; "
+        f"{table.source}: expected one column of numbers to predict, found {len(numeric)}: {some(numeric)}; "
         f"choose one, such as --target {shlex.quote(numeric[0])}, or predict all of them with --wide"
     )
 
@@ -251,7 +245,7 @@ def _from_long(table: Table, roles: Roles, unused: list[str]) -> Panel:
     if unused:
         words = [] if roles.id else [name for name in unused if first_word(table.columns[name])[1] > 0.9]
         told = f"; where {words[0]} names series, say --id {words[0]}" if len(words) == 1 else ""
-        notes.append(f"not used: {_names(unused)}; --past, --future and --static take columns beside the target{told}")
+        notes.append(f"not used: {some(unused)}; --past, --future and --static take columns beside the target{told}")
     covariates = read_covariates(table, roles.past, roles.future, roles.static)
     if roles.id:
         ids = np.array([str(cell) for cell in table.columns[roles.id]], dtype=object)
@@ -297,7 +291,7 @@ def _from_wide(table: Table, columns: dict[str, np.ndarray], time: str | None, r
         names.append(name)
         notes += told
     if not names:
-        raise DataError(f"{table.source}: expected columns of numbers, found none among {_names(table.columns)}")
+        raise DataError(f"{table.source}: expected columns of numbers, found none among {some(table.columns)}")
     covariates = read_covariates(table, roles.past, roles.future, ())
     rows = table.rows
     if time is None:
@@ -312,7 +306,7 @@ def _from_wide(table: Table, columns: dict[str, np.ndarray], time: str | None, r
         None if table.lines is None else np.tile(table.lines, len(names)),
     )
     groups = [np.arange(k * rows, (k + 1) * rows) for k in range(len(names))]
-    used = replace(roles, time=time, target=_names(names), wide=True)
+    used = replace(roles, time=time, target=some(names), wide=True)
     flat, notes = np.concatenate(values), notes + covariates.notes
     return to_panel(Rows(stacked, used, names, groups, readings, flat, covariates.tiled(len(names)), notes))
 

@@ -15,6 +15,7 @@ from cellgate.data.frequency import COUNT
 from cellgate.data.newer import coming_rows, read_newer
 from cellgate.data.panel import show_time
 from cellgate.data.time_formats import CLOCKS
+from cellgate.data.words import some
 
 if TYPE_CHECKING:
     from cellgate.estimators.forecaster import Forecaster
@@ -116,7 +117,7 @@ def updated_history(forecaster: Forecaster, data: Any, append: bool) -> Panel:
         unknown = [name for name in newer.ids if name not in history.ids]
         if unknown:
             raise DataError(
-                f"{newer.source}: expected values for the series {_some(history.ids)}, got some for {unknown[0]!r}; "
+                f"{newer.source}: expected values for the series {some(history.ids, 3)}, got some for {unknown[0]!r}; "
                 "name the series, or give rows with a time"
             )
         ends = [history.next_times(history.ids.index(name), 1)[0] for name in newer.ids]
@@ -171,7 +172,7 @@ def what_followed(made: Panel, tail: Panel, horizon: int) -> list[np.ndarray]:
     unknown = [name for name in tail.ids if name not in made.ids]
     if unknown:
         raise DataError(
-            f"{tail.source}: expected the series of the history, {_some(made.ids)}, got {unknown[0]!r}; "
+            f"{tail.source}: expected the series of the history, {some(made.ids, 3)}, got {unknown[0]!r}; "
             "leave it out, or give what came before it as history="
         )
     timed = tail.roles.time is not None or tail.frequency.unit != COUNT
@@ -211,7 +212,3 @@ def in_kind(kind: FrameKind | None, columns: dict[str, np.ndarray], roles: Roles
     clock = next((clock for clock, form in CLOCKS.items() if form == roles.time_format), None)
     alike = {"unique_id": id, "ds": time, **({"cutoff": time} if "cutoff" in columns else {})}
     return kind.frame(columns, alike, clock)
-
-
-def _some(names: tuple[str, ...]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

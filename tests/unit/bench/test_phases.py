@@ -7,7 +7,6 @@ import pytest
 import torch
 from benchmarks import GRID_JSON, shortfalls
 from benchmarks.goals import verdicts
-from benchmarks.report import _table as table
 
 from cellgate.backends import cpu
 from cellgate.bench import Row, load, parse_shape
@@ -96,7 +95,7 @@ def test_every_missed_goal_has_a_reason_and_no_other(recorded):
     for record in document["cells"]:
         record.setdefault("phases", {"products": 0.9, "cells": 0.1})
     missed = [v.goal for v in verdicts(document) if v.met is False]
-    text = shortfalls.section(document, None, table)
+    text = shortfalls.section(document, None)
     for beginning, title in (
         ("a streamed step, times nn.LSTM", "**A streamed step beside nn.LSTM.**"),
         ("inference, share of the FMA peak", "**Inference below"),
@@ -114,12 +113,12 @@ def test_the_most_that_a_stream_can_reach_is_its_peer_over_the_machine(recorded)
         record["times"]["nn.LSTM"]["median"] = 40e-6
         record["limit"] = {"seconds": 5e-6, "bound": "L2"}
         record["ratios"]["cellgate"]["nn.LSTM"]["ratio"] = 4.0
-    text = shortfalls.section(document, None, table)
+    text = shortfalls.section(document, None)
     assert text.count("| 4.0 | 8.0 | reading the weights from L2 |") == len(streams) > 0
     assert "Geometric mean of the most: 8.0" in text
     for record in streams:
         record["ratios"]["cellgate"]["nn.LSTM"]["ratio"] = 16.0
-    assert "A streamed step" not in shortfalls.section(document, None, table)
+    assert "A streamed step" not in shortfalls.section(document, None)
 
 
 def test_shares_of_the_peak_are_taken_apart(recorded):
@@ -128,7 +127,7 @@ def test_shares_of_the_peak_are_taken_apart(recorded):
     for record in quiet:
         record["share"] = {"cellgate": 0.6, "nn.LSTM": 0.5}
         record["phases"] = {"products": 0.5, "dweights": 0.3, "cells": 0.1, "waiting": 0.04, "outside": 0.06}
-    text = shortfalls.section(document, None, table)
+    text = shortfalls.section(document, None)
     lines = text[text.index("**Training below") :].splitlines()
     line = next(line for line in lines if line.startswith("| T784 B128 I1 H128 |"))
     # 0.6 / 0.8, 0.6 / 0.9, 0.6 / (0.2 + 0.6)
