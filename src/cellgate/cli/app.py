@@ -85,6 +85,8 @@ class _LazyGroup(TyperGroup):
             return _Returned(super().invoke(ctx))
         except KeyboardInterrupt as stop:
             raise _Stopped(str(stop)) from None
+        except BrokenPipeError:  # the reader (`| head`) has left, which is no fault
+            return _Returned(OK)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)
@@ -163,7 +165,7 @@ def report_error(message: str, code: int, as_json: bool) -> None:
 
 
 def _end_output() -> None:
-    """Write what is left of stdout; what cannot be written goes nowhere: Python would try again at exit, and complain."""
+    """Write what is left of stdout; what cannot be goes nowhere, or Python would try again at exit, and complain."""
     try:
         sys.stdout.flush()
     except OSError:

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from cellgate.cli.console import paper
 from cellgate.errors import InputError
 
 FAULT = 1
@@ -147,8 +148,8 @@ def _modes_for(shape: Any) -> tuple[str, ...]:
 
 def _paper() -> Console:
     """Standard output; wide enough for every column where it is a file or a pipe."""
-    console = Console()
-    return console if console.is_terminal else Console(width=160)
+    console = paper()
+    return console if console.is_terminal else paper(width=160)
 
 
 def _show(document: dict[str, Any], console: Any, phases: bool) -> None:

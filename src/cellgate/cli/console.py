@@ -40,6 +40,17 @@ def say_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         say("  ".join(cells).rstrip())
 
 
+def paper(**options: Any) -> Any:
+    """Standard output as a rich Console, where a reader that leaves (`| head`) is a BrokenPipeError, as for print."""
+    from rich.console import Console
+
+    class Paper(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return Paper(**options)
+
+
 def say_json(values: dict[str, Any]) -> None:
     """One JSON object, for programs."""
     sys.stdout.write(json.dumps(json.loads(json_bytes(values)), ensure_ascii=False) + "\n")

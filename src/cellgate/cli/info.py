@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from cellgate.cli.console import paper
+
 
 def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for a program.")] = False,
@@ -24,7 +26,7 @@ def command(
     if as_json:
         print(json.dumps(about, indent=2, ensure_ascii=False))
     else:
-        show(about, Console(highlight=False))
+        show(about, paper(highlight=False))
 
 
 def show(about: dict[str, Any], console: Console) -> None:

@@ -18,7 +18,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from cellgate.cli.console import say
+from cellgate.cli.console import paper, say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -86,7 +86,7 @@ def command(
     else:
         if hasattr(sys.stdout, "reconfigure"):  # a terminal without 早 or σ shows ? and not a traceback
             sys.stdout.reconfigure(errors="replace")  # pyright: ignore[reportAttributeAccessIssue]
-        show(example, Console(highlight=False))
+        show(example, paper(highlight=False))
     return 0 if example.holds else 1
 
 
