@@ -2,6 +2,8 @@
 
 import copy
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -75,6 +77,31 @@ def test_telling_changes_no_bit():
     finally:
         cpu.native().end_phases()
     assert torch.equal(got, want)
+
+
+@native_only
+def test_what_was_under_way_when_telling_ended_does_not_count_later():
+    import cellgate
+
+    native, before = cpu.native(), torch.get_num_threads()
+    torch.set_num_threads(1)
+    lstm, long, short = cellgate.LSTM(64, 256), torch.randn(4000, 32, 64), torch.randn(2, 4, 64)
+    with torch.no_grad(), ThreadPoolExecutor(1) as other:
+        try:
+            native.begin_phases()
+            call = other.submit(torch.no_grad()(lstm), long)
+            time.sleep(0.05)
+            _, at = native.end_phases()
+            assert not call.done()
+            assert at["products"] > 0
+            call.result()
+            time.sleep(0.3)
+            native.begin_phases()
+            other.submit(torch.no_grad()(lstm), short).result()
+            elapsed, at = native.end_phases()
+        finally:
+            torch.set_num_threads(before)
+    assert 0 < sum(at.values()) <= elapsed
 
 
 def test_a_peer_has_no_phases():
