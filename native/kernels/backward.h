@@ -8,7 +8,7 @@
 
 CELLGATE_BEGIN
 // Where two directions write one dx at the same time: each stores the half it reaches first, and after both have come to
-// the middle each adds to the other's. Null: one direction after the other.
+// the middle, when they have done as many rows, each adds to the other's. Null: one direction after the other.
 struct Halves {
   Epoch* arrived;
   int size;
@@ -85,7 +85,7 @@ class BackwardMember {
 
   int64_t middle_step() const {
     // The first direction stores steps from here on, the second those before; cell states are kept there (if not all).
-    int64_t split = job_.T / 2 / way_.cell_every * way_.cell_every;
+    const int64_t split = job_.shares.half() / way_.cell_every * way_.cell_every;
     return way_.backward_in_time ? split : job_.T - split;
   }
   int64_t chunk_end(int64_t q0, int64_t middle) const {

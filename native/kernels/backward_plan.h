@@ -58,6 +58,25 @@ struct RowShares {
     }
     return low - first;
   }
+  // The step before which about half of all rows lie.
+  int64_t half() const {
+    if (!lengths) return steps / 2;
+    auto rows_before = [&](int64_t t) {
+      int64_t rows = 0;
+      for (int64_t b = 0; b < batch; ++b) rows += smaller(lengths[b], t);
+      return rows;
+    };
+    const int64_t all = rows_before(steps);
+    int64_t low = 0, high = steps;
+    while (low < high) {
+      const int64_t middle = (low + high) / 2;
+      if (2 * rows_before(middle) < all)
+        low = middle + 1;
+      else
+        high = middle;
+    }
+    return low;
+  }
   // Deals the rows, longest first, so that every share gets its part of long and short ones.
   void deal(int64_t* sorted) {
     if (lengths) {
