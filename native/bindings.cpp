@@ -188,6 +188,7 @@ NB_MODULE(_native, m) {
           },
           "stack"_a, "weights"_a);
   cellgate::python::bind_tensors(m);
+  cellgate::python::bind_extent(m);
   cellgate::python::bind_calls(m);
   cellgate::python::bind_trainings(m);
   cellgate::python::bind_steps(m);

@@ -48,6 +48,7 @@ struct Addresses {
 void bind_backward(nb::handle stack_class);
 // Defined in the files of their names: add Tensors, Calls, Steps, Trainings.
 void bind_tensors(nb::module_& m);
+void bind_extent(nb::module_& m);
 void bind_calls(nb::module_& m);
 void bind_trainings(nb::module_& m);
 void bind_steps(nb::module_& m);

@@ -9,6 +9,7 @@
 #include <new>
 #include <utility>
 
+#include "bindings_extent.h"
 #include "bindings_module.h"
 #include "blocks.h"
 
@@ -24,7 +25,7 @@ struct Plan {
   const ModuleSizes sizes;
   // Results of the last sizes, to be made again alike; a pattern is null where it is too large to be kept.
   struct Results {
-    int64_t steps, batch;
+    int64_t steps, batch, rows;  // rows of packed data, else 0
     int form;
     nb::object y_like, h_like, c_like, y_size, h_size, c_size;
   };
@@ -38,24 +39,27 @@ class Calls {
   Calls(const Tensors& tensors, nb::handle must_be_false, nb::handle forward_ad, nb::handle requested)
       : tensors_(tensors), times_(must_be_false, forward_ad, requested) {}
 
-  nb::object run(nb::handle module, nb::handle x, nb::handle hx, bool gates);
+  nb::object run(nb::handle module, nb::handle x, nb::handle hx, bool gates, nb::handle lengths, nb::handle reset,
+                 nb::handle batch_sizes);
 
  private:
-  std::shared_ptr<const Plan::Results> results_of(Plan& plan, int64_t steps, int64_t batch, int form) const;
+  std::shared_ptr<const Plan::Results> results_of(Plan& plan, const Extent& extent, int form) const;
 
   const Tensors& tensors_;  // kept alive by the binding
   PlainTimes times_;
   PlanTable<std::shared_ptr<Plan>, ModuleKey> plans_;
 };
 
-// Forms of a call: unbatched, (T, B, I), (B, T, I).
-enum Form { kUnbatched = 0, kTimeFirst = 1, kBatchFirst = 2 };
+// Forms of a call: unbatched, (T, B, I), (B, T, I), packed (N, I).
+enum Form { kUnbatched = 0, kTimeFirst = 1, kBatchFirst = 2, kPacked = 3 };
 
 // Made whole before they are kept and held while they are used: other threads may run whenever a tensor is made.
-std::shared_ptr<const Plan::Results> Calls::results_of(Plan& plan, int64_t steps, int64_t batch, int form) const {
+std::shared_ptr<const Plan::Results> Calls::results_of(Plan& plan, const Extent& extent, int form) const {
+  const int64_t steps = extent.steps(), batch = extent.batch(), rows = extent.rows();
   std::shared_ptr<const Plan::Results> found = plan.results;
-  if (found && found->steps == steps && found->batch == batch && found->form == form) return found;
-  Plan::Results made{steps, batch, form, {}, {}, {}, {}, {}, {}};
+  if (found && found->steps == steps && found->batch == batch && found->rows == rows && found->form == form)
+    return found;
+  Plan::Results made{steps, batch, rows, form, {}, {}, {}, {}, {}, {}};
   const ModuleSizes& sizes = plan.sizes;
   const int64_t states = static_cast<int64_t>(sizes.L) * sizes.D, bytes = sizes.bits / 8;
   if (form == kUnbatched) {
@@ -63,14 +67,16 @@ std::shared_ptr<const Plan::Results> Calls::results_of(Plan& plan, int64_t steps
     made.h_size = nb::make_tuple(states, sizes.P);
     made.c_size = nb::make_tuple(states, sizes.H);
   } else {
-    made.y_size = nb::make_tuple(steps, batch, sizes.width);  // time-major in memory, as nn.LSTM's output is
+    made.y_size = form == kPacked
+                      ? nb::make_tuple(rows, sizes.width)
+                      : nb::make_tuple(steps, batch, sizes.width);  // time-major in memory, as nn.LSTM's output is
     made.h_size = nb::make_tuple(states, batch, sizes.P);
     made.c_size = nb::make_tuple(states, batch, sizes.H);
   }
   auto pattern = [&](const nb::object& size, int64_t scalars) {
     return scalars * bytes <= kSmall ? tensors_.sized(size, sizes.bits) : nb::object();
   };
-  made.y_like = pattern(made.y_size, steps * batch * sizes.width);
+  made.y_like = pattern(made.y_size, (rows ? rows : steps * batch) * sizes.width);
   if (made.y_like.is_valid() && form == kBatchFirst) made.y_like = tensors_.transposed(made.y_like);
   made.h_like = pattern(made.h_size, states * batch * sizes.P);
   made.c_like = pattern(made.c_size, states * batch * sizes.H);
@@ -81,7 +87,8 @@ std::shared_ptr<const Plan::Results> Calls::results_of(Plan& plan, int64_t steps
   return found;
 }
 
-nb::object Calls::run(nb::handle module, nb::handle x, nb::handle hx, bool gates) {
+nb::object Calls::run(nb::handle module, nb::handle x, nb::handle hx, bool gates, nb::handle lengths, nb::handle reset,
+                      nb::handle batch_sizes) {
   if (!tensors_.usable() || !tensors_.is_tensor(x.ptr()) || !times_.hold()) return nb::none();
   Tensor in;
   if (!tensors_.read(x.ptr(), in) || tensors_.negated(x.ptr())) return nb::none();
@@ -101,7 +108,12 @@ nb::object Calls::run(nb::handle module, nb::handle x, nb::handle hx, bool gates
     batch = in.shape[1 - t];
     x_step = in.strides[t];
     x_row = in.strides[1 - t];
-  } else if (in.ndim == 2) {
+  } else if (in.ndim == 2 && !batch_sizes.is_none()) {
+    form = kPacked;
+    steps = batch = 1;  // what they are the batch sizes say
+    x_step = 0;
+    x_row = in.strides[0];
+  } else if (in.ndim == 2 && lengths.is_none() && reset.is_none()) {
     form = kUnbatched;
     steps = in.shape[0];
     batch = 1;
@@ -114,6 +126,14 @@ nb::object Calls::run(nb::handle module, nb::handle x, nb::handle hx, bool gates
   if (in.shape[last] != sizes.I || (in.strides[last] != 1 && sizes.I > 1) || steps == 0 || batch == 0)
     return nb::none();
   if (!in.data && sizes.I > 0) return nb::none();
+  Extent extent;  // outlives the call
+  if (form == kPacked) {
+    if (!extent.read_packed(tensors_, batch_sizes, in.shape[0])) return nb::none();
+    steps = extent.steps();
+    batch = extent.batch();
+  } else if (!extent.read(tensors_, lengths, reset, steps, batch, form == kBatchFirst)) {
+    return nb::none();
+  }
 
   ModuleWeights weights;
   if (!weights.read(own, sizes, tensors_)) return nb::none();
@@ -138,7 +158,7 @@ nb::object Calls::run(nb::handle module, nb::handle x, nb::handle hx, bool gates
   }
 
   // ---- the results
-  const std::shared_ptr<const Plan::Results> results = results_of(plan, steps, batch, form);
+  const std::shared_ptr<const Plan::Results> results = results_of(plan, extent, form);
   nb::object y = results->y_like.is_valid() ? tensors_.like(results->y_like)
                                             : tensors_.block(results->y_size, sizes.bits, kBlockOfResults);
   nb::object h_n =
@@ -164,6 +184,7 @@ nb::object Calls::run(nb::handle module, nb::handle x, nb::handle hx, bool gates
   sizes.split_state(h_at.begin(), batch, sizes.P, table + 2 * sizes.L);
   sizes.split_state(c_at.begin(), batch, sizes.H, table + 3 * sizes.L);
   StackForward call = sizes.call(steps, batch, in.begin(), x_step, x_row, y_at.begin());
+  extent.put(call);
   call.weights = weights.addresses();
   if (initial[0]) {
     call.h0 = table;
@@ -205,8 +226,9 @@ void bind_calls(nb::module_& m) {
            "forward_ad: the module with _current_level; "
            "requested: returns the name of the backend asked for.")
       .def("run", &Calls::run, "module"_a, "x"_a.none(), "hx"_a.none(), "gates"_a = false,
+           "lengths"_a.none() = nb::none(), "reset"_a.none() = nb::none(), "batch_sizes"_a.none() = nb::none(),
            "output, (h_n, c_n), with gates also the block that native/saved.h describes; or None where the full way is "
-           "called for.");
+           "called for. batch_sizes: of packed data x (N, I).");
 }
 
 }  // namespace cellgate::python

@@ -4,11 +4,14 @@
 //
 // The node of the autograd graph is Python's (backends/cpu_plain.py). It keeps the tensors, so nothing but sizes is kept
 // here, and whoever hands other tensors back than were saved, as checkpointing does, is obeyed.
+#include <algorithm>
 #include <cstring>
+#include <initializer_list>
 #include <memory>
 #include <new>
 #include <utility>
 
+#include "bindings_extent.h"
 #include "bindings_module.h"
 #include "blocks.h"
 #include "stack_backward.h"
@@ -25,7 +28,7 @@ constexpr size_t kBlockOfOutputs = size_t{4} << 20;
 // What autograd saves, in this order; the states are None where a call began with zeros.
 enum Saved { kInput, kOutput, kBlock, kH0, kC0, kWeights };
 // The inputs of the node, in this order.
-enum Argument { kTraining, kX, kState, kMemory, kFirstWeight };
+enum Argument { kTraining, kExtent, kX, kState, kMemory, kFirstWeight };
 
 // Training calls of modules of the same sizes; what it keeps belongs to the sizes.
 class Training {
@@ -40,10 +43,11 @@ class Training {
     return nb::make_tuple(sizes_.L, sizes_.D, sizes_.shape.bias, sizes_.H, layer.projected ? sizes_.P : 0, memory);
   }
 
-  nb::object forward(nb::handle x, nb::handle h0, nb::handle c0, nb::handle weights);
+  nb::object forward(const Extent* extent, nb::handle x, nb::handle h0, nb::handle c0, nb::handle weights);
   // Whether an initial state or memory (L * D, B, size) may be read as it lies; None has null data.
   bool read_state(PyObject* state, int64_t batch, int64_t size, Tensor& to) const;
-  nb::object backward(nb::handle saved, nb::handle needs, nb::handle dy, nb::handle dh_n, nb::handle dc_n) const;
+  nb::object backward(const Extent* extent, nb::handle saved, nb::handle needs, nb::handle dy, nb::handle dh_n,
+                      nb::handle dc_n) const;
 
  private:
   // A result of some size, to be made again alike: quicker than from its size, where it is small enough to keep.
@@ -52,11 +56,12 @@ class Training {
     size_t least;  // bytes from which its memory is used again
   };
   struct Results {
-    int64_t steps, batch;
+    int64_t steps, batch, rows;
     Result y, h, c, block;
   };
   Result result(nb::object size, int64_t scalars, size_t least) const;
-  std::shared_ptr<const Results> results(int64_t steps, int64_t batch);
+  // Of so many steps, sequences and, of packed data, rows.
+  std::shared_ptr<const Results> results(int64_t steps, int64_t batch, int64_t rows);
   nb::object make(const Result& result) const {
     return result.pattern.is_valid() ? tensors_.like(result.pattern)
                                      : tensors_.block(result.size, sizes_.bits, result.least);
@@ -66,9 +71,14 @@ class Training {
     const int64_t width = sizes_.I > sizes_.width ? sizes_.I : sizes_.width;
     return steps * batch * states() * sizes_.H * (sizes_.H + width) < kTiny;
   }
-  bool read_input(PyObject* x, Tensor& to) const;
-  // Whether a gradient that came in has the expected shape and may be read as it lies; None has null data.
-  bool read_gradient(PyObject* gradient, int64_t first, int64_t second, int64_t third, Tensor& to) const;
+  // T, B, N of packed data or 0, and how far apart steps and rows of x lie.
+  struct Frame {
+    int64_t T, B, N, x_step, x_row;
+  };
+  bool read_input(PyObject* x, const Extent* extent, Tensor& to, Frame& frame) const;
+  // Whether a gradient that came in has the expected shape, of two or three dimensions, and may be read as it lies; None
+  // has null data.
+  bool read_gradient(PyObject* gradient, std::initializer_list<int64_t> shape, Tensor& to) const;
 
   const Tensors& tensors_;  // kept alive by the table of all trainings
   const ModuleSizes sizes_;
@@ -84,12 +94,13 @@ Training::Result Training::result(nb::object size, int64_t scalars, size_t least
 }
 
 // Made whole before they are kept and held while they are used: other threads may run whenever a tensor is made.
-std::shared_ptr<const Training::Results> Training::results(int64_t T, int64_t B) {
+std::shared_ptr<const Training::Results> Training::results(int64_t T, int64_t B, int64_t N) {
   std::shared_ptr<const Results> found = results_;
-  if (found && found->steps == T && found->batch == B) return found;
-  const int64_t kept = saved_size(sizes_.shape, T, B, 0, keep_, every_, false);
+  if (found && found->steps == T && found->batch == B && found->rows == N) return found;
+  const int64_t kept = saved_size(sizes_.shape, T, B, N, keep_, every_, false);
+  nb::object y_size = N ? nb::make_tuple(N, sizes_.width) : nb::make_tuple(T, B, sizes_.width);
   found = std::make_shared<const Results>(
-      Results{T, B, result(nb::make_tuple(T, B, sizes_.width), T * B * sizes_.width, kBlockOfOutputs),
+      Results{T, B, N, result(std::move(y_size), (N ? N : T * B) * sizes_.width, kBlockOfOutputs),
               result(nb::make_tuple(states(), B, sizes_.P), states() * B * sizes_.P, kBlockOfOutputs),
               result(nb::make_tuple(states(), B, sizes_.H), states() * B * sizes_.H, kBlockOfOutputs),
               result(nb::make_tuple(kept), kept, kBlockMin)});  // never resized, so even a smaller one
@@ -115,10 +126,20 @@ class Table {
   std::vector<void*> many_;
 };
 
-// (T, B, I) with the numbers of a row beside each other.
-bool Training::read_input(PyObject* x, Tensor& to) const {
-  return tensors_.read(x, to) && to.holds_floats(sizes_.bits) && to.ndim == 3 && to.shape[2] == sizes_.I &&
-         (to.strides[2] == 1 || sizes_.I <= 1) && to.shape[0] > 0 && to.shape[1] > 0 && (to.data || sizes_.I == 0);
+// (T, B, I), or packed (N, I), with the numbers of a row beside each other. Such as the extent describes, if there is one:
+// autograd's hooks may hand back another tensor than was saved.
+bool Training::read_input(PyObject* x, const Extent* extent, Tensor& to, Frame& frame) const {
+  const bool packed = extent && extent->packed();
+  const int last = packed ? 1 : 2;
+  if (!tensors_.read(x, to) || !to.holds_floats(sizes_.bits) || to.ndim != last + 1 || to.shape[last] != sizes_.I ||
+      (to.strides[last] != 1 && sizes_.I > 1) || (!to.data && sizes_.I > 0))
+    return false;
+  if (packed) {
+    frame = {extent->steps(), extent->batch(), extent->rows(), 0, to.strides[0]};
+    return to.shape[0] == frame.N;
+  }
+  frame = {to.shape[0], to.shape[1], 0, to.strides[0], to.strides[1]};
+  return frame.T > 0 && frame.B > 0 && (!extent || (extent->steps() == frame.T && extent->batch() == frame.B));
 }
 
 bool Training::read_state(PyObject* state, int64_t batch, int64_t size, Tensor& to) const {
@@ -130,12 +151,13 @@ bool Training::read_state(PyObject* state, int64_t batch, int64_t size, Tensor& 
 }
 
 // x, h0 and c0 as read_input() and read_state() want them; weights: a tuple in the order of the module's.
-nb::object Training::forward(nb::handle x, nb::handle h0, nb::handle c0, nb::handle weights) {
+nb::object Training::forward(const Extent* extent, nb::handle x, nb::handle h0, nb::handle c0, nb::handle weights) {
   Tensor in, h0_at, c0_at;
-  if (!read_input(x.ptr(), in) || !read_state(h0.ptr(), in.shape[1], sizes_.P, h0_at) ||
-      !read_state(c0.ptr(), in.shape[1], sizes_.H, c0_at))
+  Frame frame;
+  if (!read_input(x.ptr(), extent, in, frame) || !read_state(h0.ptr(), frame.B, sizes_.P, h0_at) ||
+      !read_state(c0.ptr(), frame.B, sizes_.H, c0_at))
     return nb::none();
-  const int64_t T = in.shape[0], B = in.shape[1];
+  const int64_t T = frame.T, B = frame.B;
   const int L = sizes_.L;
   const size_t count = sizes_.weights.size();
   Table table(count + 4 * static_cast<size_t>(L));
@@ -145,7 +167,7 @@ nb::object Training::forward(nb::handle x, nb::handle h0, nb::handle c0, nb::han
     if (!tensors_.read(PyTuple_GetItem(weights.ptr(), static_cast<Py_ssize_t>(k)), w)) return nb::none();
     table.data[k] = w.begin();
   }
-  const std::shared_ptr<const Results> like = results(T, B);
+  const std::shared_ptr<const Results> like = results(T, B, frame.N);
   nb::object y = make(like->y), h_n = make(like->h), c_n = make(like->c), block = make(like->block);
   Tensor y_at, h_at, c_at, block_at;
   if (!tensors_.read(y.ptr(), y_at) || !tensors_.read(h_n.ptr(), h_at) || !tensors_.read(c_n.ptr(), c_at) ||
@@ -156,7 +178,8 @@ nb::object Training::forward(nb::handle x, nb::handle h0, nb::handle c0, nb::han
   sizes_.split_state(c_at.begin(), B, sizes_.H, state + L);
   if (h0_at.data) sizes_.split_state(h0_at.begin(), B, sizes_.P, state + 2 * L);
   if (c0_at.data) sizes_.split_state(c0_at.begin(), B, sizes_.H, state + 3 * L);
-  StackForward call = sizes_.call(T, B, in.begin(), in.strides[0], in.strides[1], y_at.begin());
+  StackForward call = sizes_.call(T, B, in.begin(), frame.x_step, frame.x_row, y_at.begin());
+  if (extent) extent->put(call);
   call.weights = table.data;
   call.h_n = state;
   call.c_n = state + L;
@@ -178,18 +201,19 @@ nb::object Training::forward(nb::handle x, nb::handle h0, nb::handle c0, nb::han
   return nb::make_tuple(y, h_n, c_n, block);
 }
 
-bool Training::read_gradient(PyObject* gradient, int64_t first, int64_t second, int64_t third, Tensor& to) const {
+bool Training::read_gradient(PyObject* gradient, std::initializer_list<int64_t> shape, Tensor& to) const {
   to.data = nullptr;
   to.byte_offset = 0;
   if (gradient == Py_None) return true;
-  return tensors_.read(gradient, to) && to.holds_floats(sizes_.bits) && to.ndim == 3 && to.shape[0] == first &&
-         to.shape[1] == second && to.shape[2] == third && (to.strides[2] == 1 || third == 1) && to.data &&
-         !tensors_.negated(gradient);
+  const int32_t count = static_cast<int32_t>(shape.size());
+  return tensors_.read(gradient, to) && to.holds_floats(sizes_.bits) && to.ndim == count &&
+         std::equal(shape.begin(), shape.end(), to.shape) && (to.strides[count - 1] == 1 || to.shape[count - 1] == 1) &&
+         to.data && !tensors_.negated(gradient);
 }
 
 // saved: what autograd gives back, as in Saved; needs: of which inputs of the node, as in Argument, a gradient is wanted.
 // Gradients of those inputs, or None where the full way is called for.
-nb::object Training::backward(nb::handle saved, nb::handle needs, nb::handle dy, nb::handle dh_n,
+nb::object Training::backward(const Extent* extent, nb::handle saved, nb::handle needs, nb::handle dy, nb::handle dh_n,
                               nb::handle dc_n) const {
   const int L = sizes_.L;
   const size_t count = sizes_.weights.size();
@@ -199,16 +223,21 @@ nb::object Training::backward(nb::handle saved, nb::handle needs, nb::handle dy,
   auto given = [&](size_t k) { return PyTuple_GetItem(saved.ptr(), static_cast<Py_ssize_t>(k)); };
   auto wanted = [&](size_t k) { return truth(PyTuple_GetItem(needs.ptr(), static_cast<Py_ssize_t>(k))); };
   Tensor x, y, block;
-  if (!read_input(given(kInput), x)) return nb::none();
-  const int64_t T = x.shape[0], B = x.shape[1];
+  Frame frame;
+  if (!read_input(given(kInput), extent, x, frame)) return nb::none();
+  const int64_t T = frame.T, B = frame.B;
   if (!tensors_.read(given(kOutput), y) || !tensors_.read(given(kBlock), block) || !y.holds_floats(sizes_.bits) ||
-      !block.holds_floats(sizes_.bits) || !contiguous(y) || !contiguous(block))
+      !block.holds_floats(sizes_.bits) || !contiguous(y) || !contiguous(block) || y.ndim != x.ndim ||
+      !std::equal(x.shape, x.shape + x.ndim - 1, y.shape) || y.shape[y.ndim - 1] != sizes_.width || block.ndim != 1 ||
+      block.shape[0] != saved_size(sizes_.shape, T, B, frame.N, keep_, every_, false))
     return nb::none();
   Tensor h0, c0;
   if (!read_state(given(kH0), B, sizes_.P, h0) || !read_state(given(kC0), B, sizes_.H, c0)) return nb::none();
   Tensor dy_at, dh_at, dc_at;
-  if (!read_gradient(dy.ptr(), T, B, sizes_.width, dy_at) || !read_gradient(dh_n.ptr(), states(), B, sizes_.P, dh_at) ||
-      !read_gradient(dc_n.ptr(), states(), B, sizes_.H, dc_at) || (dh_at.data && !contiguous(dh_at)) ||
+  if (!(frame.N ? read_gradient(dy.ptr(), {frame.N, sizes_.width}, dy_at)
+                : read_gradient(dy.ptr(), {T, B, sizes_.width}, dy_at)) ||
+      !read_gradient(dh_n.ptr(), {states(), B, sizes_.P}, dh_at) ||
+      !read_gradient(dc_n.ptr(), {states(), B, sizes_.H}, dc_at) || (dh_at.data && !contiguous(dh_at)) ||
       (dc_at.data && !contiguous(dc_at)))
     return nb::none();
 
@@ -242,7 +271,8 @@ nb::object Training::backward(nb::handle saved, nb::handle needs, nb::handle dy,
     answer(kFirstWeight + k, std::move(made));
   }
   StackBackward call;
-  StackForward& was = call.forward = sizes_.call(T, B, x.begin(), x.strides[0], x.strides[1], y.begin());
+  StackForward& was = call.forward = sizes_.call(T, B, x.begin(), frame.x_step, frame.x_row, y.begin());
+  if (extent) extent->put(was);
   void** states = dc + L;  // those of every layer: h0, c0, and their gradients
   auto initial = [&](size_t k, const Tensor& from, size_t argument, const void* const*& to, void* const*& gradient) {
     const int64_t size = k == kH0 ? sizes_.P : sizes_.H;
@@ -267,13 +297,14 @@ nb::object Training::backward(nb::handle saved, nb::handle needs, nb::handle dy,
   if (wanted(kX)) {
     made = tensors_.gradient(nb::borrow(given(kInput)), x);
     Tensor dx;
-    if (!tensors_.read(made.ptr(), dx) || (dx.strides[2] != 1 && sizes_.I > 1)) return nb::none();
+    if (!tensors_.read(made.ptr(), dx) || (dx.strides[dx.ndim - 1] != 1 && sizes_.I > 1)) return nb::none();
     call.dx = dx.begin();
-    call.dx_step = dx.strides[0];
-    call.dx_row = dx.strides[1];
+    call.dx_step = frame.N ? 0 : dx.strides[0];
+    call.dx_row = dx.strides[frame.N ? 0 : 1];
   }
   answer(kX, std::move(made));
   answer(kTraining, nb::none());
+  answer(kExtent, nb::none());
 
   was.weights = weights;
   was.saved = block.begin();
@@ -282,8 +313,8 @@ nb::object Training::backward(nb::handle saved, nb::handle needs, nb::handle dy,
   was.threads = tensors_.threads();
   if (dy_at.data) {
     call.dy = dy_at.begin();
-    call.dy_step = dy_at.strides[0];
-    call.dy_row = dy_at.strides[1];
+    call.dy_step = frame.N ? 0 : dy_at.strides[0];
+    call.dy_row = dy_at.strides[frame.N ? 0 : 1];
   }
   if (dh_at.data) sizes_.split_state(dh_at.begin(), B, sizes_.P, dh);
   if (dc_at.data) sizes_.split_state(dc_at.begin(), B, sizes_.H, dc);
@@ -307,7 +338,8 @@ class Trainings {
   Trainings(const Tensors& tensors, nb::handle must_be_false, nb::handle forward_ad, nb::handle requested)
       : tensors_(tensors), times_(must_be_false, forward_ad, requested) {}
 
-  nb::object prepare(nb::handle module, nb::handle x, nb::handle hx);
+  nb::object prepare(nb::handle module, nb::handle x, nb::handle hx, nb::handle lengths, nb::handle reset,
+                     nb::handle batch_sizes);
 
  private:
   const Tensors& tensors_;  // kept alive by the binding
@@ -315,17 +347,26 @@ class Trainings {
   PlanTable<nb::object, std::pair<ModuleKey, int>> trainings_;  // nb::object: a Training, which autograd holds too
 };
 
-nb::object Trainings::prepare(nb::handle module, nb::handle x, nb::handle hx) {
+nb::object Trainings::prepare(nb::handle module, nb::handle x, nb::handle hx, nb::handle lengths, nb::handle reset,
+                              nb::handle batch_sizes) {
   if (!tensors_.usable() || !times_.hold()) return nb::none();
   Tensor in;
   ModuleCall own;
   Keep keep;
-  if (!tensors_.read(x.ptr(), in) || tensors_.negated(x.ptr()) || in.ndim != 3 ||
+  const bool packed = !batch_sizes.is_none();
+  if (!tensors_.read(x.ptr(), in) || tensors_.negated(x.ptr()) || in.ndim != (packed ? 2 : 3) ||
       !(in.holds_floats(32) || in.holds_floats(64)) || !own.read(module, in.bits) || own.drops || !own.read_keep(keep))
     return nb::none();
-  if (in.shape[2] != own.key[0] || in.shape[0] == 0 || in.shape[1] == 0 || (in.strides[2] != 1 && own.key[0] > 1) ||
-      (!in.data && own.key[0] > 0))
+  const int last = packed ? 1 : 2;
+  if (in.shape[last] != own.key[0] || (in.strides[last] != 1 && own.key[0] > 1) || (!in.data && own.key[0] > 0))
     return nb::none();
+  Extent extent;
+  if (packed) {
+    if (!extent.read_packed(tensors_, batch_sizes, in.shape[0])) return nb::none();
+  } else {
+    const int64_t T = in.shape[own.batch_first], B = in.shape[!own.batch_first];
+    if (T == 0 || B == 0 || !extent.read(tensors_, lengths, reset, T, B, own.batch_first)) return nb::none();
+  }
   nb::object training = trainings_.find(std::make_pair(own.key, static_cast<int>(keep)), [&] {
     return nb::cast(new Training(tensors_, own.key, keep), nb::rv_policy::take_ownership);
   });
@@ -339,7 +380,7 @@ nb::object Trainings::prepare(nb::handle module, nb::handle x, nb::handle hx) {
       state[k] = nb::borrow(PyTuple_GetItem(hx.ptr(), k));
       Tensor at;
       if (state[k].is_none() ||
-          !plan.read_state(state[k].ptr(), in.shape[own.batch_first ? 0 : 1], k ? plan.sizes().H : plan.sizes().P, at))
+          !plan.read_state(state[k].ptr(), extent.batch(), k ? plan.sizes().H : plan.sizes().P, at))
         return nb::none();
     }
   }
@@ -353,7 +394,7 @@ nb::object Trainings::prepare(nb::handle module, nb::handle x, nb::handle hx) {
   for (const nb::object& w : weights.tensors()) any = any || recorded(w.ptr());
   if (!any) return nb::none();
 
-  nb::object rows = own.batch_first ? tensors_.transposed(nb::borrow(x)) : nb::borrow(x);
+  nb::object rows = own.batch_first && !packed ? tensors_.transposed(nb::borrow(x)) : nb::borrow(x);
   const std::vector<nb::object>& all = weights.tensors();
   nb::object found = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(kFirstWeight + all.size())));
   if (!found.is_valid()) throw nb::python_error();
@@ -361,6 +402,11 @@ nb::object Trainings::prepare(nb::handle module, nb::handle x, nb::handle hx) {
     PyTuple_SetItem(found.ptr(), static_cast<Py_ssize_t>(k), value.release().ptr());
   };
   answer(kTraining, training);
+  if (extent.whole()) {
+    answer(kExtent, nb::none());
+  } else {
+    answer(kExtent, nb::cast(new Extent(std::move(extent)), nb::rv_policy::take_ownership));
+  }
   answer(kX, std::move(rows));
   answer(kState, std::move(state[0]));
   answer(kMemory, std::move(state[1]));
@@ -373,18 +419,22 @@ nb::object Trainings::prepare(nb::handle module, nb::handle x, nb::handle hx) {
 void bind_trainings(nb::module_& m) {
   nb::class_<Training>(m, "Training", "Training calls of modules of the same sizes.")
       .def_prop_ro("description", &Training::description, "Layers, directions, bias, H, P or 0, memory.")
-      .def("forward", &Training::forward, "x"_a, "h0"_a.none(), "c0"_a.none(), "weights"_a,
-           "output, h_n, c_n and the block that native/saved.h describes, of x (T, B, I), h0 (L * D, B, P) and c0 "
-           "(L * D, B, H), both or neither, and a tuple of weights.")
-      .def("backward", &Training::backward, "saved"_a, "needs"_a, "dy"_a.none(), "dh_n"_a.none(), "dc_n"_a.none(),
-           "The gradients of the node's inputs: of this object None, of x, h0, c0, of each weight, None for those not "
-           "wanted; or None where the full way is called for. saved: x, output, block, h0, c0, weights.");
+      .def("forward", &Training::forward, "extent"_a.none(), "x"_a, "h0"_a.none(), "c0"_a.none(), "weights"_a,
+           "output, h_n, c_n and the block that native/saved.h describes, of x (T, B, I) or packed (N, I), h0 "
+           "(L * D, B, P) and c0 (L * D, B, H), both or neither, and a tuple of weights. extent: an Extent, or None "
+           "where every sequence has all steps.")
+      .def("backward", &Training::backward, "extent"_a.none(), "saved"_a, "needs"_a, "dy"_a.none(), "dh_n"_a.none(),
+           "dc_n"_a.none(),
+           "The gradients of the node's inputs: of this object and the extent None, of x, h0, c0, of each weight, None "
+           "for those not wanted; or None where the full way is called for. saved: x, output, block, h0, c0, weights.");
   nb::class_<Trainings>(m, "Trainings", "Training calls of LSTM modules without the way through Python.")
       .def(nb::init<const Tensors&, nb::handle, nb::handle, nb::handle>(), nb::keep_alive<1, 2>(), "tensors"_a,
            "must_be_false"_a, "forward_ad"_a, "requested"_a, "The arguments are those of Calls.")
-      .def("prepare", &Trainings::prepare, "module"_a, "x"_a.none(), "hx"_a.none(),
-           "The inputs of the node: a Training, x as (T, B, I), h0 and c0 or None, weights; or None where the full way "
-           "is called for.");
+      .def("prepare", &Trainings::prepare, "module"_a, "x"_a.none(), "hx"_a.none(), "lengths"_a.none() = nb::none(),
+           "reset"_a.none() = nb::none(), "batch_sizes"_a.none() = nb::none(),
+           "The inputs of the node: a Training, an Extent or None, x as (T, B, I) or packed, h0 and c0 or None, "
+           "weights; "
+           "or None where the full way is called for.");
 }
 
 }  // namespace cellgate::python

@@ -12,7 +12,7 @@ struct Version {
 };
 
 constexpr int32_t kCpu = 1;
-constexpr uint8_t kFloat = 2;
+constexpr uint8_t kInt = 0, kFloat = 2, kBool = 6;
 
 struct Tensor {
   void* data;

@@ -35,7 +35,7 @@ ONLY_NOISE = [{"locked_dropout": 0.3}, {"weight_drop": 0.3}, {"recurrent_dropout
 
 def full_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quick_variant, "_prepare", None)
-    monkeypatch.setattr(quick_training, "_prepare", lambda module, x, hx: None)
+    monkeypatch.setattr(quick_training, "_prepare", lambda *args: None)
     monkeypatch.setattr(quick, "_run", None)
 
 

@@ -43,6 +43,7 @@ __all__ = [
     "KEEP",
     "Recorded",
     "backward",
+    "check_given_back",
     "forward",
     "gradients_of",
     "recorded",
@@ -284,8 +285,31 @@ class _Stack(Function):
         if addresses(tensors) != ctx.addresses:
             # A hook of autograd (checkpointing, offloading) gives back other tensors than it was given.
             x, y, saved, *rest = tensors
+            check_given_back(call.stack, problem, call.inputs, x, y, saved)
             done = recorded(problem, call.inputs, call.threads, x, y, saved, tuple(rest))
         return None, *backward(call.stack, problem, done, needs, (dy, *grads))
+
+
+def check_given_back(stack: Any, problem: Problem, inputs: Inputs, x: Tensor, y: Tensor, saved: Tensor) -> None:
+    """Check what a hook of autograd gave back in the place of saved tensors, before the native core reads it.
+
+    Raises:
+        RuntimeError: Of other sizes than what was saved.
+    """
+    rows = 0 if inputs.batch_sizes is None else int(inputs.batch_sizes.sum())
+    leading = (rows,) if problem.packed else (problem.steps, problem.batch)
+    kept = stack.saved_size(problem.steps, problem.batch, rows, *keep_of(problem), inputs.dropout_masks is not None)
+    expected = {
+        "input": (x, (*leading, problem.input_size)),
+        "output": (y, (*leading, problem.directions * problem.output_sizes[-1])),
+        "block of gates": (saved, (kept,)),
+    }
+    for name, (tensor, shape) in expected.items():
+        if tuple(tensor.shape) != shape or tensor.dtype != problem.dtype:
+            raise RuntimeError(
+                f"backward: expected the saved {name}, {shape} of {problem.dtype}, got {tuple(tensor.shape)} of "
+                f"{tensor.dtype}: a hook of saved tensors must give back what it was given"
+            )
 
 
 def recorded_backward(

@@ -1,9 +1,9 @@
 """Training on the native engine for the most frequent call, with as little Python around the kernels as can be.
 
 A short sequence takes the kernels some tens of microseconds, the full way through ``prepare``, ``dispatch`` and
-``cpu_autograd`` a hundred more. A call with plain tensors and neither lengths, resets, dropout nor gates needs no more
-than a node of the autograd graph around two native calls (``native/bindings_training.cpp``), which keep the same block
-and call the same kernels as ``cpu_autograd``.
+``cpu_autograd`` a hundred more. A call with plain tensors and neither dropout nor gates needs no more than a node of
+the autograd graph around two native calls (``native/bindings_training.cpp``), which keep the same block and call the
+same kernels as ``cpu_autograd``.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _is_grad_enabled = torch.is_grad_enabled
 class _Plain(Function):
     @staticmethod
     def forward(
-        ctx: Any, training: Any, x: Tensor, h0: Tensor | None, c0: Tensor | None, *weights: Tensor
+        ctx: Any, training: Any, extent: Any, x: Tensor, h0: Tensor | None, c0: Tensor | None, *weights: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         ctx.set_materialize_grads(False)
-        y, h_n, c_n, saved = training.forward(x, h0, c0, weights)
-        ctx.training = training
+        y, h_n, c_n, saved = training.forward(extent, x, h0, c0, weights)
+        ctx.training, ctx.extent = training, extent
         ctx.save_for_backward(x, y, saved, h0, c0, *weights)
         return y, h_n, c_n
 
@@ -38,10 +38,10 @@ class _Plain(Function):
     def backward(ctx: Any, dy: Tensor | None, dh_n: Tensor | None, dc_n: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         tensors, needs = ctx.saved_tensors, ctx.needs_input_grad
         if not _is_grad_enabled():
-            found = ctx.training.backward(tensors, needs, dy, dh_n, dc_n)
+            found = ctx.training.backward(ctx.extent, tensors, needs, dy, dh_n, dc_n)
             if found is not None:
                 return found
-        return None, *_backward_in_full(ctx.training, tensors, needs[1:], (dy, dh_n, dc_n))
+        return None, None, *_backward_in_full(ctx.training, ctx.extent, tensors, needs[2:], (dy, dh_n, dc_n))
 
 
 # Function.apply itself asks first for transforms of torch.func, which is done here before.
@@ -50,26 +50,29 @@ train: Any = super(Function, _Plain).apply  # pyright: ignore[reportAttributeAcc
 
 Args:
     training: ``cellgate._native.Training``.
-    x: (T, B, I), its last dimension contiguous, on the CPU; T, B >= 1.
+    extent: ``cellgate._native.Extent``: lengths, packed rows, resets; None where every sequence has all steps.
+    x: (T, B, I) or packed (N, I), its last dimension contiguous, on the CPU; T, B >= 1.
     h0: (L * D, B, P), contiguous, or None for zeros.
     c0: (L * D, B, H), contiguous; None with h0.
     *weights: In the order of the module's, contiguous.
 
 Returns:
-    output (T, B, D*P), h_n and c_n.
+    output (T, B, D*P) or packed (N, D*P), h_n and c_n.
 """
 
 
 def _backward_in_full(
-    training: Any, tensors: tuple[Any, ...], needs: Sequence[bool], grads: tuple[Tensor | None, ...]
+    training: Any, extent: Any, tensors: tuple[Any, ...], needs: Sequence[bool], grads: tuple[Tensor | None, ...]
 ) -> list[Tensor | None]:
     """Run backward where a graph or a batch is asked for, or a tensor does not lie as the native call wants it."""
     x, y, saved, h0, c0, *weights = tensors
     layers, directions, bias, hidden, proj, memory = training.description
+    lengths, sizes, reset = (None, None, None) if extent is None else extent.parts
+    steps, batch = x.shape[:2] if extent is None else (extent.steps, extent.batch)
     problem = Problem(
-        x.shape[0],
-        x.shape[1],
-        x.shape[2],
+        steps,
+        batch,
+        x.shape[-1],
         (hidden,) * layers,
         (proj,) * layers,
         directions,
@@ -77,9 +80,20 @@ def _backward_in_full(
         x.dtype,
         "cpu",
         needs_grad=True,
+        packed=sizes is not None,
+        lengths=lengths is not None,
+        reset=reset is not None,
         memory=memory,
     )
-    inputs = Inputs(x, h0, c0, nested_weights(weights, problem))
+    inputs = Inputs(
+        x,
+        h0,
+        c0,
+        nested_weights(weights, problem),
+        lengths=None if lengths is None else torch.tensor(lengths),
+        batch_sizes=None if sizes is None else torch.tensor(sizes),
+        reset=None if reset is None else torch.frombuffer(bytearray(reset), dtype=torch.bool).view(steps, batch),
+    )
     states = () if h0 is None else (h0, c0)
     if h0 is None:
         needs = (needs[0], *needs[3:])
@@ -87,6 +101,8 @@ def _backward_in_full(
     if _is_grad_enabled() or cpu_tensors.without_memory(grads):
         found = cpu_autograd.recorded_backward(problem, inputs, x, (*states, *weights), needs, grads)
     else:
+        stack = cpu.stack_of(problem)
+        cpu_autograd.check_given_back(stack, problem, inputs, x, y, saved)
         call = cpu_autograd.recorded(problem, inputs, torch.get_num_threads(), x, y, saved, (*states, *weights))
-        found = cpu_autograd.backward(cpu.stack_of(problem), problem, call, needs, grads)
+        found = cpu_autograd.backward(stack, problem, call, needs, grads)
     return found if states else [found[0], None, None, *found[1:]]

@@ -239,12 +239,11 @@ def prepare(
 
 def run(module: Any, input: Any, hx: Any = None, lengths: Any = None, reset: Any = None) -> Any:
     """Execute one public call: ``output, (h_n, c_n)``."""
-    if lengths is None and reset is None:
-        result = run_quick(module, input, hx)
-        if result is None:
-            result = run_quick_training(module, input, hx)
-        if result is not None:
-            return result
+    result = run_quick(module, input, hx, lengths, reset)
+    if result is None:
+        result = run_quick_training(module, input, hx, lengths, reset)
+    if result is not None:
+        return result
     if isinstance(input, Tensor) and input.is_nested:
         padded, sizes = padded_from_jagged(input, module.batch_first, lengths, reset)
         output, state = run(module, padded, hx, sizes)

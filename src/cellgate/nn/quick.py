@@ -12,14 +12,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from cellgate.backends import cpu, requested_backend
 
 from .gates import LayerGates
 
-__all__ = ["plain_calls", "run_quick", "run_quick_with_gates"]
+__all__ = ["plain_calls", "run_packed", "run_quick", "run_quick_with_gates"]
 
 _is_compiling = torch.compiler.is_compiling
+_is_grad_enabled = torch.is_grad_enabled
 
 
 def plain_calls(kind: str, *must_be_false: Any) -> Any:
@@ -49,20 +51,53 @@ _calls = plain_calls("Calls", torch.is_grad_enabled)
 _run = None if _calls is None else _calls.run
 
 
-def run_quick(module: Any, x: Any, hx: Any) -> Any:
+def run_quick(module: Any, x: Any, hx: Any, lengths: Any = None, reset: Any = None) -> Any:
     """Run a call of an LSTM module on the engine, or return None where the full way is called for.
 
     Args:
         module: With the attributes of ``torch.nn.LSTM``.
-        x: (T, B, I), (B, T, I) with ``batch_first``, or (T, I).
+        x: (T, B, I), (B, T, I) with ``batch_first``, (T, I), or a PackedSequence.
         hx: (h_0, c_0) or None.
+        lengths: The length of each sequence, or None.
+        reset: Where episodes begin, or None.
 
     Returns:
         ``output, (h_n, c_n)`` or None.
     """
     if _is_compiling() or _run is None:
         return None
-    return _run(module, x, hx)
+    if type(x) is PackedSequence:
+        return None if _is_grad_enabled() else run_packed(_packed, module, x, hx, lengths, reset)
+    return _run(module, x, hx, False, lengths, reset)
+
+
+def _packed(module: Any, rows: Tensor, hx: Any, batch_sizes: Tensor) -> Any:
+    assert _run is not None
+    return _run(module, rows, hx, False, None, None, batch_sizes)
+
+
+def run_packed(run: Any, module: Any, packed: PackedSequence, hx: Any, lengths: Any, reset: Any) -> Any:
+    """Run a packed call by its rows, or return None where the full way is called for.
+
+    Args:
+        run: Takes the module, rows (N, I), hx of the sequences in packed order, and batch sizes; returns output (N,
+            D*P) and (h_n, c_n) in that order, or None.
+        module: With the attributes of ``torch.nn.LSTM``.
+        packed: The input.
+        hx: (h_0, c_0) in the caller's order, or None.
+        lengths: None, or the full way words the error; so for ``reset``.
+        reset: None.
+    """
+    data, sizes, into, back = packed
+    if lengths is not None or reset is not None or (into is not None and hx is not None):
+        return None
+    found = run(module, data, hx, sizes)
+    if found is None:
+        return None
+    output, (h_n, c_n) = found
+    if back is not None:
+        h_n, c_n = h_n.index_select(1, back), c_n.index_select(1, back)
+    return PackedSequence(output, sizes, into, back), (h_n, c_n)
 
 
 def run_quick_with_gates(module: Any, x: Any, hx: Any) -> tuple[Any, Any, tuple[LayerGates, ...]] | None:
