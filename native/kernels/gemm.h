@@ -206,8 +206,10 @@ void sum_product(const S* left, int64_t columns, int64_t count, const Panel<S>& 
     const int have = static_cast<int>(smaller(R, columns - m));
     S* rows[R];
     for (int r = 0; r < have; ++r) rows[r] = c + (m + r) * stride;
-    const void* blocks[kMostAhead];
+    const void* blocks[kMostAhead + R];
     Ahead ahead{blocks, 0};
+    // Where the next tile goes: its stores would wait for lines of large sums one after another.
+    for (int64_t r = m + R; r < smaller(columns, m + 2 * R); ++r) blocks[ahead.count++] = c + r * stride + panel.first;
     if (next) {
       const int64_t end = smaller((i + 1) * count / tiles, i * count / tiles + kMostAhead);
       for (int64_t r = i * count / tiles; r < end; ++r) blocks[ahead.count++] = next + r * panel.stride;
