@@ -36,7 +36,8 @@ Tensors::Tensors(nb::handle tensor, nb::handle parameter, nb::handle table, nb::
       floats_(nb::borrow(floats)),
       doubles_(nb::borrow(doubles)),
       threads_(nb::borrow(threads)),
-      dtype_(nb::make_tuple("dtype")),
+      cpu_(nb::str("cpu")),
+      made_as_(nb::make_tuple("dtype", "device")),
       is_neg_(nb::str("is_neg")),
       transpose_(nb::str("transpose")),
       zero_(nb::int_(0)),
@@ -60,8 +61,9 @@ nb::object Tensors::like(const nb::object& pattern) const {
 }
 
 nb::object Tensors::sized(const nb::object& size, int bits) const {
-  PyObject* arguments[2] = {size.ptr(), (bits == 32 ? floats_ : doubles_).ptr()};
-  PyObject* result = PyObject_Vectorcall(empty_.ptr(), arguments, 1, dtype_.ptr());
+  // The device is named because the library may have another default.
+  PyObject* arguments[3] = {size.ptr(), (bits == 32 ? floats_ : doubles_).ptr(), cpu_.ptr()};
+  PyObject* result = PyObject_Vectorcall(empty_.ptr(), arguments, 1, made_as_.ptr());
   if (!result) throw nb::python_error();
   return nb::steal(result);
 }

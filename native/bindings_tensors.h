@@ -78,8 +78,8 @@ class Tensors {
   // A tensor in a block; no object where memory is out.
   nb::object lend(const int64_t* shape, int dimensions, int bits) const;
 
-  nb::object tensor_, parameter_, empty_, empty_like_, floats_, doubles_, threads_, dtype_, is_neg_, transpose_, zero_,
-      one_;
+  nb::object tensor_, parameter_, empty_, empty_like_, floats_, doubles_, threads_, cpu_, made_as_, is_neg_, transpose_,
+      zero_, one_;
   const exchange::Table* table_ = nullptr;
 };
 

@@ -132,7 +132,8 @@ class _Half(Function):
         x = plain_rows(x)
         tensors = tuple([contiguous(t) for t in tensors])
         size = call.stack.saved_size(problem.steps, problem.batch, 0, 1, 1, False)
-        saved = cpu_tensors.new_block((size,), torch.empty(0), cpu_tensors.REUSED_BLOCK)  # in float32
+        wide = x.new_empty(0, dtype=torch.float32)  # whatever the default dtype is
+        saved = cpu_tensors.new_block((size,), wide, cpu_tensors.REUSED_BLOCK)
         y, h_n, c_n = _forward(call, x, saved, tensors)
         ctx.call = call
         ctx.save_for_backward(x, y, saved, *tensors)
