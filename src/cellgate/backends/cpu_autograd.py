@@ -199,7 +199,12 @@ def forward(
 
 
 def backward(
-    stack: Any, problem: Problem, call: Recorded, needs: Sequence[bool], grads: Sequence[Tensor | None]
+    stack: Any,
+    problem: Problem,
+    call: Recorded,
+    needs: Sequence[bool],
+    grads: Sequence[Tensor | None],
+    like_x: bool = True,
 ) -> list[Tensor | None]:
     """Run a described call backward.
 
@@ -209,6 +214,7 @@ def backward(
         call: As it was run forward.
         needs: Whether a gradient is wanted of x, h0, c0 and the weights, in the order of ``call.tensors``.
         grads: Of the output, h_n, c_n and the trace; None for zero.
+        like_x: Whether the gradient of x lies in memory as x does, batch-major where that is; else time-major.
 
     Returns:
         The gradients that are wanted, None in place of the others.
@@ -217,7 +223,7 @@ def backward(
     dy, *grads = grads
     states = 1 if problem.uniform else problem.layers
     dh_n, dc_n, trace = grads[:states], grads[states : 2 * states], grads[2 * states :]
-    dx = empty_rows_like(x, problem) if needs[0] else None
+    dx = None if not needs[0] else empty_rows_like(x, problem) if like_x else x.new_empty(x.shape)
     found = [empty_gradient(t) if wanted else None for t, wanted in zip(tensors, needs[1:], strict=True)]
     n = 0 if call.arguments[9] is None else states
     if dy is not None:
