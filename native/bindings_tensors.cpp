@@ -40,6 +40,8 @@ Tensors::Tensors(nb::handle tensor, nb::handle parameter, nb::handle table, nb::
       made_as_(nb::make_tuple("dtype", "device")),
       is_neg_(nb::str("is_neg")),
       transpose_(nb::str("transpose")),
+      storage_(nb::str("untyped_storage")),
+      bytes_(nb::str("nbytes")),
       zero_(nb::int_(0)),
       one_(nb::int_(1)) {
   if (table.is_none()) return;
@@ -52,6 +54,17 @@ bool Tensors::negated(PyObject* tensor) const {
   nb::object result = nb::steal(PyObject_CallMethodObjArgs(tensor, is_neg_.ptr(), nullptr));
   if (!result.is_valid()) throw nb::python_error();
   return result.ptr() != Py_False;
+}
+
+bool Tensors::has_storage(PyObject* tensor, const exchange::Tensor& its) const {
+  for (int d = 0; d < its.ndim; ++d)
+    if (its.shape[d] == 0) return true;
+  if (!its.data) return false;
+  nb::object storage = nb::steal(PyObject_CallMethodObjArgs(tensor, storage_.ptr(), nullptr));
+  nb::object bytes;
+  if (storage.is_valid()) bytes = nb::steal(PyObject_CallMethodObjArgs(storage.ptr(), bytes_.ptr(), nullptr));
+  if (!bytes.is_valid()) throw nb::python_error();
+  return truth(bytes.ptr());
 }
 
 nb::object Tensors::like(const nb::object& pattern) const {

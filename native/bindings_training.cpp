@@ -37,7 +37,8 @@ class Training {
   nb::object description() const {
     const LayerShape& layer = sizes_.shape.layers.front();
     const char* memory = keep_ == Keep::fast ? "fast" : keep_ == Keep::lean ? "lean" : "minimal";
-    return nb::make_tuple(sizes_.L, sizes_.D, sizes_.shape.bias, sizes_.H, layer.projected ? sizes_.P : 0, memory);
+    return nb::make_tuple(sizes_.L, sizes_.D, sizes_.shape.bias, sizes_.H, layer.projected ? sizes_.P : 0, memory,
+                          sizes_.bits);
   }
 
   nb::object forward(nb::handle x, nb::handle h0, nb::handle c0, nb::handle weights);
@@ -118,7 +119,7 @@ class Table {
 // (T, B, I) with the numbers of a row beside each other.
 bool Training::read_input(PyObject* x, Tensor& to) const {
   return tensors_.read(x, to) && to.holds_floats(sizes_.bits) && to.ndim == 3 && to.shape[2] == sizes_.I &&
-         (to.strides[2] == 1 || sizes_.I <= 1) && to.shape[0] > 0 && to.shape[1] > 0 && (to.data || sizes_.I == 0);
+         (to.strides[2] == 1 || sizes_.I <= 1) && to.shape[0] > 0 && to.shape[1] > 0 && tensors_.backed(x, to);
 }
 
 bool Training::read_state(PyObject* state, int64_t batch, int64_t size, Tensor& to) const {
@@ -126,7 +127,8 @@ bool Training::read_state(PyObject* state, int64_t batch, int64_t size, Tensor& 
   to.byte_offset = 0;
   if (state == Py_None) return true;
   return tensors_.read(state, to) && to.holds_floats(sizes_.bits) && to.ndim == 3 && to.shape[0] == states() &&
-         to.shape[1] == batch && to.shape[2] == size && contiguous(to) && to.data && !tensors_.negated(state);
+         to.shape[1] == batch && to.shape[2] == size && contiguous(to) && to.data && tensors_.backed(state, to) &&
+         !tensors_.negated(state);
 }
 
 // x, h0 and c0 as read_input() and read_state() want them; weights: a tuple in the order of the module's.
@@ -184,7 +186,7 @@ bool Training::read_gradient(PyObject* gradient, int64_t first, int64_t second, 
   if (gradient == Py_None) return true;
   return tensors_.read(gradient, to) && to.holds_floats(sizes_.bits) && to.ndim == 3 && to.shape[0] == first &&
          to.shape[1] == second && to.shape[2] == third && (to.strides[2] == 1 || third == 1) && to.data &&
-         !tensors_.negated(gradient);
+         tensors_.backed(gradient, to) && !tensors_.negated(gradient);
 }
 
 // saved: what autograd gives back, as in Saved; needs: of which inputs of the node, as in Argument, a gradient is wanted.
@@ -202,7 +204,8 @@ nb::object Training::backward(nb::handle saved, nb::handle needs, nb::handle dy,
   if (!read_input(given(kInput), x)) return nb::none();
   const int64_t T = x.shape[0], B = x.shape[1];
   if (!tensors_.read(given(kOutput), y) || !tensors_.read(given(kBlock), block) || !y.holds_floats(sizes_.bits) ||
-      !block.holds_floats(sizes_.bits) || !contiguous(y) || !contiguous(block))
+      !block.holds_floats(sizes_.bits) || !contiguous(y) || !contiguous(block) || !tensors_.backed(given(kOutput), y) ||
+      !tensors_.backed(given(kBlock), block))
     return nb::none();
   Tensor h0, c0;
   if (!read_state(given(kH0), B, sizes_.P, h0) || !read_state(given(kC0), B, sizes_.H, c0)) return nb::none();
@@ -230,7 +233,7 @@ nb::object Training::backward(nb::handle saved, nb::handle needs, nb::handle dy,
     Tensor w, dw;
     const auto& shape = sizes_.weights[k];
     if (!tensors_.read(tensor, w) || !w.holds_floats(sizes_.bits) || !has_shape(w, shape[0], shape[1]) ||
-        !contiguous(w))
+        !contiguous(w) || !tensors_.backed(tensor, w))
       return nb::none();
     weights[k] = w.begin();
     nb::object made = nb::none();
@@ -324,7 +327,7 @@ nb::object Trainings::prepare(nb::handle module, nb::handle x, nb::handle hx) {
       !(in.holds_floats(32) || in.holds_floats(64)) || !own.read(module, in.bits) || own.drops || !own.read_keep(keep))
     return nb::none();
   if (in.shape[2] != own.key[0] || in.shape[0] == 0 || in.shape[1] == 0 || (in.strides[2] != 1 && own.key[0] > 1) ||
-      (!in.data && own.key[0] > 0))
+      !tensors_.backed(x.ptr(), in))
     return nb::none();
   nb::object training = trainings_.find(std::make_pair(own.key, static_cast<int>(keep)), [&] {
     return nb::cast(new Training(tensors_, own.key, keep), nb::rv_policy::take_ownership);
@@ -372,7 +375,8 @@ nb::object Trainings::prepare(nb::handle module, nb::handle x, nb::handle hx) {
 
 void bind_trainings(nb::module_& m) {
   nb::class_<Training>(m, "Training", "Training calls of modules of the same sizes.")
-      .def_prop_ro("description", &Training::description, "Layers, directions, bias, H, P or 0, memory.")
+      .def_prop_ro("description", &Training::description,
+                   "Layers, directions, bias, H, P or 0, memory, bits of a number.")
       .def("forward", &Training::forward, "x"_a, "h0"_a.none(), "c0"_a.none(), "weights"_a,
            "output, h_n, c_n and the block that native/saved.h describes, of x (T, B, I), h0 (L * D, B, P) and c0 "
            "(L * D, B, H), both or neither, and a tuple of weights.")

@@ -29,12 +29,12 @@ from .cpu_tensors import (
     empty_rows_like,
     empty_states,
     layer_addresses,
+    more_than_numbers,
     needed,
     plain_gradient,
     plain_rows,
     state_parts,
     strides,
-    without_memory,
 )
 from .problem import Gates, Inputs, Problem, Result
 from .ragged import padded_inputs, repacked_result
@@ -283,12 +283,13 @@ class _Stack(Function):
         tensors, problem = ctx.saved_tensors, call.problem
         last_h = grads[0 if problem.uniform else problem.layers - 1]
         needs = needed(problem, ctx.needs_input_grad[1:], dy, last_h)
-        if torch.is_grad_enabled() or without_memory((dy, *grads)):
+        if torch.is_grad_enabled() or more_than_numbers((dy, *grads)):
             x, _, _, *tensors = tensors
             return None, *recorded_backward(problem, call.inputs, x, tensors, needs, (dy, *grads))
         done = Recorded(ctx.arguments, tensors, ctx.extras)
         if addresses(tensors) != ctx.addresses:
             # A hook of autograd (checkpointing, offloading) gives back other tensors than it was given.
+            cpu_tensors.check_given_back(tensors, problem.dtype)
             x, y, saved, *rest = tensors
             done = recorded(problem, call.inputs, call.threads, x, y, saved, tuple(rest))
         return None, *backward(call.stack, problem, done, needs, (dy, *grads))
