@@ -125,7 +125,7 @@ nb::object Calls::run(nb::handle module, nb::handle x, nb::handle hx, bool gates
   const int last = in.ndim - 1;
   if (in.shape[last] != sizes.I || (in.strides[last] != 1 && sizes.I > 1) || steps == 0 || batch == 0)
     return nb::none();
-  if (!in.data && sizes.I > 0) return nb::none();
+  if (!tensors_.backed(x.ptr(), in)) return nb::none();
   Extent extent;  // outlives the call
   if (form == kPacked) {
     if (!extent.read_packed(tensors_, batch_sizes, in.shape[0])) return nb::none();
@@ -152,7 +152,7 @@ nb::object Calls::run(nb::handle module, nb::handle x, nb::handle hx, bool gates
       const bool fits = form == kUnbatched
                             ? t.ndim == 2 && t.shape[0] == states && t.shape[1] == size
                             : t.ndim == 3 && t.shape[0] == states && t.shape[1] == batch && t.shape[2] == size;
-      if (!fits || !t.data || tensors_.negated(state)) return nb::none();
+      if (!fits || !t.data || !tensors_.backed(state, t) || tensors_.negated(state)) return nb::none();
       initial[k] = t.begin();
     }
   }

@@ -23,7 +23,7 @@ bool read_numbers(const Tensors& tensors, PyObject* from, std::vector<int64_t>& 
   }
   Tensor t;
   if (!tensors.is_tensor(from) || !tensors.read(from, t) || t.ndim != 1 || t.code != exchange::kInt || t.lanes != 1 ||
-      (t.bits != 64 && t.bits != 32) || (!t.data && t.shape[0] > 0))
+      (t.bits != 64 && t.bits != 32) || !tensors.backed(from, t))
     return false;
   to.resize(static_cast<size_t>(t.shape[0]));
   for (size_t k = 0; k < to.size(); ++k) {
@@ -58,7 +58,8 @@ bool Extent::read(const Tensors& tensors, nb::handle lengths, nb::handle reset, 
   if (reset.is_none()) return true;
   Tensor t;
   if (!tensors.is_tensor(reset.ptr()) || !tensors.read(reset.ptr(), t) || t.code != exchange::kBool || t.bits != 8 ||
-      t.lanes != 1 || t.ndim != 2 || t.shape[batch_first] != steps || t.shape[!batch_first] != batch || !t.data)
+      t.lanes != 1 || t.ndim != 2 || t.shape[batch_first] != steps || t.shape[!batch_first] != batch ||
+      !tensors.backed(reset.ptr(), t))
     return false;
   const int64_t step = t.strides[batch_first], row = t.strides[!batch_first];
   const uint8_t* from = reinterpret_cast<const uint8_t*>(t.begin());

@@ -137,7 +137,7 @@ bool ModuleWeights::read(const ModuleCall& module, const ModuleSizes& sizes, con
       const auto& shape = sizes.weights[count];
       if (!tensors.read(w, t) || !t.holds_floats(sizes.bits) || !has_shape(t, shape[0], shape[1]) || !contiguous(t))
         return false;
-      if (!t.data && shape[1] != 0) return false;
+      if (!tensors.backed(w, t)) return false;
       // Asked of what functional_call puts in only: of a module's own parameters it would cost a twentieth of a call.
       if (tensors.is_tensor(w) && tensors.negated(w)) return false;
       data_[count] = t.begin();

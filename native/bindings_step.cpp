@@ -81,7 +81,8 @@ class Steps {
     const int64_t I = first.input_size;
     if (!tensors_.is_tensor(x.ptr()) || !tensors_.read(x.ptr(), in) || !in.holds_floats(bits())) return nb::none();
     const bool fits = batched_ ? has_shape(in, batch_, I) : has_shape(in, I, -1);
-    if (!fits || !contiguous(in) || (!in.data && I > 0) || tensors_.negated(x.ptr()) || !unchanged()) return nb::none();
+    if (!fits || !contiguous(in) || !tensors_.backed(x.ptr(), in) || tensors_.negated(x.ptr()) || !unchanged())
+      return nb::none();
     nb::object y = tensors_.like(pattern_);
     exchange::Tensor out;
     if (!tensors_.read(y.ptr(), out)) return nb::none();

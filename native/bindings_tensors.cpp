@@ -36,9 +36,12 @@ Tensors::Tensors(nb::handle tensor, nb::handle parameter, nb::handle table, nb::
       floats_(nb::borrow(floats)),
       doubles_(nb::borrow(doubles)),
       threads_(nb::borrow(threads)),
-      dtype_(nb::make_tuple("dtype")),
+      cpu_(nb::str("cpu")),
+      made_as_(nb::make_tuple("dtype", "device")),
       is_neg_(nb::str("is_neg")),
       transpose_(nb::str("transpose")),
+      storage_(nb::str("untyped_storage")),
+      bytes_(nb::str("nbytes")),
       zero_(nb::int_(0)),
       one_(nb::int_(1)) {
   if (table.is_none()) return;
@@ -53,6 +56,17 @@ bool Tensors::negated(PyObject* tensor) const {
   return result.ptr() != Py_False;
 }
 
+bool Tensors::has_storage(PyObject* tensor, const exchange::Tensor& its) const {
+  for (int d = 0; d < its.ndim; ++d)
+    if (its.shape[d] == 0) return true;
+  if (!its.data) return false;
+  nb::object storage = nb::steal(PyObject_CallMethodObjArgs(tensor, storage_.ptr(), nullptr));
+  nb::object bytes;
+  if (storage.is_valid()) bytes = nb::steal(PyObject_CallMethodObjArgs(storage.ptr(), bytes_.ptr(), nullptr));
+  if (!bytes.is_valid()) throw nb::python_error();
+  return truth(bytes.ptr());
+}
+
 nb::object Tensors::like(const nb::object& pattern) const {
   PyObject* result = PyObject_CallFunctionObjArgs(empty_like_.ptr(), pattern.ptr(), nullptr);
   if (!result) throw nb::python_error();
@@ -60,8 +74,9 @@ nb::object Tensors::like(const nb::object& pattern) const {
 }
 
 nb::object Tensors::sized(const nb::object& size, int bits) const {
-  PyObject* arguments[2] = {size.ptr(), (bits == 32 ? floats_ : doubles_).ptr()};
-  PyObject* result = PyObject_Vectorcall(empty_.ptr(), arguments, 1, dtype_.ptr());
+  // The device is named because the library may have another default.
+  PyObject* arguments[3] = {size.ptr(), (bits == 32 ? floats_ : doubles_).ptr(), cpu_.ptr()};
+  PyObject* result = PyObject_Vectorcall(empty_.ptr(), arguments, 1, made_as_.ptr());
   if (!result) throw nb::python_error();
   return nb::steal(result);
 }

@@ -62,6 +62,12 @@ class Tensors {
     return to.device_type == exchange::kCpu;
   }
 
+  // Whether memory is behind a tensor that was read. Where a storage was given back (`untyped_storage().resize_(0)`, as
+  // FSDP does with weights between calls), the offset of a view in it is what is left for an address.
+  bool backed(PyObject* tensor, const exchange::Tensor& its) const {
+    return reinterpret_cast<uintptr_t>(its.begin()) >= kLowAddresses || has_storage(tensor, its);
+  }
+
   // Whether its numbers have the other sign in memory.
   bool negated(PyObject* tensor) const;
   nb::object like(const nb::object& pattern) const;          // contents undefined
@@ -75,11 +81,16 @@ class Tensors {
   int threads() const;                                    // at most so many may work
 
  private:
+  // Below lie offsets into nothing, and of real memory little: the heap of a program that is not position-independent.
+  static constexpr uintptr_t kLowAddresses = uintptr_t{1} << 32;
+
+  bool has_storage(PyObject* tensor, const exchange::Tensor& its) const;
+
   // A tensor in a block; no object where memory is out.
   nb::object lend(const int64_t* shape, int dimensions, int bits) const;
 
-  nb::object tensor_, parameter_, empty_, empty_like_, floats_, doubles_, threads_, dtype_, is_neg_, transpose_, zero_,
-      one_;
+  nb::object tensor_, parameter_, empty_, empty_like_, floats_, doubles_, threads_, cpu_, made_as_, is_neg_, transpose_,
+      storage_, bytes_, zero_, one_;
   const exchange::Table* table_ = nullptr;
 };
 

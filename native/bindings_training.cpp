@@ -40,7 +40,8 @@ class Training {
   nb::object description() const {
     const LayerShape& layer = sizes_.shape.layers.front();
     const char* memory = keep_ == Keep::fast ? "fast" : keep_ == Keep::lean ? "lean" : "minimal";
-    return nb::make_tuple(sizes_.L, sizes_.D, sizes_.shape.bias, sizes_.H, layer.projected ? sizes_.P : 0, memory);
+    return nb::make_tuple(sizes_.L, sizes_.D, sizes_.shape.bias, sizes_.H, layer.projected ? sizes_.P : 0, memory,
+                          sizes_.bits);
   }
 
   nb::object forward(const Extent* extent, nb::handle x, nb::handle h0, nb::handle c0, nb::handle weights);
@@ -132,7 +133,7 @@ bool Training::read_input(PyObject* x, const Extent* extent, Tensor& to, Frame& 
   const bool packed = extent && extent->packed();
   const int last = packed ? 1 : 2;
   if (!tensors_.read(x, to) || !to.holds_floats(sizes_.bits) || to.ndim != last + 1 || to.shape[last] != sizes_.I ||
-      (to.strides[last] != 1 && sizes_.I > 1) || (!to.data && sizes_.I > 0))
+      (to.strides[last] != 1 && sizes_.I > 1) || !tensors_.backed(x, to))
     return false;
   if (packed) {
     frame = {extent->steps(), extent->batch(), extent->rows(), 0, to.strides[0]};
@@ -147,7 +148,8 @@ bool Training::read_state(PyObject* state, int64_t batch, int64_t size, Tensor& 
   to.byte_offset = 0;
   if (state == Py_None) return true;
   return tensors_.read(state, to) && to.holds_floats(sizes_.bits) && to.ndim == 3 && to.shape[0] == states() &&
-         to.shape[1] == batch && to.shape[2] == size && contiguous(to) && to.data && !tensors_.negated(state);
+         to.shape[1] == batch && to.shape[2] == size && contiguous(to) && to.data && tensors_.backed(state, to) &&
+         !tensors_.negated(state);
 }
 
 // x, h0 and c0 as read_input() and read_state() want them; weights: a tuple in the order of the module's.
@@ -208,7 +210,7 @@ bool Training::read_gradient(PyObject* gradient, std::initializer_list<int64_t> 
   const int32_t count = static_cast<int32_t>(shape.size());
   return tensors_.read(gradient, to) && to.holds_floats(sizes_.bits) && to.ndim == count &&
          std::equal(shape.begin(), shape.end(), to.shape) && (to.strides[count - 1] == 1 || to.shape[count - 1] == 1) &&
-         to.data && !tensors_.negated(gradient);
+         to.data && tensors_.backed(gradient, to) && !tensors_.negated(gradient);
 }
 
 // saved: what autograd gives back, as in Saved; needs: of which inputs of the node, as in Argument, a gradient is wanted.
@@ -227,7 +229,8 @@ nb::object Training::backward(const Extent* extent, nb::handle saved, nb::handle
   if (!read_input(given(kInput), extent, x, frame)) return nb::none();
   const int64_t T = frame.T, B = frame.B;
   if (!tensors_.read(given(kOutput), y) || !tensors_.read(given(kBlock), block) || !y.holds_floats(sizes_.bits) ||
-      !block.holds_floats(sizes_.bits) || !contiguous(y) || !contiguous(block) || y.ndim != x.ndim ||
+      !block.holds_floats(sizes_.bits) || !contiguous(y) || !contiguous(block) || !tensors_.backed(given(kOutput), y) ||
+      !tensors_.backed(given(kBlock), block) || y.ndim != x.ndim ||
       !std::equal(x.shape, x.shape + x.ndim - 1, y.shape) || y.shape[y.ndim - 1] != sizes_.width || block.ndim != 1 ||
       block.shape[0] != saved_size(sizes_.shape, T, B, frame.N, keep_, every_, false))
     return nb::none();
@@ -259,7 +262,7 @@ nb::object Training::backward(const Extent* extent, nb::handle saved, nb::handle
     Tensor w, dw;
     const auto& shape = sizes_.weights[k];
     if (!tensors_.read(tensor, w) || !w.holds_floats(sizes_.bits) || !has_shape(w, shape[0], shape[1]) ||
-        !contiguous(w))
+        !contiguous(w) || !tensors_.backed(tensor, w))
       return nb::none();
     weights[k] = w.begin();
     nb::object made = nb::none();
@@ -358,7 +361,7 @@ nb::object Trainings::prepare(nb::handle module, nb::handle x, nb::handle hx, nb
       !(in.holds_floats(32) || in.holds_floats(64)) || !own.read(module, in.bits) || own.drops || !own.read_keep(keep))
     return nb::none();
   const int last = packed ? 1 : 2;
-  if (in.shape[last] != own.key[0] || (in.strides[last] != 1 && own.key[0] > 1) || (!in.data && own.key[0] > 0))
+  if (in.shape[last] != own.key[0] || (in.strides[last] != 1 && own.key[0] > 1) || !tensors_.backed(x.ptr(), in))
     return nb::none();
   Extent extent;
   if (packed) {
@@ -418,7 +421,8 @@ nb::object Trainings::prepare(nb::handle module, nb::handle x, nb::handle hx, nb
 
 void bind_trainings(nb::module_& m) {
   nb::class_<Training>(m, "Training", "Training calls of modules of the same sizes.")
-      .def_prop_ro("description", &Training::description, "Layers, directions, bias, H, P or 0, memory.")
+      .def_prop_ro("description", &Training::description,
+                   "Layers, directions, bias, H, P or 0, memory, bits of a number.")
       .def("forward", &Training::forward, "extent"_a.none(), "x"_a, "h0"_a.none(), "c0"_a.none(), "weights"_a,
            "output, h_n, c_n and the block that native/saved.h describes, of x (T, B, I) or packed (N, I), h0 "
            "(L * D, B, P) and c0 (L * D, B, H), both or neither, and a tuple of weights. extent: an Extent, or None "

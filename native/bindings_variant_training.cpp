@@ -112,7 +112,7 @@ class CellTraining {
   bool small(int64_t T, int64_t B) const { return T * B * sizes_.H * (sizes_.P + sizes_.I) < kTiny; }
   bool read_input(PyObject* x, Tensor& to) const {
     return tensors_.read(x, to) && to.holds_floats(sizes_.bits) && to.ndim == 3 && to.shape[2] == sizes_.I &&
-           (to.strides[2] == 1 || sizes_.I <= 1) && to.shape[0] > 0 && to.shape[1] > 0 && (to.data || sizes_.I == 0);
+           (to.strides[2] == 1 || sizes_.I <= 1) && to.shape[0] > 0 && to.shape[1] > 0 && tensors_.backed(x, to);
   }
   bool read_weights(nb::handle weights, size_t first, Given& to) const;
   bool read_masks(nb::handle masks, Given& to) const;
@@ -140,8 +140,9 @@ bool CellTraining::read_weights(nb::handle weights, size_t first, Given& to) con
   for (size_t k = 0; k < count; ++k) {
     Tensor w;
     const auto& [slot, shape] = sizes_.parameters[k];
-    if (!tensors_.read(PyTuple_GetItem(weights.ptr(), static_cast<Py_ssize_t>(first + k)), w) ||
-        !w.holds_floats(sizes_.bits) || !has_shape(w, shape[0], shape[1]) || !contiguous(w))
+    PyObject* tensor = PyTuple_GetItem(weights.ptr(), static_cast<Py_ssize_t>(first + k));
+    if (!tensors_.read(tensor, w) || !w.holds_floats(sizes_.bits) || !has_shape(w, shape[0], shape[1]) ||
+        !contiguous(w) || !tensors_.backed(tensor, w))
       return false;
     to.weights[slot] = w.begin();
   }
@@ -171,7 +172,7 @@ bool CellTraining::read_gradient(PyObject* gradient, int64_t first, int64_t seco
   if (gradient == Py_None) return true;
   return tensors_.read(gradient, to) && to.holds_floats(sizes_.bits) && to.ndim == 3 && to.shape[0] == first &&
          to.shape[1] == second && to.shape[2] == third && (to.strides[2] == 1 || third == 1) && to.data &&
-         !tensors_.negated(gradient);
+         tensors_.backed(gradient, to) && !tensors_.negated(gradient);
 }
 
 template <class S>
@@ -277,7 +278,8 @@ nb::object CellTraining::backward(nb::handle saved, nb::handle needs, nb::handle
   const int64_t T = x.shape[0], B = x.shape[1], P = sizes_.P;
   if (!tensors_.read(saved_at(kOutput), y) || !tensors_.read(saved_at(kBlock), block) || !y.holds_floats(sizes_.bits) ||
       !block.holds_floats(sizes_.bits) || y.ndim != 3 || y.shape[0] != T || y.shape[1] != B || y.shape[2] != P ||
-      block.ndim != 1 || block.shape[0] != kept(T, B).size || !contiguous(y) || !contiguous(block))
+      block.ndim != 1 || block.shape[0] != kept(T, B).size || !contiguous(y) || !contiguous(block) ||
+      !tensors_.backed(saved_at(kOutput), y) || !tensors_.backed(saved_at(kBlock), block))
     return nb::none();
   if (!read_gradient(dy.ptr(), T, B, P, dy_at) || !read_gradient(dh_n.ptr(), 1, B, P, dh_at) ||
       !read_gradient(dc_n.ptr(), 1, B, sizes_.form.memories() * sizes_.H, dc_at) ||
@@ -407,7 +409,7 @@ nb::object CellTrainings::prepare(nb::handle module, nb::handle x) {
       !own.read_keep(keep))
     return nb::none();
   if (in.shape[2] != own.key[0] || in.shape[0] == 0 || in.shape[1] == 0 || (in.strides[2] != 1 && own.key[0] > 1) ||
-      (!in.data && own.key[0] > 0))
+      !tensors_.backed(x.ptr(), in))
     return nb::none();
   nb::object form = nb::steal(PyObject_GetAttr(own.variant, names().quick_form));
   if (!form.is_valid()) throw nb::python_error();

@@ -97,6 +97,22 @@ def test_inductor():
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.skipif(not shutil.which(CXX), reason="PyTorch's inductor compiles C++, and there is no compiler")
+@pytest.mark.parametrize("sizes", [{}, {"proj_size": 3}, {"cell": "slstm"}, {"dtype": torch.bfloat16}], ids=str)
+def test_inductor_reads_gradients_as_they_lie(sizes: dict):
+    """Batch-major input that needs a gradient, as it comes from an embedding."""
+    torch.manual_seed(0)
+    lstm = cellgate.LSTM(4, 6, batch_first=True, **sizes)
+    x = torch.randn(3, 5, 4, dtype=lstm.weight_hh_l0.dtype)
+    compiled = torch.compile(lambda x: lstm(x.sin())[0].tanh(), fullgraph=True, dynamic=True)
+    for one in (x, x[:2, :3], x):
+        leaf, own = (one.clone().requires_grad_() for _ in range(2))
+        compiled(leaf).square().sum().backward()
+        lstm(own.sin())[0].tanh().square().sum().backward()
+        tolerance = 2e-2 if x.dtype == torch.bfloat16 else 1e-5
+        torch.testing.assert_close(leaf.grad, own.grad, rtol=tolerance, atol=tolerance)
+
+
 def test_no_graph_for_every_length():
     counter = CompileCounterWithBackend("aot_eager")
     lstm = cellgate.LSTM(4, 6)

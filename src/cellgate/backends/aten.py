@@ -168,7 +168,7 @@ def _run_lengths(problem: Problem, inputs: Inputs) -> Result:
         h0=join_state([h.index_select(1, kept) for h in h0], problem),
         c0=join_state([c.index_select(1, kept) for c in c0], problem),
         lengths=None,
-        batch_sizes=(lengths.unsqueeze(0) > torch.arange(longest).unsqueeze(1)).sum(1),
+        batch_sizes=(lengths.unsqueeze(0) > torch.arange(longest, device="cpu").unsqueeze(1)).sum(1),
         dropout_masks=None if inputs.dropout_masks is None else [pack(m) for m in inputs.dropout_masks],
     )
     result = run(packed, packed_in)

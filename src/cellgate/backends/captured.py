@@ -162,7 +162,8 @@ def _lstm_backward(grads, needs, output, kept, *arguments) -> list[Tensor]:
         problem, inputs = _problem(call)
         tensors = (*call.state, *call.weights)
         done = cpu_autograd.recorded(problem, inputs, torch.get_num_threads(), call.x, output, kept[_LINE:], tensors)
-        found = cpu_autograd.backward(cpu.stack_of(problem), problem, done, needs, grads)
+        # The compiler reads results as the fake kernel says that they lie, whatever the strides of x are.
+        found = cpu_autograd.backward(cpu.stack_of(problem), problem, done, needs, grads, like_x=False)
         return [grad for grad in found if grad is not None]
     tensors = [call.x, *call.state, *call.weights]
     given = [t.detach().requires_grad_(need) for t, need in zip(tensors, needs, strict=True)]

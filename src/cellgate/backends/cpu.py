@@ -8,6 +8,7 @@ backends go on as before.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -34,6 +35,7 @@ __all__ = [
     "concedes",
     "details",
     "misconfigured",
+    "named",
     "native",
     "reason_against",
     "run",
@@ -140,6 +142,8 @@ def reason_against(problem: Problem) -> str | None:
     if problem.dtype not in SCALARS and problem.dtype not in half.HALVES:
         kinds = ", ".join(str(dtype).removeprefix("torch.") for dtype in (*SCALARS, *half.HALVES))
         return f"it computes in {kinds}; this is {str(problem.dtype).removeprefix('torch.')}"
+    if problem.wrapped:
+        return "it reads memory, and a subclass with __torch_dispatch__, such as DTensor, has none of its own"
     if problem.transformed:
         return "it has no vmap, jvp or torch.func rules"
     if problem.tracing:
@@ -171,7 +175,12 @@ def stack_of(problem: Problem) -> Any:
 
 
 def run(problem: Problem, inputs: Inputs) -> Result:
-    """Execute the stack in one native call."""
+    """Execute the stack in one native call.
+
+    Raises:
+        InputError: There is no memory behind a tensor.
+    """
+    cpu_tensors.check_backed(named(inputs))
     if problem.needs_grad and (problem.lengths or problem.packed or problem.reset):
         inputs = cpu_tensors.kept_apart(inputs)
     if problem.dtype in half.HALVES:
@@ -193,6 +202,16 @@ def run(problem: Problem, inputs: Inputs) -> Result:
         with torch.no_grad():
             return cpu_autograd.run_recorded(stack, problem, inputs, threads)
     return _infer(stack, problem, inputs, threads)
+
+
+def named(inputs: Inputs) -> Iterator[tuple[str, Tensor | None]]:
+    """Go through the tensors of a call, with what each is called in an error."""
+    yield "input", inputs.x
+    for k, state in enumerate((inputs.h0, inputs.c0)):
+        yield from ((f"hx[{k}]", part) for part in cpu_tensors.state_parts(state))
+    for layer, directions in enumerate(inputs.weights):
+        for weights in directions:
+            yield from ((f"{name} of layer {layer}", w) for name, w in zip(weights._fields, weights, strict=True))
 
 
 def _infer(stack: Any, problem: Problem, inputs: Inputs, threads: int) -> Result:

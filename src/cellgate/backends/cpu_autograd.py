@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from cellgate.equations import LSTMWeights
+from cellgate.errors import ShapeError
 
 from . import cpu_tensors, reference
 from .cpu_tensors import (
@@ -29,12 +30,12 @@ from .cpu_tensors import (
     empty_rows_like,
     empty_states,
     layer_addresses,
+    more_than_numbers,
     needed,
     plain_gradient,
     plain_rows,
     state_parts,
     strides,
-    without_memory,
 )
 from .problem import Gates, Inputs, Problem, Result
 from .ragged import padded_inputs, repacked_result
@@ -43,7 +44,7 @@ __all__ = [
     "KEEP",
     "Recorded",
     "backward",
-    "check_given_back",
+    "check_sizes_given_back",
     "forward",
     "gradients_of",
     "recorded",
@@ -200,7 +201,12 @@ def forward(
 
 
 def backward(
-    stack: Any, problem: Problem, call: Recorded, needs: Sequence[bool], grads: Sequence[Tensor | None]
+    stack: Any,
+    problem: Problem,
+    call: Recorded,
+    needs: Sequence[bool],
+    grads: Sequence[Tensor | None],
+    like_x: bool = True,
 ) -> list[Tensor | None]:
     """Run a described call backward.
 
@@ -210,6 +216,7 @@ def backward(
         call: As it was run forward.
         needs: Whether a gradient is wanted of x, h0, c0 and the weights, in the order of ``call.tensors``.
         grads: Of the output, h_n, c_n and the trace; None for zero.
+        like_x: Whether the gradient of x lies in memory as x does, batch-major where that is; else time-major.
 
     Returns:
         The gradients that are wanted, None in place of the others.
@@ -218,7 +225,7 @@ def backward(
     dy, *grads = grads
     states = 1 if problem.uniform else problem.layers
     dh_n, dc_n, trace = grads[:states], grads[states : 2 * states], grads[2 * states :]
-    dx = empty_rows_like(x, problem) if needs[0] else None
+    dx = None if not needs[0] else empty_rows_like(x, problem) if like_x else x.new_empty(x.shape)
     found = [empty_gradient(t) if wanted else None for t, wanted in zip(tensors, needs[1:], strict=True)]
     n = 0 if call.arguments[9] is None else states
     if dy is not None:
@@ -278,23 +285,26 @@ class _Stack(Function):
         tensors, problem = ctx.saved_tensors, call.problem
         last_h = grads[0 if problem.uniform else problem.layers - 1]
         needs = needed(problem, ctx.needs_input_grad[1:], dy, last_h)
-        if torch.is_grad_enabled() or without_memory((dy, *grads)):
+        if torch.is_grad_enabled() or more_than_numbers((dy, *grads)):
             x, _, _, *tensors = tensors
             return None, *recorded_backward(problem, call.inputs, x, tensors, needs, (dy, *grads))
         done = Recorded(ctx.arguments, tensors, ctx.extras)
         if addresses(tensors) != ctx.addresses:
             # A hook of autograd (checkpointing, offloading) gives back other tensors than it was given.
+            cpu_tensors.check_given_back(tensors, problem.dtype)
             x, y, saved, *rest = tensors
-            check_given_back(call.stack, problem, call.inputs, x, y, saved)
+            check_sizes_given_back(call.stack, problem, call.inputs, x, y, saved)
             done = recorded(problem, call.inputs, call.threads, x, y, saved, tuple(rest))
         return None, *backward(call.stack, problem, done, needs, (dy, *grads))
 
 
-def check_given_back(stack: Any, problem: Problem, inputs: Inputs, x: Tensor, y: Tensor, saved: Tensor) -> None:
-    """Check what a hook of autograd gave back in the place of saved tensors, before the native core reads it.
+def check_sizes_given_back(
+    stack: Any, problem: Problem, inputs: Inputs, x: Tensor, y: Tensor, saved: Tensor
+) -> None:
+    """Check what backward finds in the places of the tensors that forward kept, before the native core reads it.
 
     Raises:
-        RuntimeError: Of other sizes than what was saved.
+        ShapeError: A hook of autograd gave back another size than it was given.
     """
     rows = 0 if inputs.batch_sizes is None else int(inputs.batch_sizes.sum())
     leading = (rows,) if problem.packed else (problem.steps, problem.batch)
@@ -305,10 +315,10 @@ def check_given_back(stack: Any, problem: Problem, inputs: Inputs, x: Tensor, y:
         "block of gates": (saved, (kept,)),
     }
     for name, (tensor, shape) in expected.items():
-        if tuple(tensor.shape) != shape or tensor.dtype != problem.dtype:
-            raise RuntimeError(
-                f"backward: expected the saved {name}, {shape} of {problem.dtype}, got {tuple(tensor.shape)} of "
-                f"{tensor.dtype}: a hook of saved tensors must give back what it was given"
+        if tuple(tensor.shape) != shape:
+            raise ShapeError(
+                f"saved tensors: expected the {name} of {shape}, as it was kept, got {tuple(tensor.shape)} from a hook "
+                "of autograd (saved_tensors_hooks): give back what it was given in its unpack_hook"
             )
 
 

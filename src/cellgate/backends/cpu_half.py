@@ -25,11 +25,11 @@ from .cpu_tensors import (
     empty_gradient,
     empty_states,
     layer_addresses,
+    more_than_numbers,
     plain_gradient,
     plain_rows,
     state_parts,
     strides,
-    without_memory,
 )
 from .problem import Inputs, Problem, Result
 
@@ -132,9 +132,10 @@ class _Half(Function):
         x = plain_rows(x)
         tensors = tuple([contiguous(t) for t in tensors])
         size = call.stack.saved_size(problem.steps, problem.batch, 0, 1, 1, False)
-        saved = cpu_tensors.new_block((size,), torch.empty(0), cpu_tensors.REUSED_BLOCK)  # in float32
+        wide = x.new_empty(0, dtype=torch.float32)  # whatever the default dtype is
+        saved = cpu_tensors.new_block((size,), wide, cpu_tensors.REUSED_BLOCK)
         y, h_n, c_n = _forward(call, x, saved, tensors)
-        ctx.call = call
+        ctx.call, ctx.addresses = call, addresses((x, y, saved, *tensors))
         ctx.save_for_backward(x, y, saved, *tensors)
         return (y, *h_n, *c_n)
 
@@ -143,8 +144,11 @@ class _Half(Function):
         call: _Call = ctx.call
         problem, sizes = call.problem, call.problem.output_sizes
         x, y, saved, *tensors = ctx.saved_tensors
+        if addresses(ctx.saved_tensors) != ctx.addresses:
+            cpu_tensors.check_given_back((x, y, *tensors), problem.dtype)
+            cpu_tensors.check_given_back((saved,), torch.float32)
         needs = ctx.needs_input_grad[1:]
-        if torch.is_grad_enabled() or without_memory((dy, *grads)):
+        if torch.is_grad_enabled() or more_than_numbers((dy, *grads)):
             return None, *recorded_backward(problem, call.inputs, x, tensors, needs, (dy, *grads))
         n = _states(problem, call.inputs)
         states = len(grads) // 2

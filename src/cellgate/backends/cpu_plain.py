@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
+from torch.autograd import Function, forward_ad
 
 from . import cpu, cpu_autograd, cpu_tensors
 from .problem import Inputs, Problem, nested_weights
@@ -37,7 +37,7 @@ class _Plain(Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, dh_n: Tensor | None, dc_n: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         tensors, needs = ctx.saved_tensors, ctx.needs_input_grad
-        if not _is_grad_enabled():
+        if not _is_grad_enabled() and forward_ad._current_level < 0:
             found = ctx.training.backward(ctx.extent, tensors, needs, dy, dh_n, dc_n)
             if found is not None:
                 return found
@@ -66,7 +66,8 @@ def _backward_in_full(
 ) -> list[Tensor | None]:
     """Run backward where a graph or a batch is asked for, or a tensor does not lie as the native call wants it."""
     x, y, saved, h0, c0, *weights = tensors
-    layers, directions, bias, hidden, proj, memory = training.description
+    layers, directions, bias, hidden, proj, memory, bits = training.description
+    cpu_tensors.check_given_back(tensors, torch.float64 if bits == 64 else torch.float32)
     lengths, sizes, reset = (None, None, None) if extent is None else extent.parts
     steps, batch = x.shape[:2] if extent is None else (extent.steps, extent.batch)
     problem = Problem(
@@ -90,19 +91,19 @@ def _backward_in_full(
         h0,
         c0,
         nested_weights(weights, problem),
-        lengths=None if lengths is None else torch.tensor(lengths),
-        batch_sizes=None if sizes is None else torch.tensor(sizes),
+        lengths=None if lengths is None else torch.tensor(lengths, device="cpu"),
+        batch_sizes=None if sizes is None else torch.tensor(sizes, device="cpu"),
         reset=None if reset is None else torch.frombuffer(bytearray(reset), dtype=torch.bool).view(steps, batch),
     )
     states = () if h0 is None else (h0, c0)
     if h0 is None:
         needs = (needs[0], *needs[3:])
     needs = cpu_tensors.needed(problem, needs, *grads[:2])
-    if _is_grad_enabled() or cpu_tensors.without_memory(grads):
+    if _is_grad_enabled() or cpu_tensors.more_than_numbers(grads):
         found = cpu_autograd.recorded_backward(problem, inputs, x, (*states, *weights), needs, grads)
     else:
         stack = cpu.stack_of(problem)
-        cpu_autograd.check_given_back(stack, problem, inputs, x, y, saved)
+        cpu_autograd.check_sizes_given_back(stack, problem, inputs, x, y, saved)
         call = cpu_autograd.recorded(problem, inputs, torch.get_num_threads(), x, y, saved, (*states, *weights))
         found = cpu_autograd.backward(stack, problem, call, needs, grads)
     return found if states else [found[0], None, None, *found[1:]]

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
-from .problem import Inputs, Problem, State
+from cellgate.errors import DtypeError, InputError
+
+from .problem import Inputs, Problem, State, any_wrapped
 
 __all__ = [
+    "LOW_ADDRESSES",
     "REUSED_BLOCK",
     "REUSED_PIECE",
     "addresses",
+    "check_backed",
+    "check_given_back",
     "contiguous",
     "empty_gradient",
     "empty_output",
@@ -21,18 +27,21 @@ __all__ = [
     "empty_states",
     "kept_apart",
     "layer_addresses",
+    "more_than_numbers",
     "needed",
     "new_block",
     "plain_gradient",
     "plain_rows",
     "state_parts",
     "strides",
-    "without_memory",
 ]
 
 _functorch = torch._C._functorch  # pyright: ignore[reportAttributeAccessIssue]
 _is_batch, _is_wrapper = _functorch.is_legacy_batchedtensor, _functorch.is_functorch_wrapped_tensor
 
+
+LOW_ADDRESSES = 1 << 32
+"""Below lie offsets of views into storages that were given back, and of real memory little: as in the native core."""
 
 # Bytes from which on a piece of what a variant keeps, or a mask, is best in memory used before: each call has many.
 REUSED_PIECE = 1 << 18
@@ -68,10 +77,60 @@ def kept_apart(inputs: Inputs) -> Inputs:
     return replace(inputs, lengths=own[0], batch_sizes=own[1], reset=own[2])
 
 
-def without_memory(grads: Sequence[Tensor | None]) -> bool:
-    """Whether a gradient that came in is a wrapper without memory of its own, as in a batch of them."""
+def check_backed(named: Iterable[tuple[str, Tensor | None]]) -> None:
+    """Check that there is memory behind tensors whose addresses the kernels are to read.
+
+    Args:
+        named: What each tensor is called in the message, and the tensor.
+
+    Raises:
+        InputError: A storage is smaller than its tensor, as after ``untyped_storage().resize_(0)``.
+    """
+    for name, t in named:
+        if t is None:
+            continue
+        there, scalar = t.untyped_storage().nbytes() if t.data_ptr() else 0, t.element_size()
+        if there >= (t.storage_offset() + t.numel()) * scalar or not t.numel():
+            continue
+        reach = sum((size - 1) * stride for size, stride in zip(t.shape, t.stride(), strict=True))
+        expected = (t.storage_offset() + reach + 1) * scalar
+        if there < expected:
+            raise InputError(
+                f"{name}: expected a storage of {expected} bytes or more behind {tuple(t.shape)}, got {there}: its "
+                "memory was given back (untyped_storage().resize_); FSDP has weights within its own forward only, so "
+                "call the module that it wraps"
+            )
+
+
+def check_given_back(tensors: Iterable[Tensor | None], dtype: torch.dtype) -> None:
+    """Check tensors that backward finds in the places of those that forward kept.
+
+    Raises:
+        DtypeError: A hook of autograd gave back another dtype than it was given.
+        InputError: There is no memory behind one any more.
+    """
+    there = [t for t in tensors if t is not None]
+    for t in there:
+        if t.dtype != dtype:
+            raise DtypeError(
+                f"saved tensors: expected {dtype}, as they were kept, got {t.dtype} from a hook of autograd "
+                "(saved_tensors_hooks): convert them back in its unpack_hook"
+            )
+    check_backed(("saved tensors", t) for t in there)
+
+
+def more_than_numbers(grads: Sequence[Tensor | None]) -> bool:
+    """Whether a gradient that came in is more than numbers in memory, so that only PyTorch's operators carry it on.
+
+    It may be a wrapper, such as a batch of gradients or a DTensor, or have a tangent of forward-mode AD.
+    """
+    dual = forward_ad._current_level >= 0
     for g in grads:
-        if g is not None and (_is_batch(g) or _is_wrapper(g)):
+        if g is None:
+            continue
+        if _is_batch(g) or _is_wrapper(g) or any_wrapped((g,)):
+            return True
+        if dual and forward_ad.unpack_dual(g).tangent is not None:
             return True
     return False
 

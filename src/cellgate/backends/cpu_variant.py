@@ -194,15 +194,19 @@ class _Direction(Function):
         ctx.set_materialize_grads(False)
         outs, given, kept = _run(call, *tensors)
         ctx.call = call
-        ctx.save_for_backward(outs[0], *given, *kept.tensors())
+        saved = (outs[0], *given, *kept.tensors())
+        ctx.addresses = _addresses(saved)
+        ctx.save_for_backward(*saved)
         return outs
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, dh_n: Any, dc_n: Any, *trace: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         call: DirectionCall = ctx.call
-        output, x, *tensors = ctx.saved_tensors
+        output, x, *tensors = saved = ctx.saved_tensors
+        if _addresses(saved) != ctx.addresses:
+            cpu_tensors.check_given_back(saved, call.problem.dtype)
         needs, grads = ctx.needs_input_grad[1:], (dy, dh_n, dc_n, *trace)
-        if torch.is_grad_enabled() or cpu_tensors.without_memory(grads):
+        if torch.is_grad_enabled() or cpu_tensors.more_than_numbers(grads):
             return (None, *recorded_backward(needs, call, x, tensors, grads))
         count = 2 + len(LSTMWeights._fields)
         kept = _Kept(*tensors[count:])

@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import Function
+from torch.autograd import Function, forward_ad
 
 from cellgate.equations import Cell, CellMasks, LSTMWeights
 
 from . import cpu, cpu_tensors
+from .cpu_tensors import more_than_numbers
 from .cpu_variant import DirectionCall, recorded_backward
 from .problem import Inputs, Problem
 
@@ -31,7 +32,7 @@ class _Direction(Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         ctx.set_materialize_grads(False)
         y, h_n, c_n, kept = training.forward(x, weights, masks)
-        ctx.call = training, cell, masks
+        ctx.call, ctx.dtype = (training, cell, masks), x.dtype
         ctx.save_for_backward(x, y, kept, *weights)
         return y, h_n, c_n
 
@@ -39,10 +40,11 @@ class _Direction(Function):
     def backward(ctx: Any, dy: Tensor | None, dh_n: Tensor | None, dc_n: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         training, cell, masks = ctx.call
         tensors, needs = ctx.saved_tensors, ctx.needs_input_grad[3:]
-        if not _is_grad_enabled():
+        if not _is_grad_enabled() and not (forward_ad._current_level >= 0 and more_than_numbers((dy, dh_n, dc_n))):
             found = training.backward(tensors, needs, masks, dy, dh_n, dc_n)
-            if found is None and not cpu_tensors.without_memory((dy, dh_n, dc_n)):
+            if found is None and not more_than_numbers((dy, dh_n, dc_n)):
                 # A gradient does not lie as the native call wants it, or a hook of autograd has put in other tensors.
+                cpu_tensors.check_given_back(tensors, ctx.dtype)
                 dy = None if dy is None else cpu_tensors.plain_gradient(dy)
                 dh_n, dc_n = (None if g is None else g.resolve_neg().contiguous() for g in (dh_n, dc_n))
                 tensors = tuple(t.resolve_neg().contiguous() for t in tensors)

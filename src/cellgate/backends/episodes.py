@@ -23,10 +23,10 @@ def run_by_episodes(problem: Problem, inputs: Inputs, run: Callable[[Problem, In
     assert inputs.reset is not None
     x, device = inputs.x, inputs.x.device
     steps, batch = problem.steps, problem.batch
-    lengths = inputs.lengths if inputs.lengths is not None else torch.full((batch,), steps)
+    lengths = inputs.lengths if inputs.lengths is not None else torch.full((batch,), steps, device="cpu")
 
     # A reset before the first step ends no episode: it only takes away the initial state.
-    reset = inputs.reset.cpu() & (torch.arange(steps).unsqueeze(1) < lengths)
+    reset = inputs.reset.cpu() & (torch.arange(steps, device="cpu").unsqueeze(1) < lengths)
     cleared = reset[0]
     starts = reset.clone()
     starts[0] = True
@@ -39,7 +39,7 @@ def run_by_episodes(problem: Problem, inputs: Inputs, run: Callable[[Problem, In
 
     # Episode e, step s lies at padded position (start[e] + s, row[e]).
     longest = max(int(episode_lengths.max()), 1)
-    s = torch.arange(longest).unsqueeze(1)
+    s = torch.arange(longest, device="cpu").unsqueeze(1)
     inside = s < episode_lengths
     source = torch.where(inside, (start + s) * batch + row, 0).flatten().to(device)
     back = source[inside.flatten().to(device)]

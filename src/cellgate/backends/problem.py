@@ -18,7 +18,7 @@ from torch import Tensor
 from cellgate.equations import PLAIN, Cell, CellMasks, LSTMWeights
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 __all__ = [
     "Gates",
@@ -27,10 +27,13 @@ __all__ = [
     "Problem",
     "Result",
     "State",
+    "any_wrapped",
     "join_state",
     "nested_weights",
     "split_state",
 ]
+
+_NO_DISPATCH = getattr(Tensor, "__torch_dispatch__", None)
 
 State = Tensor | tuple[Tensor, ...]
 """h or c of a stack: (L*D, B, size) if layers have one size (``Problem.uniform``), else L tensors (D, B, size_l)."""
@@ -61,6 +64,7 @@ class Problem:
         compiling: Inside torch.compile or torch.export.
         tracing: Inside torch.jit.trace, which records PyTorch's operators and nothing else.
         autocast: Autocast is on for this device.
+        wrapped: A tensor is of a subclass with ``__torch_dispatch__``, such as a DTensor, and has no memory of its own.
         memory: What training keeps for backward: "fast", "lean" or "minimal".
         cell: What the cells compute.
         noise: Which masks inside the recurrence come with it (fields of ``CellMasks``), in ``Inputs.cell_masks``.
@@ -86,6 +90,7 @@ class Problem:
     compiling: bool = False
     tracing: bool = False
     autocast: bool = False
+    wrapped: bool = False
     memory: str = "fast"
     cell: Cell = PLAIN
     noise: tuple[str, ...] = ()
@@ -182,6 +187,11 @@ class Result:
     h_n: State
     c_n: State
     gates: tuple[Gates, ...] | None = None
+
+
+def any_wrapped(tensors: Iterable[Tensor]) -> bool:
+    """Whether one is of a subclass whose operations go to its ``__torch_dispatch__``, its numbers elsewhere."""
+    return any(getattr(type(t), "__torch_dispatch__", None) is not _NO_DISPATCH for t in tensors)
 
 
 def nested_weights(flat: Sequence[Tensor], problem: Problem) -> list[list[LSTMWeights]]:

@@ -30,7 +30,7 @@ def packed_lengths(batch_sizes: Tensor) -> Tensor:
     """Return the length of each sequence of packed data, (B,) int64, falling."""
     batch = int(batch_sizes[0]) if len(batch_sizes) else 0
     # Sequence b reaches every step with batch_sizes[t] > b; batch_sizes falls, so counting is enough.
-    return (batch_sizes.unsqueeze(1) > torch.arange(batch)).sum(0)
+    return (batch_sizes.unsqueeze(1) > torch.arange(batch, device="cpu")).sum(0)
 
 
 def check_range(lengths: Tensor, steps: int) -> None:
@@ -45,7 +45,7 @@ def check_range(lengths: Tensor, steps: int) -> None:
         raise InputError(f"lengths[{b}]: expected 0 to {steps} (the steps of the input), got {int(lengths[b])}")
 
 
-def active_mask(lengths: Tensor, steps: int, device: torch.device | None = None) -> Tensor:
+def active_mask(lengths: Tensor, steps: int, device: torch.device | str = "cpu") -> Tensor:
     """Return (T, B) bool, true where a step is within its sequence."""
     return torch.arange(steps, device=device).unsqueeze(1) < lengths.to(device)
 

@@ -29,6 +29,7 @@ from cellgate.backends import (
     run_captured,
 )
 from cellgate.backends.aten import draws_dropout_itself
+from cellgate.backends.problem import any_wrapped
 from cellgate.equations import LSTMWeights
 from cellgate.errors import InputError
 
@@ -194,6 +195,7 @@ def prepare(
         reset = reset.T if transposed else reset if batched else reset.unsqueeze(1)
 
     dropout = float(module.dropout or variant.locked_dropout[1]) if module.training and module.num_layers > 1 else 0.0
+    tensors = _tensors(x, h0, c0, weights)
     problem = Problem(
         steps=steps,
         batch=batch,
@@ -207,7 +209,7 @@ def prepare(
         # A trace outlives the moment it is made in, so it says that it trains where the module does, as nn.LSTM's says.
         needs_grad=bool(module.training)
         if tracing
-        else torch.is_grad_enabled() and _any_requires_grad(x, h0, c0, weights),
+        else torch.is_grad_enabled() and any(t.requires_grad for t in tensors),
         packed=packed is not None,
         lengths=lengths is not None,
         reset=reset is not None,
@@ -217,6 +219,7 @@ def prepare(
         compiling=compiling,
         tracing=tracing,
         autocast=autocast_on(x.device),
+        wrapped=not compiling and any_wrapped(tensors),
         memory=check_memory(getattr(module, "memory", "fast")),
         cell=cell,
         noise=variant.noise(module.training),
@@ -354,11 +357,10 @@ def _squeeze(state: State) -> State:
     return state.squeeze(1) if isinstance(state, Tensor) else tuple(part.squeeze(1) for part in state)
 
 
-def _any_requires_grad(x: Tensor, h0: State | None, c0: State | None, weights: list[list[LSTMWeights]]) -> bool:
-    if x.requires_grad or any(w.requires_grad for layer in weights for ws in layer for w in ws if w is not None):
-        return True
+def _tensors(x: Tensor, h0: State | None, c0: State | None, weights: list[list[LSTMWeights]]) -> list[Tensor]:
+    """Return the differentiable tensors of a call."""
     states = [part for s in (h0, c0) if s is not None for part in ((s,) if isinstance(s, Tensor) else s)]
-    return any(part.requires_grad for part in states)
+    return [x, *states, *(w for layer in weights for ws in layer for w in ws if w is not None)]
 
 
 def under_transform() -> bool:

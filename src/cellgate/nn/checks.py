@@ -303,13 +303,13 @@ def check_lengths(lengths: object, batch: int, steps: int, *, values: bool) -> T
         InputError: A length below 0 or above T.
     """
     try:
-        tensor = torch.as_tensor(lengths)
+        tensor = lengths if isinstance(lengths, Tensor) else torch.as_tensor(lengths, device="cpu")
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise DtypeError(f"lengths: expected a list or tensor of {batch} integers, got {lengths!r}") from error
     if tuple(tensor.shape) != (batch,):
         raise ShapeError(f"lengths: expected ({batch},), one length a sequence, got {_shape(tensor)}")
     if tensor.numel() == 0:
-        return torch.zeros(0, dtype=torch.int64)
+        return torch.zeros(0, dtype=torch.int64, device="cpu")
     if tensor.dtype not in _INTEGER:
         raise DtypeError(f"lengths: expected integers, got {tensor.dtype}: a length counts steps, use lengths.long()")
     tensor = tensor.detach().to("cpu", torch.int64)
@@ -327,7 +327,7 @@ def check_reset(reset: object, expected: tuple[int, ...], layout: str, input: Te
     """
     if not isinstance(reset, Tensor):
         try:
-            reset = torch.as_tensor(reset)
+            reset = torch.as_tensor(reset, device=input.device)
         except (TypeError, ValueError, RuntimeError, OverflowError) as error:
             raise DtypeError(f"reset: expected a bool tensor of {expected}, got {reset!r}") from error
     if reset.dtype != torch.bool:

@@ -70,8 +70,8 @@ def locked_mask(x: Tensor, batch: int, size: int, p: float) -> Tensor:
 def _rows(mask: Tensor, inputs: Inputs, steps: int | None = None) -> Tensor:
     """Return a (B, size) mask in the form of the data: for all T steps, or for the rows of packed data."""
     if inputs.batch_sizes is not None:
-        rows = torch.cat([torch.arange(int(n)) for n in inputs.batch_sizes])
-        return mask.index_select(0, rows.to(mask.device))
+        rows = torch.cat([torch.arange(int(n), device=mask.device) for n in inputs.batch_sizes])
+        return mask.index_select(0, rows)
     return mask if steps is None else mask.unsqueeze(0).expand(steps, -1, -1)
 
 

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from cellgate.backends import Problem, cpu, requested_backend
+from cellgate.backends.cpu_tensors import check_backed
 from cellgate.backends.cpu_variant_steps import VariantSteps
+from cellgate.backends.problem import any_wrapped
 from cellgate.errors import DtypeError, InputError, ShapeError
 
 from . import stream_state
@@ -126,6 +128,7 @@ class Stream:
             module.bias,
             first.dtype,
             first.device.type,
+            wrapped=any_wrapped(tensors),
             cell=variant.description,
             connection=variant.connection,
         )
@@ -150,6 +153,7 @@ class Stream:
             return  # half precision is widened on the way through the module
         if not all(w.is_contiguous() and w.dtype == first.dtype and w.is_cpu and not w.is_neg() for w in tensors):
             return
+        check_backed(zip((name for names in module._all_weights for name in names), tensors, strict=True))
         self._memory = [w.detach() for w in tensors]
         self._addresses = tuple(w.data_ptr() for w in self._memory)
         if not variant.plain_in_evaluation:
@@ -336,6 +340,9 @@ class Stream:
                 f"x: expected {self._dtype} on {self._device}, like the weights, got {x.dtype} on {x.device}: "
                 "convert it with x.to()"
             )
+        if any_wrapped((x,)):
+            return self._run_module(x, steps, leading)
+        check_backed((("x", x),))
         if self._any_cell is not None and steps > 0:
             at = self._at[2:] + self._at[:2] if self._turn else self._at
             y = self._any_cell.run(x.contiguous(), steps, at, torch.get_num_threads())

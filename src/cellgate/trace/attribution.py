@@ -126,7 +126,7 @@ def attribute(
     by_step = torch.zeros_like(x) if gradient is None else (x - x0) * gradient[0]
 
     blocks = min(steps, max(1, cells // columns))
-    edges = torch.arange(blocks + 1) * steps // blocks
+    edges = torch.arange(blocks + 1, device="cpu") * steps // blocks
     occlusion = torch.empty(blocks * columns, dtype=x.dtype, device=x.device)
     with torch.no_grad():
         neutral = _numbers(function, x0.unsqueeze(0))[0]
@@ -138,7 +138,7 @@ def attribute(
                 copies[row, span, column] = x0[span, column]
             occlusion[first : first + len(cell)] = output.detach()[0] - _numbers(function, copies)
 
-    block_of = torch.repeat_interleave(torch.arange(blocks), edges.diff())
+    block_of = torch.repeat_interleave(torch.arange(blocks, device="cpu"), edges.diff())
     summed = torch.zeros(blocks, columns, dtype=x.dtype, device=x.device).index_add_(0, block_of.to(x.device), by_step)
     return Attribution(
         float(output[0].detach()), float(neutral), edges, summed, occlusion.view(blocks, columns), by_step
