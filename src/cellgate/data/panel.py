@@ -79,6 +79,7 @@ class Panel:
             in it, NaN for none of them.
         integer_ids: whether the table named its series by whole numbers.
         columns: all columns of the table in its order, used or not; () where it is not known.
+        decimal_comma: whether numbers were written with a decimal comma.
     """
 
     source: str
@@ -98,6 +99,7 @@ class Panel:
     categories: dict[str, tuple[str, ...]] = field(default_factory=dict)
     integer_ids: bool = False
     columns: tuple[str, ...] = ()
+    decimal_comma: bool = False
 
     def __len__(self) -> int:
         """How many series."""
