@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from cellgate.data import DataError
+from cellgate.errors import InputError
 from cellgate.estimators import Forecaster, load
 
 LENGTH, HORIZON = 360, 8
@@ -79,6 +80,46 @@ def test_coming_rows_may_stand_in_a_table_of_their_own(fitted):
     whole = fitted.predict(frame)
     apart = fitted.predict(frame.iloc[:LENGTH], future=frame.iloc[LENGTH:].drop(columns="y"))
     pd.testing.assert_frame_equal(whole, apart)
+
+
+@pytest.fixture(scope="module")
+def ended():
+    """Fitted to the words of a driver, of which nothing is known beyond the history."""
+    frame, truth = make(words=True)
+    forecaster = Forecaster(HORIZON, target="y", time="ds", future=["promo"], **{**OPTIONS, "max_epochs": 2})
+    return forecaster.fit(frame.iloc[:LENGTH]), frame.assign(y=[*frame["y"][:LENGTH], *truth]).iloc[LENGTH:]
+
+
+@pytest.mark.parametrize("steps", [HORIZON, 3])
+def test_what_followed_tells_the_driver_too(ended, steps):
+    forecaster, tail = ended
+    found = forecaster.evaluate(tail[:steps])
+    made = forecaster.predict(future=tail.drop(columns="y"))["cellgate"][:steps]
+    expected = np.abs(made.to_numpy() - tail["y"].to_numpy()[:steps]).mean()
+    assert found["steps"] == steps
+    assert found["cellgate"]["MAE"] == pytest.approx(expected, rel=1e-6)
+    assert forecaster.score(tail[:steps]) == pytest.approx(-found["cellgate"]["MASE"])
+    # What is known beyond the last observed step is of no use, and not needed.
+    assert forecaster.evaluate(tail.assign(y=[*tail["y"][:2], *[np.nan] * 6], promo=[*tail["promo"][:2], *[""] * 6]))
+
+
+def test_what_followed_without_the_driver_is_refused(ended):
+    forecaster, tail = ended
+    told = r"expected 'promo' for the 8 steps after its end, got none at 2023-12-27; give the column in the rows that"
+    with pytest.raises(DataError, match=told):
+        forecaster.evaluate(tail[["ds", "y"]])
+
+
+def test_a_part_of_the_horizon_needs_a_part_of_the_driver(ended):
+    forecaster, tail = ended
+    history, coming = forecaster.panel_, tail.drop(columns="y")
+    whole = forecaster.forecast(future=coming)
+    part = forecaster.forecast(future=coming[:3], steps=3)
+    np.testing.assert_array_equal(part.values, whole.values[:, :3])
+    assert list(part.columns()["ds"]) == list(history.next_times(0, 3))
+    for steps in (0, HORIZON + 1, 2.0):
+        with pytest.raises(InputError, match=f"steps: expected a whole number from 1 to 8, the horizon, .*got {steps}"):
+            forecaster.forecast(future=coming, steps=steps)
 
 
 def test_a_table_without_the_driver_is_refused(fitted):

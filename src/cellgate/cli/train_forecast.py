@@ -131,14 +131,15 @@ def command(
     with saying_what_is_kept(out):
         with training_progress(as_json, board_of(out, tensorboard)) as watch:
             forecaster.fit(head, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)
-        backcast = forecaster.forecast() if rest else None
+        backcast = forecaster.forecast(steps=min(tail, horizon)) if rest else None
         metrics = forecaster.evaluate(rest) if rest else {}
         forecaster.update(panel)
         coming = None if panel.future and known < horizon else forecaster.forecast()
         out.mkdir(parents=True, exist_ok=True)
         files = write_forecast_files(out, panel, coming, backcast, rest, metrics)
         if report:
-            forecaster.explain(None if coming is not None else head, out=out / REPORT)
+            # Where the steps to come are not known, it is opened where a whole horizon is.
+            forecaster.explain(panel.split(max(tail, horizon))[0] if coming is None else None, out=out / REPORT)
             files.append(REPORT)
         forecaster.save(out)  # its config.json is the last file: where it stands, everything does
     forget_checkpoint(out)

@@ -50,6 +50,22 @@ def extend_panel(panel: Panel, newer: Panel) -> Panel:
     )
 
 
+def with_later_future(panel: Panel, later: Panel, offsets: Sequence[int]) -> Panel:
+    """The series with what later rows say of their future columns too; the values of those rows are left alone.
+
+    Args:
+        panel: series with future columns.
+        later: rows of some of them, with the same future columns.
+        offsets: how many steps after the start of each series its later rows begin; of no meaning without such rows.
+    """
+    place = {name: j for j, name in enumerate(later.ids)}
+    joined = [
+        _joined(own, later.future[place[name]], offset)[max(0, -offset) :] if name in place else own
+        for name, own, offset in zip(panel.ids, panel.future, offsets, strict=True)
+    ]
+    return replace(panel, future=tuple(joined))
+
+
 @dataclass(frozen=True)
 class _Pair:
     """A series by its place in the history and in the newer rows; None where it is not.
