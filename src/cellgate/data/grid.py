@@ -16,7 +16,7 @@ from cellgate.data.panel import Panel, Roles, show_time
 from cellgate.data.table import Table
 from cellgate.data.times import Reading
 
-_LARGEST_GRID = 20  # a grid of more than so many steps a row is no regular series
+LARGEST_GRID = 20  # a grid of more than so many steps a row is no regular series
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def _one(rows: Rows, name: str, group: np.ndarray, times: np.ndarray, frequency:
         if near is None:
             _refuse_irregular(rows, frequency, times, group, int(np.argmin(exact)), name)
         steps, start, note = near
-    if steps[-1] + 1 > _LARGEST_GRID * max(len(group), 10):
+    if steps[-1] + 1 > LARGEST_GRID * max(len(group), 10):
         widest = int(np.argmax(np.diff(steps)))
         raise DataError(
             f"{table.place(group[widest + 1])}: expected {frequency.steps}, got a gap of {np.diff(steps)[widest]:,} "
@@ -162,19 +162,26 @@ def _one(rows: Rows, name: str, group: np.ndarray, times: np.ndarray, frequency:
         )
     values = np.full(int(steps[-1]) + 1, np.nan)
     values[steps] = rows.values[group]
-    if not np.isfinite(values).any():
-        raise DataError(f"{table.source}: expected values in series {name!r}, got only missing ones; remove it")
+    # Newer rows may all be without a value; data.newer says where they may not.
+    if not np.isfinite(values).any() and not isinstance(roles.freq, Frequency):
+        raise no_values(table.source, name)
     beside = rows.covariates
     past, future = (np.full((len(values), array.shape[1]), np.nan) for array in (beside.past, beside.future))
     past[steps], future[steps] = beside.past[group], beside.future[group]
     length = len(values)
     if roles.future:
         # Rows after the last value that say something of the future columns are the steps to predict.
-        last, said = int(np.flatnonzero(np.isfinite(values))[-1]), np.flatnonzero(np.isfinite(future).any(1))
+        seen, said = np.flatnonzero(np.isfinite(values)), np.flatnonzero(np.isfinite(future).any(1))
+        last = int(seen[-1]) if len(seen) else -1
         if len(said) and said[-1] > last:
             length, future = last + 1, future[: said[-1] + 1]
     static = static_of(table, beside, roles.static, name, group)
     return _Series(start, values[:length], past[:length], future, static, len(values) - len(group), note)
+
+
+def no_values(source: str, name: str) -> DataError:
+    """The error for a series without a single value."""
+    return DataError(f"{source}: expected values in series {name!r}, got only missing ones; remove it")
 
 
 def _choose_frequency(table: Table, roles: Roles, ordered: Sequence[np.ndarray], times: np.ndarray) -> Frequency:

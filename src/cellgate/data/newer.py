@@ -14,6 +14,7 @@ import numpy as np
 
 from cellgate.data.errors import DataError
 from cellgate.data.frequency import COUNT, Frequency, infer_frequency
+from cellgate.data.grid import no_values
 from cellgate.data.numbers import DecimalComma
 from cellgate.data.panel import Panel, Roles, show_time
 from cellgate.data.shapes import read_panel
@@ -34,7 +35,7 @@ def read_newer(data: Any, trained: Panel, asked: Roles, *, sparse: bool = False,
         data: see read_table; long tables may also have the usual names, unique_id, ds and y.
         trained: the series of the training.
         asked: what the caller says about the columns; it goes before what was found in training.
-        sparse: whether rows may lie several steps apart, as corrections do.
+        sparse: whether rows may lie several steps apart, as corrections do, and be without any value.
         timeless: whether rows without a time column will do; they are numbered from 0 then.
 
     Raises:
@@ -48,8 +49,12 @@ def read_newer(data: Any, trained: Panel, asked: Roles, *, sparse: bool = False,
     except DataError:
         _refuse_other_frequency(table, free, trained)
         raise
-    if not sparse and _filled(panel) <= _FILLED:
-        _refuse_other_frequency(table, free, trained)
+    if not sparse:
+        for name, values in zip(panel.ids, panel.values, strict=True):
+            if not np.isfinite(values).any():
+                raise no_values(panel.source, name)
+        if _filled(panel) <= _FILLED:
+            _refuse_other_frequency(table, free, trained)
     roles = replace(panel.roles, freq=trained.roles.freq, season=trained.roles.season)
     return replace(panel, roles=roles, decimal_comma=trained.decimal_comma or panel.decimal_comma)
 

@@ -13,7 +13,7 @@ from cellgate.data.extend import extend_panel, with_later_future
 from cellgate.data.frame_kind import FrameKind
 from cellgate.data.frequency import COUNT
 from cellgate.data.newer import coming_rows, read_newer
-from cellgate.data.panel import show_time
+from cellgate.data.panel import as_names, show_time
 from cellgate.data.table import read_table
 from cellgate.data.time_formats import CLOCKS
 from cellgate.data.words import some
@@ -32,9 +32,7 @@ def asked_roles(forecaster: Forecaster) -> Roles:
         forecaster.freq,
         forecaster.season,
         forecaster.time_format,
-        tuple(forecaster.past),
-        tuple(forecaster.future),
-        tuple(forecaster.static),
+        *(as_names(getattr(forecaster, kind)) for kind in ("past", "future", "static")),
     )
 
 
