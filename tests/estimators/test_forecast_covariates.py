@@ -159,9 +159,33 @@ def test_a_stream_reads_the_driver(fitted):
 
 
 def test_a_stream_without_the_driver_ahead_says_so(fitted):
-    stream = fitted.stream()
-    with pytest.raises(DataError, match="expected 'promo' for the 8 steps after its end"):
+    stream, untouched = fitted.stream(), fitted.stream()
+    told = "expected 'promo' for the 8 steps after its end, got none at .*; give it with the row, as a list"
+    with pytest.raises(DataError, match=told):
         stream.push(5.0, future={"promo": 1.0})
+    with pytest.raises(DataError, match="future: expected columns of the training, promo, got 'promos'; correct it"):
+        stream.push(5.0, future={"promos": [1.0] * 9})
+    # A row that is refused is not half read.
+    made, expected = (each.push(5.0, future={"promo": [1.0] * 9}) for each in (stream, untouched))
+    np.testing.assert_array_equal(made.values, expected.values)
+    np.testing.assert_array_equal(made.panel.values[0], expected.panel.values[0])
+
+
+def test_newer_rows_may_tell_the_driver_alone(ended):
+    forecaster, tail = ended
+    expected = forecaster.predict(future=tail.drop(columns="y"))
+    history = forecaster.panel_
+    made = forecaster.update(tail.assign(y=np.nan)).predict()
+    forecaster.panel_ = history
+    pd.testing.assert_frame_equal(made, expected)
+
+
+def test_one_column_may_be_named_without_a_list():
+    frame, _ = make()
+    options = {**OPTIONS, "max_epochs": 1}
+    made = Forecaster(HORIZON, target="y", time="ds", future="promo", **options).fit(frame).predict()
+    expected = Forecaster(HORIZON, target="y", time="ds", future=["promo"], **options).fit(frame).predict()
+    pd.testing.assert_frame_equal(made, expected)
 
 
 def test_missing_covariates_are_flagged_not_invented():

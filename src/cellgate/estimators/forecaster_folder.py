@@ -106,7 +106,7 @@ def restore_forecaster(
         forecaster.record_ = TrainingRecord(
             **config["training"], history=[(loss, score) for loss, score in metrics.pop("history")]
         )
-        forecaster.metrics_ = metrics
+        forecaster.metrics_ = _with_nan(metrics)
         forecaster.model_ = ForecastNetwork(**config["model"])
         forecaster.model_.load_state_dict(files["model.safetensors"])
         forecaster.model_.eval()
@@ -145,6 +145,13 @@ def _panel(preprocess: dict[str, Any], history: dict[str, Tensor]) -> Panel:
         columns=tuple(preprocess.get("columns", ())),  # a folder of an earlier version has none
         decimal_comma=preprocess.get("decimal_comma", has_decimal_comma(preprocess["notes"])),  # nor this one
     )
+
+
+def _with_nan(metrics: Any) -> Any:
+    """Scores as they were measured: JSON has null for those that there are none of, such as the MASE of a constant."""
+    if isinstance(metrics, dict):
+        return {name: _with_nan(score) for name, score in metrics.items()}
+    return float("nan") if metrics is None else metrics
 
 
 def _plain(stamp: Any) -> str | int:
