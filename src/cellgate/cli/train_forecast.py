@@ -143,7 +143,7 @@ def command(
             files.append(REPORT)
         forecaster.save(out)  # its config.json is the last file: where it stands, everything does
     forget_checkpoint(out)
-    found = {name: getattr(panel.roles, name) for name in ("time", "target", "id", "wide", "time_format")}
+    found = _columns_found(panel)
     found |= {"season": forecaster.task_.season, "holdout": tail, "level": list(forecaster.levels)}
     save_config(out, {**found, **sizes_found(forecaster)})
     record = forecaster.record_
@@ -166,6 +166,14 @@ def command(
                 "after the end; FILE is to give the rest"
             )
     return INTERRUPTED if record.stopped_by == "Ctrl-C" else None
+
+
+def _columns_found(panel: Panel) -> dict[str, Any]:
+    """The columns as options that find them again: a wide table has no target, one by rows needs none of them."""
+    roles = panel.roles
+    if not roles.wide:
+        return {name: getattr(roles, name) for name in ("time", "target", "id", "time_format")}
+    return {} if roles.id else {name: getattr(roles, name) for name in ("time", "wide", "time_format")}
 
 
 def _require_length(panel: Panel, tail: int) -> None:
