@@ -187,6 +187,21 @@ def test_a_row_of_a_wide_table_is_a_value_of_every_series(shops, capsys, monkeyp
         assert {line.split(",")[1] for line in out.splitlines()[1:]} == {"2024-03-02"}
 
 
+def test_numbers_are_written_as_in_training(tmp_path, capsys, monkeypatch):
+    rows = [f"{day:02}.01.2024;{9000 + 100 * (day % 7)},5" for day in range(1, 29)]
+    (tmp_path / "de.csv").write_text("\n".join(["Tag;Umsatz", *rows]))
+    Forecaster(1, max_epochs=1, hidden_size=4).fit(tmp_path / "de.csv").save(tmp_path / "m")
+    made = [
+        call(capsys, monkeypatch, "stream", tmp_path / "m", rows=f"29.01.2024;{cell}\n") for cell in ("9.100", "9100")
+    ]
+    assert made[0] == made[1]
+    rows = '{"Tag": "29.01.2024", "Umsatz": 9.100}\n{"Tag": "30.01.2024", "Umsatz": "9.100"}\n'
+    code, out, _ = call(capsys, monkeypatch, "stream", tmp_path / "m", "--json", rows=rows)
+    stream = load(tmp_path / "m").stream()
+    expected = [stream.push(value).median.tolist()[0] for value in (9.1, 9100.0)]
+    assert (code, [json.loads(line)["cellgate"] for line in out.splitlines()]) == (0, expected)
+
+
 def test_a_header_without_the_series_is_refused(shops, capsys, monkeypatch):
     code, out, err = call(capsys, monkeypatch, "stream", shops / "long", rows="day,sold\n03/01/2024,15\n" * 3)
     assert (code, out, len(err.splitlines())) == (2, "", 1)

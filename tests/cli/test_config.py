@@ -51,6 +51,25 @@ def test_lists_are_options_given_again_and_again(capsys, tmp_path):
     )
 
 
+@pytest.mark.parametrize("shape", ["wide", "by rows"])
+def test_so_is_one_of_series_side_by_side(capsys, tmp_path, shape):
+    wide = ["ds,a,b", *(f"2024-{1 + k // 28:02}-{k % 28 + 1:02},{k % 7},{k % 5}" for k in range(84))]
+    values = [[f"s{j}", *((k * j) % 7 for k in range(60))] for j in (1, 2)]
+    rows = [",".join(f"V{k}" for k in range(1, 62)), *(",".join(map(str, row)) for row in values)]
+    (tmp_path / "t.csv").write_text("\n".join(wide if shape == "wide" else rows))
+    typed = ["--wide"] if shape == "wide" else []
+    options = "--horizon", 2, "--max-epochs", 1, "--hidden-size", 4
+    code, _, err = call(capsys, "train", tmp_path / "t.csv", *typed, *options, "--out", tmp_path / "a")
+    assert (code, err) == (0, "")
+    code, _, err = call(capsys, "train", "--config", tmp_path / "a" / "train.toml", "--out", tmp_path / "b")
+    assert (code, err) == (0, "")
+    assert (tmp_path / "a" / "forecast.csv").read_text() == (tmp_path / "b" / "forecast.csv").read_text()
+    saved = tomllib.loads((tmp_path / "b" / "train.toml").read_text())["train"]
+    assert {name: saved[name] for name in ("time", "target", "id", "wide") if name in saved} == (
+        {"time": "ds", "wide": True} if shape == "wide" else {}
+    )
+
+
 def test_a_training_is_repeated_by_the_file_that_it_saves(capsys, tmp_path, sales, monkeypatch):
     monkeypatch.chdir(sales.parent)
     first = ["--max-epochs", 2, "--horizon", 3, "--level", 80, "--level", 95, "--seed", 4, "--target", "sold"]

@@ -85,7 +85,8 @@ def test_a_forecaster_whose_drivers_are_not_known_ahead(capsys, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     days = [f"2024-{1 + k // 28:02}-{k % 28 + 1:02}" for k in range(84)]
     rows = [f"{day},{3 + 5 * (k % 3 == 0)},{k % 3 == 0:d}" for k, day in enumerate(days)]
-    (tmp_path / "d.csv").write_text("\n".join(["ds,y,promo", *rows[:80]]))
+    (tmp_path / "d.csv").write_text("\n".join(["day,y,promo", *rows[:80]]))
+    # The usual name of the time column will do here as elsewhere.
     (tmp_path / "coming.csv").write_text("\n".join(["ds,promo", *(row[:11] + row[-1] for row in rows[80:])]))
     options = "--target", "y", "--future", "promo", "--horizon", 4, "--max-epochs", 1
     call(capsys, "train", "d.csv", *options, "--out", "m")
@@ -96,6 +97,22 @@ def test_a_forecaster_whose_drivers_are_not_known_ahead(capsys, tmp_path, monkey
     assert (code, err) == (0, "")
     assert "not known" not in out
     assert (tmp_path / "ahead.html").read_text() != (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize("holdout", [2, 6])
+def test_a_holdout_of_other_length_than_the_horizon_with_drivers(capsys, tmp_path, monkeypatch, holdout):
+    monkeypatch.chdir(tmp_path)
+    days = [f"2024-{1 + k // 28:02}-{k % 28 + 1:02}" for k in range(84)]
+    rows = [f"{day},{3 + 5 * (k % 3 == 0)},{k % 3 == 0:d}" for k, day in enumerate(days)]
+    (tmp_path / "d.csv").write_text("\n".join(["ds,y,promo", *rows]))
+    options = "--target", "y", "--future", "promo", "--horizon", 4, "--max-epochs", 1, "--holdout", holdout
+    code, _, err = call(capsys, "train", "d.csv", *options, "--report", "--out", "m")
+    assert (code, err) == (0, "")
+    assert len((tmp_path / "m" / "holdout.csv").read_text().splitlines()) == 1 + min(holdout, 4)
+    assert (tmp_path / "m" / "report.html").exists()
+    code, out, err = call(capsys, "evaluate", "m", "d.csv", "--holdout", min(holdout, 4), "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["metrics"]["steps"] == min(holdout, 4)
 
 
 def test_future_data_is_of_forecasters(capsys, tmp_path):

@@ -97,6 +97,14 @@ def test_predict_prints_what_train_wrote(trained, capsys, tmp_path):
     assert json.loads(out)["forecast"][0]["ds"] == "1961-01-01"
 
 
+def test_a_name_that_says_that_it_is_no_csv_is_refused(trained, capsys, tmp_path):
+    for name, kind in (("f.parquet", "Parquet or Arrow"), ("f.xlsx", "a spreadsheet"), ("f.JSON", "JSON")):
+        code, _, err = call(capsys, "predict", trained, "--out", tmp_path / name)
+        assert code == 2
+        assert f"expected the name of a CSV file, got one of {kind}; end it in .csv" in err
+    assert not list(tmp_path.iterdir())
+
+
 def test_predict_from_newer_data(trained, capsys, tmp_path):
     lines = bundled_path("airline").read_text().splitlines()
     (tmp_path / "cut.csv").write_text("\n".join(lines[:-6]))

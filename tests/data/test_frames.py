@@ -92,6 +92,60 @@ def test_local_days_of_a_zone_stay_days():
     assert panel.starts[0] == np.datetime64("2024-03-25")
 
 
+DAYS = np.arange("2024-01-01", "2024-03-01", dtype="datetime64[D]")
+WEEK = [float(k % 7) for k in range(60)]
+
+
+@pytest.mark.parametrize("tz", ["Europe/Berlin", "America/New_York", "Etc/GMT+5", "dateutil/America/New_York"])
+def test_zones_of_any_name_are_zones(tz):
+    pandas = pytest.importorskip("pandas")
+    hours = pandas.date_range("2024-03-08", periods=60, freq="h", tz=tz)
+    panel = read_panel(pandas.DataFrame({"ds": hours, "y": WEEK}))
+    assert panel.starts[0] == hours[0].tz_convert("UTC").tz_localize(None).to_datetime64()
+    assert panel.roles.time_format == "ISO 8601, in UTC"
+    days = pandas.date_range("2024-03-08", periods=60, freq="D", tz=tz)  # over a change of clocks, in two of them
+    assert read_panel(pandas.Series(WEEK, index=days)).starts[0] == np.datetime64("2024-03-08")
+
+
+@pytest.mark.parametrize("shape", ["drop=False", "objects", "words", "series by objects"])
+def test_an_index_of_times_is_the_time_however_it_is_made(shape):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"ds": pandas.to_datetime(DAYS), "y": WEEK})
+    given = {
+        "drop=False": lambda: frame.set_index("ds", drop=False),
+        "objects": lambda: pandas.DataFrame({"y": WEEK}, index=DAYS.astype(object)),
+        "words": lambda: pandas.DataFrame({"y": WEEK}, index=DAYS.astype(str)),
+        "series by objects": lambda: pandas.Series(WEEK, index=DAYS.astype(object)),
+    }[shape]()
+    panel = read_panel(given)
+    assert (panel.roles.time, panel.roles.target, panel.ids) == ("ds", "y", ("y",))
+    assert panel.starts[0] == DAYS[0]
+
+
+def test_an_index_with_the_name_of_another_column_keeps_both():
+    pandas = pytest.importorskip("pandas")
+    panel = read_panel(pandas.DataFrame({"y": WEEK}, index=pandas.DatetimeIndex(DAYS, name="y")))
+    assert (panel.roles.time, panel.values[0].tolist()) == ("ds", WEEK)
+
+
+@pytest.mark.parametrize("names", [[None, None], ["shop", None], [None, "day"], ["shop", "day"]])
+@pytest.mark.parametrize("turned", [False, True])
+def test_levels_of_an_index_need_no_name(names, turned):
+    pandas = pytest.importorskip("pandas")
+    index = pandas.MultiIndex.from_product([["a", "b"], pandas.to_datetime(DAYS)], names=names)
+    frame = pandas.DataFrame({"y": [*WEEK, *WEEK[::-1]]}, index=index)
+    panel = read_panel(frame.swaplevel() if turned else frame)
+    assert panel.ids == ("a", "b")
+    assert [values.tolist() for values in panel.values] == [WEEK, WEEK[::-1]]
+    assert (panel.roles.id, panel.roles.time) == (names[0] or "unique_id", names[1] or "ds")
+
+
+def test_row_labels_are_no_column():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"ds": DAYS, "y": WEEK}, index=[f"row {k}" for k in range(60)])
+    assert read_panel(frame).columns == ("ds", "y")
+
+
 def test_frames_that_are_refused():
     pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
     days = pandas.date_range("2024-01-01", periods=4)

@@ -133,6 +133,8 @@ def test_many_series_in_long_form(tmp_path):
 
 def test_wide_form(tmp_path):
     text = "\n".join(["ds,a,b,c", *(f"{d},{k},{-k},{k * k}" for k, d in enumerate(DAYS))])
+    with pytest.raises(DataError, match=r"--target a: expected none where every column .* \(--wide\), .* give one of"):
+        read_panel(write(tmp_path, text), Roles(wide=True, target="a"))
     panel = read_panel(write(tmp_path, text), Roles(wide=True))
     assert panel.ids == ("a", "b", "c")
     assert panel.values[2][5] == 25

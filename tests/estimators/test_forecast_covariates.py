@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from cellgate.data import DataError
+from cellgate.errors import InputError
 from cellgate.estimators import Forecaster, load
 
 LENGTH, HORIZON = 360, 8
@@ -81,6 +82,46 @@ def test_coming_rows_may_stand_in_a_table_of_their_own(fitted):
     pd.testing.assert_frame_equal(whole, apart)
 
 
+@pytest.fixture(scope="module")
+def ended():
+    """Fitted to the words of a driver, of which nothing is known beyond the history."""
+    frame, truth = make(words=True)
+    forecaster = Forecaster(HORIZON, target="y", time="ds", future=["promo"], **{**OPTIONS, "max_epochs": 2})
+    return forecaster.fit(frame.iloc[:LENGTH]), frame.assign(y=[*frame["y"][:LENGTH], *truth]).iloc[LENGTH:]
+
+
+@pytest.mark.parametrize("steps", [HORIZON, 3])
+def test_what_followed_tells_the_driver_too(ended, steps):
+    forecaster, tail = ended
+    found = forecaster.evaluate(tail[:steps])
+    made = forecaster.predict(future=tail.drop(columns="y"))["cellgate"][:steps]
+    expected = np.abs(made.to_numpy() - tail["y"].to_numpy()[:steps]).mean()
+    assert found["steps"] == steps
+    assert found["cellgate"]["MAE"] == pytest.approx(expected, rel=1e-6)
+    assert forecaster.score(tail[:steps]) == pytest.approx(-found["cellgate"]["MASE"])
+    # What is known beyond the last observed step is of no use, and not needed.
+    assert forecaster.evaluate(tail.assign(y=[*tail["y"][:2], *[np.nan] * 6], promo=[*tail["promo"][:2], *[""] * 6]))
+
+
+def test_what_followed_without_the_driver_is_refused(ended):
+    forecaster, tail = ended
+    told = r"expected 'promo' for the 8 steps after its end, got none at 2023-12-27; give the column in the rows that"
+    with pytest.raises(DataError, match=told):
+        forecaster.evaluate(tail[["ds", "y"]])
+
+
+def test_a_part_of_the_horizon_needs_a_part_of_the_driver(ended):
+    forecaster, tail = ended
+    history, coming = forecaster.panel_, tail.drop(columns="y")
+    whole = forecaster.forecast(future=coming)
+    part = forecaster.forecast(future=coming[:3], steps=3)
+    np.testing.assert_array_equal(part.values, whole.values[:, :3])
+    assert list(part.columns()["ds"]) == list(history.next_times(0, 3))
+    for steps in (0, HORIZON + 1, 2.0):
+        with pytest.raises(InputError, match=f"steps: expected a whole number from 1 to 8, the horizon, .*got {steps}"):
+            forecaster.forecast(future=coming, steps=steps)
+
+
 def test_a_table_without_the_driver_is_refused(fitted):
     frame, _ = make()
     with pytest.raises(DataError, match="promo"):
@@ -118,9 +159,33 @@ def test_a_stream_reads_the_driver(fitted):
 
 
 def test_a_stream_without_the_driver_ahead_says_so(fitted):
-    stream = fitted.stream()
-    with pytest.raises(DataError, match="expected 'promo' for the 8 steps after its end"):
+    stream, untouched = fitted.stream(), fitted.stream()
+    told = "expected 'promo' for the 8 steps after its end, got none at .*; give it with the row, as a list"
+    with pytest.raises(DataError, match=told):
         stream.push(5.0, future={"promo": 1.0})
+    with pytest.raises(DataError, match="future: expected columns of the training, promo, got 'promos'; correct it"):
+        stream.push(5.0, future={"promos": [1.0] * 9})
+    # A row that is refused is not half read.
+    made, expected = (each.push(5.0, future={"promo": [1.0] * 9}) for each in (stream, untouched))
+    np.testing.assert_array_equal(made.values, expected.values)
+    np.testing.assert_array_equal(made.panel.values[0], expected.panel.values[0])
+
+
+def test_newer_rows_may_tell_the_driver_alone(ended):
+    forecaster, tail = ended
+    expected = forecaster.predict(future=tail.drop(columns="y"))
+    history = forecaster.panel_
+    made = forecaster.update(tail.assign(y=np.nan)).predict()
+    forecaster.panel_ = history
+    pd.testing.assert_frame_equal(made, expected)
+
+
+def test_one_column_may_be_named_without_a_list():
+    frame, _ = make()
+    options = {**OPTIONS, "max_epochs": 1}
+    made = Forecaster(HORIZON, target="y", time="ds", future="promo", **options).fit(frame).predict()
+    expected = Forecaster(HORIZON, target="y", time="ds", future=["promo"], **options).fit(frame).predict()
+    pd.testing.assert_frame_equal(made, expected)
 
 
 def test_missing_covariates_are_flagged_not_invented():

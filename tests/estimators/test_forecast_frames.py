@@ -78,7 +78,7 @@ def parted(table, head=100):
 
 
 @pytest.mark.parametrize("freq", ["D", "h"])
-@pytest.mark.parametrize("tz", [None, "Europe/Berlin", "+05:30", "UTC"])
+@pytest.mark.parametrize("tz", [None, "Europe/Berlin", "America/New_York", "Etc/GMT+5", "+05:30", "UTC"])
 def test_utilsforecast_evaluates_numbers_as_names_and_zones(tz, freq, tmp_path):
     pytest.importorskip("utilsforecast", reason="utilsforecast is not installed: pip install .[test]")
     from utilsforecast.evaluation import evaluate

@@ -225,6 +225,50 @@ def test_a_row_that_a_stream_cannot_place_is_refused(fitted, arguments, message)
 # ---------------------------------------------------------------- warm starts
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"value": float("inf")}, "value: expected a finite number, or None where nothing was observed, got inf"),
+        ({"value": "many"}, "value: expected a finite number, or None where nothing was observed, got 'many'"),
+        ({"value": 1.0, "time": "soon"}, "time: expected a stamp like 2024-04-01 16:00, got 'soon'; correct it"),
+        ({"value": 1.0, "past": {"heat": 1.0}}, "past: expected columns of the training, none, got 'heat'; correct it"),
+        ({"value": 1.0, "time": "2204-04-01T16:00"}, "time: expected rows near series 's0', which goes up to"),
+    ],
+)
+def test_a_row_that_a_stream_cannot_use_is_refused_in_words(fitted, arguments, message):
+    with pytest.raises(DataError, match=message):
+        fitted.stream().push(id="s0", **arguments)
+
+
+@pytest.mark.parametrize("time", [pd.Period("2024-04-01T16", freq="h"), "2024-04-01 16:00", "2024-04-01T18:00+02:00"])
+def test_times_of_any_kind_are_the_moment_that_they_name(fitted, time):
+    made, expected = (fitted.stream().push(20.0, id="s0", time=told) for told in (time, None))
+    np.testing.assert_array_equal(made.values, expected.values)
+
+
+def test_a_row_far_from_the_history_is_refused(panel, fitted, tmp_path):
+    fitted.save(tmp_path)
+    forecaster = load(tmp_path)
+    for stamp in ("2204-04-01", "1924-04-01"):
+        row = pd.DataFrame({"unique_id": ["s0"], "ds": pd.to_datetime([stamp]), "y": [20.0]})
+        with pytest.raises(DataError, match=rf"the frame: expected rows near series 's0', .* got {stamp}, .* apart"):
+            forecaster.update(row)
+    assert len(forecaster.panel_.values[0]) == 760
+
+
+def test_newer_rows_may_be_without_any_value(panel, fitted, tmp_path):
+    """A day on which one of the sensors is silent, and one on which both are."""
+    head, _ = panel.split(200)
+    first, second = head.next_times(0, 2)
+    fitted.save(tmp_path)
+    forecaster = load(tmp_path)
+    for stamp, values in ((first, [20.0, np.nan]), (second, [np.nan, np.nan])):
+        forecaster.update(pd.DataFrame({"unique_id": ["s0", "s1"], "ds": [stamp] * 2, "y": values}))
+    np.testing.assert_array_equal([values[-2:] for values in forecaster.panel_.values], [[20.0, np.nan], [np.nan] * 2])
+    with pytest.raises(DataError, match="expected values in series 's1', got only missing ones; remove it"):
+        forecaster.predict(pd.DataFrame({"unique_id": ["s0", "s1"], "ds": [first] * 2, "y": [20.0, np.nan]}))
+
+
 def test_partial_fit_goes_on_from_the_weights(panel):
     head, _ = panel.split(200)
     forecaster = Forecaster(6, max_epochs=2, context=60, hidden_size=9).fit(head)

@@ -29,6 +29,18 @@ def kept(forecaster, folder, loaded):
     return load(folder / "m")
 
 
+def rewrite(folder, change):
+    """A folder's preprocess.json as an earlier version may have written it."""
+    file, config_file = folder / "preprocess.json", folder / "config.json"
+    preprocess = json.loads(file.read_text())
+    change(preprocess)
+    file.write_text(json.dumps(preprocess))
+    config = json.loads(config_file.read_text())
+    config["files"]["preprocess.json"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    config.pop("sum")
+    config_file.write_text(json.dumps({**config, "sum": sum_of(config)}))
+
+
 @pytest.fixture(params=[False, True], ids=["as fitted", "loaded"])
 def loaded(request):
     return request.param
@@ -166,15 +178,12 @@ def test_numbers_as_times_keep_their_meaning(tmp_path, loaded, times, newer, for
 def test_a_folder_without_what_was_found_still_loads(tmp_path):
     path = write(tmp_path / "t.csv", "ds,y", [(f"{day:%Y-%m-%d}", y) for day, y in zip(DAYS, VALUES, strict=True)])
     Forecaster(3, **OPTIONS).fit(path).save(tmp_path / "m")
-    file, config_file = tmp_path / "m" / "preprocess.json", tmp_path / "m" / "config.json"
-    preprocess = json.loads(file.read_text())
-    preprocess["roles"]["time_format"] = None
-    del preprocess["integer_ids"]
-    file.write_text(json.dumps(preprocess))
-    config = json.loads(config_file.read_text())
-    config["files"]["preprocess.json"] = hashlib.sha256(file.read_bytes()).hexdigest()
-    config.pop("sum")
-    config_file.write_text(json.dumps({**config, "sum": sum_of(config)}))
+
+    def older(preprocess):
+        preprocess["roles"]["time_format"] = None
+        del preprocess["integer_ids"]
+
+    rewrite(tmp_path / "m", older)
     forecaster = load(tmp_path / "m").update({"ds": ["2024-04-30"], "y": [1.0]})
     np.testing.assert_array_equal(forecaster.panel_.values[0], [*VALUES, 1.0])
 
@@ -236,3 +245,38 @@ def test_a_panel_still_passes_as_it_is():
     head, tail = panel.split(12)
     forecaster = Forecaster(3, **OPTIONS).fit(head).update(tail)
     np.testing.assert_array_equal(forecaster.panel_.values[0], panel.values[0])
+
+
+# ---------------------------------------------------------------- numbers
+
+
+@pytest.fixture
+def european(tmp_path, loaded):
+    """Numbers such as 1.234,50, as spreadsheets save them where the comma is the decimal sign."""
+    told = [f"{1000 * y + 9000:,.2f}".translate(str.maketrans(",.", ".,")) for y in VALUES]
+    text = "\n".join(["ds;y", *(f"{day:%d.%m.%Y};{y}" for day, y in zip(DAYS, told, strict=True))])
+    (tmp_path / "de.csv").write_text(text)
+    return kept(Forecaster(3, **OPTIONS).fit(tmp_path / "de.csv"), tmp_path, loaded)
+
+
+@pytest.mark.parametrize(
+    ("cell", "value"),
+    [("1.234", 1234.0), ("70,500", 70.5), ("1.234,5", 1234.5), ("12,5", 12.5), ("12.5", 12.5), ("7", 7.0)],
+)
+def test_numbers_are_read_as_in_training(european, tmp_path, cell, value):
+    european.update({"ds": ["30.04.2024"], "y": [cell]})
+    assert european.panel_.values[0][-1] == value
+    (tmp_path / "row.csv").write_text(f"ds;y\n01.05.2024;{cell}\n")
+    assert european.update(tmp_path / "row.csv").panel_.values[0][-1] == value
+
+
+def test_numbers_with_a_decimal_point_beside_others_are_read_plainly(european):
+    european.update({"ds": ["30.04.2024", "01.05.2024"], "y": ["1.234", "2.5"]})
+    assert european.panel_.values[0][-2:].tolist() == [1.234, 2.5]
+
+
+def test_a_folder_of_an_earlier_version_tells_the_decimal_sign_by_its_notes(european, tmp_path):
+    european.save(tmp_path / "m")
+    rewrite(tmp_path / "m", lambda preprocess: preprocess.pop("decimal_comma"))
+    older = load(tmp_path / "m").update({"ds": ["30.04.2024"], "y": ["1.234"]})
+    assert older.panel_.values[0][-1] == 1234.0

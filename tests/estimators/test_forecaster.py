@@ -154,6 +154,8 @@ def test_odd_series_are_forecast_with_finite_numbers():
         ({"dropout": 1}, "dropout: expected a share"),
         ({"seed": 0, "learning_rate": -1}, "learning_rate: expected a number above 0"),
         ({"max_seconds": 0}, "max_seconds: expected a number above 0"),
+        ({"seed": None}, "seed: expected a whole number, got None"),
+        ({"season": 7, "context": 7}, "context: expected more than a season of 7 steps, or None, got 7; raise it"),
     ],
 )
 def test_arguments_are_checked_by_fit(changes, message):
@@ -179,6 +181,22 @@ def test_a_log_model_refuses_what_has_no_log(fitted):
     whole.values[0][-1] = 0
     with pytest.raises(DataError, match=r"'#Passengers', 1960-12-01: expected a positive value, as in training, got 0"):
         fitted.predict(whole)
+
+
+def test_a_model_of_constants_is_opened_again_and_explained(tmp_path):
+    """Scores that there are none of are null in the file."""
+    forecaster = Forecaster(4, max_epochs=1, hidden_size=4).fit(np.zeros(60))
+    measured = forecaster.evaluate(np.zeros(4))
+    assert np.isnan(measured["cellgate"]["MASE"])
+    forecaster.save(tmp_path)
+    loaded = load(tmp_path)
+    np.testing.assert_equal(loaded.metrics_, measured)
+    assert "<html" in loaded.explain().html
+
+
+def test_an_interval_that_was_not_asked_for_is_refused(fitted):
+    with pytest.raises(InputError, match="level: expected one of 90, got 50; name it in levels= of the Forecaster"):
+        fitted.forecast().interval(50)
 
 
 def test_predict_needs_fit():

@@ -54,6 +54,10 @@ NO_TABLES = {
     "words": Odd(b"hello\nworld\nagain\n", "expected a column of numbers to predict, found none among hello"),
     "noise": Odd(np.random.default_rng(0).integers(1, 255, 5000, dtype=np.uint8).tobytes(), "got binary data"),
     "a zero byte": Odd(table("2024-01-29,\x00"), "got binary data (a zero byte on line 30)"),
+    "two columns of names": Odd(
+        text("ds,item,shop,y", *(f"{day},{i},{s},1" for s in "ab" for i in ("tea", "rye") for day in DAYS)),
+        "again (first at line 2); remove one, or, if 'item' and 'shop' together tell series apart, join the two",
+    ),
     "a PNG": Odd(b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "got a PNG picture; give the table itself"),
     "a spreadsheet called .csv": Odd(b"PK\x03\x04" + bytes(40), "got a spreadsheet or a zip archive; save the sheet"),
     "a spreadsheet": Odd(b"PK\x03\x04", "got a spreadsheet; save it as CSV", name="t.xlsx"),
@@ -77,6 +81,9 @@ NO_TABLES = {
 DRESS = {
     "BOM and CRLF": Odd(text(*THREE, encoding="utf-8-sig", end="\r\n"), holds=_123),
     "the line ends of old Macs": Odd(text(*THREE, end="\r"), holds=_123),
+    "the line that tells a spreadsheet the separator": Odd(
+        text("sep=;", "ds;y", "2024-01-01;1", "2024-01-02;2", "2024-01-03;3", end="\r\n"), holds=_123
+    ),
     "no line end at the end": Odd("\n".join(THREE).encode(), holds=_123),
     "UTF-16": Odd(text(*THREE, encoding="utf-16"), holds=_123),
     "UTF-16 without a mark": Odd(text(*THREE, encoding="utf-16-le"), holds=_123),

@@ -20,6 +20,8 @@ HOURS = [f"2024-03-31 {h:02}:00" for h in range(24)]
 _months = np.arange("2023-01", "2024-04", dtype="datetime64[M]")
 _market = [str(np.busday_offset(month.astype("datetime64[D]"), 0, "forward")) for month in _months]
 
+_HALVES = ("AM", "PM")
+
 TIMES = {
     "rows from the latest to the earliest": Odd(
         text("ds,y", *GOOD[::-1]),
@@ -79,6 +81,11 @@ TIMES = {
         stamps(*(f"{d:02}/02/2024" for d in range(1, 14))),
         holds=_is("daily", "2024-02-01"),
         noted="read as %d/%m/%Y",
+    ),
+    "day and month that gaps tell apart": Odd(
+        stamps(*(f"01/{d:02}/24 {h:02}:00 {half}" for d in (1, 2) for half in _HALVES for h in (12, *range(1, 12)))),
+        holds=_is("hourly", "2024-01-01"),
+        noted="ds: read as %m/%d/%y %I:%M %p; %d/%m/%y %I:%M %p would read it too, --time-format chooses",
     ),
     "day and month that nothing tells apart": Odd(
         stamps(*(f"{m:02}/01/2024" for m in range(1, 13))),

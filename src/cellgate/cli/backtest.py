@@ -25,7 +25,7 @@ from cellgate.cli.columns import (
     names,
 )
 from cellgate.cli.console import say, say_json, say_pairs, say_table, training_progress
-from cellgate.cli.files import require_new
+from cellgate.cli.files import require_csv
 from cellgate.cli.forecast_files import csv_text
 from cellgate.cli.forecast_words import say_forecast_scores, score_text
 from cellgate.data.files import write_atomic
@@ -81,7 +81,7 @@ def command(
     [bold]cellgate backtest sales.csv --horizon 28 --origins 12 --step 7[/bold]
     """
     if out is not None:
-        require_new(out, "--out", force)
+        require_csv(out, "--out", force)
     is_model = Path(source).is_dir()
     if is_model:
         _refuse_typed(ctx, source)

@@ -5,7 +5,22 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from cellgate.data.table import ARROW_SUFFIXES
 from cellgate.errors import InputError
+
+_OTHER_KINDS = {".json": "JSON", ".xlsx": "a spreadsheet", **dict.fromkeys(ARROW_SUFFIXES, "Parquet or Arrow")}
+
+
+def require_csv(path: Path, option: str, force: bool) -> None:
+    """As require_new, of a file that will be CSV, whatever it is called.
+
+    Raises:
+        InputError: also for a name that says that it is something else.
+    """
+    kind = _OTHER_KINDS.get(path.suffix.lower())
+    if kind:
+        raise InputError(f"{option} {path}: expected the name of a CSV file, got one of {kind}; end it in .csv")
+    require_new(path, option, force)
 
 
 def require_new(path: Path, option: str, force: bool) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from cellgate import estimators
 from cellgate.cli.console import say_json
-from cellgate.cli.files import require_new
+from cellgate.cli.files import require_csv
 from cellgate.cli.forecast_files import csv_text
 from cellgate.data.files import write_atomic
 from cellgate.data.panel import show_time
@@ -43,7 +43,7 @@ def command(
     [bold]cellgate predict model --data newer.csv --out next.csv[/bold]
     """
     if out is not None:
-        require_new(out, "--out", force)
+        require_csv(out, "--out", force)
     columns, key = _predict(estimators.load(model), data, future_data)
     if as_json:
         rows = [

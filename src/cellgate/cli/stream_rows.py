@@ -15,7 +15,7 @@ import numpy as np
 from cellgate import estimators
 from cellgate.data import DataError, Panel
 from cellgate.data.newer import USUAL, form_of
-from cellgate.data.numbers import is_missing, read_numbers
+from cellgate.data.numbers import DecimalComma, is_missing, read_numbers
 from cellgate.data.panel import show_time
 from cellgate.data.times import read_times
 from cellgate.data.words import counted, some
@@ -128,7 +128,7 @@ def _is_row(row: Row, forecaster: estimators.Forecaster) -> bool:
     roles = panel.roles
     try:
         for name in _side_by_side(row, panel) or [roles.target or "y"]:
-            _number(row[name], name)
+            _number(row[name], name, panel)
         if roles.time is not None:
             _stamps(row[roles.time], roles.time, forecaster)
     except DataError:
@@ -158,13 +158,14 @@ def pushes(row: Row, forecaster: estimators.Forecaster, last: dict[str, Any]) ->
     )
     beside = _beside(row, panel)
     if target in row:
-        found = [{"value": _number(row[target], target), **beside}]
+        found = [{"value": _number(row[target], target, panel), **beside}]
         if id in row and (len(panel) > 1 or roles.id is not None):
             found[0]["id"] = str(row[id])
         elif len(panel) > 1:
             raise DataError(f"expected a column {id!r} that says which series the row is of, got {some(row)}; add it")
     else:
-        found = [{"value": _number(row[name], name), "id": name, **beside} for name in _side_by_side(row, panel)]
+        sides = _side_by_side(row, panel)
+        found = [{"value": _number(row[name], name, panel), "id": name, **beside} for name in sides]
     if not found:
         raise DataError(f"expected a column {roles.target!r}, got {some(row) or 'none'}; add it")
     if time in row:
@@ -181,18 +182,23 @@ def _beside(row: Row, panel: Panel) -> dict[str, Row]:
         given = {name: row[name] for name in names if row.get(name) not in (None, "")}
         if given:
             found[kind] = {
-                name: value if name in panel.categories else _numbers(value, name) for name, value in given.items()
+                name: value if name in panel.categories else _numbers(value, name, panel)
+                for name, value in given.items()
             }
     return found
 
 
-def _numbers(value: Any, name: str) -> Any:
-    return [_number(each, name) for each in value] if isinstance(value, list) else _number(value, name)
+def _numbers(value: Any, name: str, panel: Panel) -> Any:
+    return [_number(each, name, panel) for each in value] if isinstance(value, list) else _number(value, name, panel)
 
 
-def _number(cell: Any, name: str) -> float:
-    text = "" if cell is None else str(cell).strip()
-    values, _, bad = read_numbers(np.array([text], dtype=object))
+def _number(cell: Any, name: str, panel: Panel) -> float:
+    if isinstance(cell, int | float) and not isinstance(cell, bool):
+        text, written = repr(cell), DecimalComma.UNLIKELY  # JSON's own numbers are written in one way
+    else:
+        text = "" if cell is None else str(cell).strip()
+        written = DecimalComma.KNOWN if panel.decimal_comma else DecimalComma.UNLIKELY
+    values, _, bad = read_numbers(np.array([text], dtype=object), written)
     if bad is not None or np.isinf(values[0]):
         raise DataError(f"expected a number in {name!r}, got {text!r}; correct it")
     return float(values[0])

@@ -131,18 +131,19 @@ def command(
     with saying_what_is_kept(out):
         with training_progress(as_json, board_of(out, tensorboard)) as watch:
             forecaster.fit(head, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)
-        backcast = forecaster.forecast() if rest else None
+        backcast = forecaster.forecast(steps=min(tail, horizon)) if rest else None
         metrics = forecaster.evaluate(rest) if rest else {}
         forecaster.update(panel)
         coming = None if panel.future and known < horizon else forecaster.forecast()
         out.mkdir(parents=True, exist_ok=True)
         files = write_forecast_files(out, panel, coming, backcast, rest, metrics)
         if report:
-            forecaster.explain(None if coming is not None else head, out=out / REPORT)
+            # Where the steps to come are not known, it is opened where a whole horizon is.
+            forecaster.explain(panel.split(max(tail, horizon))[0] if coming is None else None, out=out / REPORT)
             files.append(REPORT)
         forecaster.save(out)  # its config.json is the last file: where it stands, everything does
     forget_checkpoint(out)
-    found = {name: getattr(panel.roles, name) for name in ("time", "target", "id", "wide", "time_format")}
+    found = _columns_found(panel)
     found |= {"season": forecaster.task_.season, "holdout": tail, "level": list(forecaster.levels)}
     save_config(out, {**found, **sizes_found(forecaster)})
     record = forecaster.record_
@@ -165,6 +166,14 @@ def command(
                 "after the end; FILE is to give the rest"
             )
     return INTERRUPTED if record.stopped_by == "Ctrl-C" else None
+
+
+def _columns_found(panel: Panel) -> dict[str, Any]:
+    """The columns as options that find them again: a wide table has no target, one by rows needs none of them."""
+    roles = panel.roles
+    if not roles.wide:
+        return {name: getattr(roles, name) for name in ("time", "target", "id", "time_format")}
+    return {} if roles.id else {name: getattr(roles, name) for name in ("time", "wide", "time_format")}
 
 
 def _require_length(panel: Panel, tail: int) -> None:

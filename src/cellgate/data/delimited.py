@@ -15,6 +15,7 @@ from pathlib import Path
 from cellgate.data.errors import DataError
 
 _SNIFFED_LINES = 50
+_SEPARATOR_LINE = re.compile(r'"?sep=([,;\t|])"?[ \t]*\r?\n', re.IGNORECASE)
 _SPACES = (r"\s{2,}|\t", r"\s+")  # where neither comma nor tab parts the cells
 # First bytes of what is no text, whatever the file is called -> what it is, and what to do.
 _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
@@ -73,7 +74,10 @@ def read_delimited(path: Path, source: str) -> Delimited:
     body, skipped = _after_comments(text)
     if skipped:
         notes.append(f"{skipped} line{'s' if skipped > 1 else ''} of comments at the top passed over")
-    read = _split(body, skipped, source)
+    said = _SEPARATOR_LINE.match(body)
+    if said:  # as spreadsheets take it, and some programs write it for them
+        body, skipped = body[said.end() :], skipped + 1
+    read = _split(body, skipped, source, said[1] if said else None)
     read.notes[:0] = notes
     _drop_titles(read)
     if not read.records:
@@ -159,8 +163,8 @@ def _after_comments(text: str) -> tuple[str, int]:
     return text, skipped
 
 
-def _split(text: str, skipped: int, source: str) -> Delimited:
-    delimiter = _sniff_delimiter(text)
+def _split(text: str, skipped: int, source: str, said: str | None) -> Delimited:
+    delimiter = said or _sniff_delimiter(text)
     spaces = None if delimiter else _sniff_spaces(text)
     if spaces is not None:
         parted = [(k, line.strip()) for k, line in enumerate(text.splitlines(), 1 + skipped) if line.strip()]

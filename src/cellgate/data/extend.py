@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from cellgate.data.errors import DataError
+from cellgate.data.grid import LARGEST_GRID
 from cellgate.data.panel import Panel, show_time
 
 
@@ -19,7 +20,7 @@ def extend_panel(panel: Panel, newer: Panel) -> Panel:
     missing. Columns beside the target are joined the same way.
 
     Raises:
-        DataError: for stamps that are not on the grid of the history.
+        DataError: for stamps that are not on the grid of the history, or so far from it that a gap would be nearly all.
     """
     place = {name: j for j, name in enumerate(newer.ids)}
     pairs = [_Pair(k, place.pop(name, None)) for k, name in enumerate(panel.ids)]
@@ -48,6 +49,22 @@ def extend_panel(panel: Panel, newer: Panel) -> Panel:
         future=future,
         static=static,
     )
+
+
+def with_later_future(panel: Panel, later: Panel, offsets: Sequence[int]) -> Panel:
+    """The series with what later rows say of their future columns too; the values of those rows are left alone.
+
+    Args:
+        panel: series with future columns.
+        later: rows of some of them, with the same future columns.
+        offsets: how many steps after the start of each series its later rows begin; of no meaning without such rows.
+    """
+    place = {name: j for j, name in enumerate(later.ids)}
+    joined = [
+        _joined(own, later.future[place[name]], offset)[max(0, -offset) :] if name in place else own
+        for name, own, offset in zip(panel.ids, panel.future, offsets, strict=True)
+    ]
+    return replace(panel, future=tuple(joined))
 
 
 @dataclass(frozen=True)
@@ -79,7 +96,30 @@ def _offset(panel: Panel, newer: Panel, pair: _Pair) -> int:
             f"{newer.source}: expected {panel.frequency} steps that continue series {panel.ids[pair.older]!r} from "
             f"{show_time(start)}, got {show_time(begins)}; correct the time stamps"
         )
-    return int(offset[0])
+    steps, length = int(offset[0]), len(newer.values[pair.newer])
+    require_near(newer.source, panel, pair.older, max(steps + length - len(panel.values[pair.older]), -steps), begins)
+    return steps
+
+
+def require_near(source: str, panel: Panel, k: int, apart: int, stamp: Any) -> None:
+    """Refuse a row so far from a series that a regular table would not have it: most likely a year mistyped.
+
+    Args:
+        source: what the row is called in messages.
+        panel: the series.
+        k: which of them.
+        apart: how many steps the series would get longer.
+        stamp: the time of the row.
+
+    Raises:
+        DataError: for more than 20 steps a step of the series.
+    """
+    length = len(panel.values[k])
+    if apart > LARGEST_GRID * max(length, 10):
+        raise DataError(
+            f"{source}: expected rows near series {panel.ids[k]!r}, which goes up to {show_time(panel.times(k)[-1])}, "
+            f"got {show_time(stamp)}, {apart:,} steps apart; correct the time stamp"
+        )
 
 
 def append_rows(panel: Panel, rows: Sequence[np.ndarray]) -> Panel:

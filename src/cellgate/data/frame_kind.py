@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from cellgate.data.frames import with_index
+from cellgate.data.frames import type_of, with_index
 
 _FIXED = re.compile(r"(?:UTC)?([+-])(\d{2}):?(\d{2})")
 
@@ -68,7 +68,8 @@ def kind_of(data: Any) -> FrameKind | None:
         frame = nw.from_native(with_index(rows, []), eager_only=True, allow_series=True)
     except TypeError:
         return None
-    types = {} if isinstance(frame, nw.Series) else {str(name): dtype for name, dtype in frame.schema.items()}
+    columns = () if isinstance(frame, nw.Series) else zip(frame.columns, frame.iter_columns(), strict=True)
+    types = {str(name): type_of(column) for name, column in columns}
     return FrameKind(frame.implementation, types)
 
 

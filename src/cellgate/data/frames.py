@@ -10,7 +10,9 @@ import numpy as np
 
 from cellgate.data.errors import DataError
 from cellgate.data.time_formats import CLOCK_NOTES, which_clock
+from cellgate.data.times import looks_like_time
 
+_SAMPLE = 300
 _ROW_NUMBERS = re.compile(r"__index_level_\d+__")
 
 
@@ -84,26 +86,71 @@ def with_index(frame: Any, notes: list[str]) -> Any:
         return frame
     if not hasattr(frame, "columns"):
         frame = frame.to_frame(name="y" if frame.name is None else frame.name)
-    index = frame.index
-    named = any(name is not None for name in index.names)
-    timely = type(index).__name__ in ("DatetimeIndex", "PeriodIndex", "TimedeltaIndex")
-    if not named and not timely:
+    names = _level_names(frame)
+    said = [k for k, name in enumerate(names) if name is None]
+    if len(said) == len(names):
         return frame
     notes.append("the index of the frame is taken as a column")
-    names = [f"index{k}" if name is None else name for k, name in enumerate(index.names)]
-    if timely and not named:
-        names = ["ds" if "ds" not in frame.columns else "index"]
-    return frame.reset_index(names=names)
+    if said:
+        frame = frame.reset_index(level=said, drop=True)
+    return frame.reset_index(names=[name for name in names if name is not None])
+
+
+def _level_names(frame: Any) -> list[Any]:
+    """A name for the column of each level of a pandas index; None for what says nothing beside the columns.
+
+    Times without a name are "ds", words beside them "unique_id"; a single level of words or row numbers is no column,
+    and one that repeats a column of its name is that column.
+    """
+    index = frame.index
+    levels = [index.get_level_values(k) for k in range(index.nlevels)]
+    timely = [_is_timely(level) for level in levels]
+    several = len(levels) > 1
+    names: list[Any] = []
+    for k, level in enumerate(levels):
+        name, usual = level.name, "ds" if timely[k] else "unique_id"
+        if name is not None and name in frame.columns:
+            if np.array_equal(np.asarray(frame[name]), np.asarray(level)):
+                names.append(None)
+                continue
+            name = None  # another thing by the name of a column
+            usual = usual if timely[k] else f"index{k}"
+        if name is None and not timely[k] and not (several and (any(timely) or any(index.names))):
+            names.append(None)
+            continue
+        if name is None:
+            words = timely[k] or sum(not other for other in timely) == 1
+            free = words and usual not in frame.columns and usual not in (*names, *index.names)
+            name = usual if free else f"index{k}"
+        names.append(name)
+    return names
+
+
+def _is_timely(level: Any) -> bool:
+    """Whether a level of a pandas index holds times, be they objects or words."""
+    if type(level).__name__ in ("DatetimeIndex", "PeriodIndex", "TimedeltaIndex"):
+        return True
+    cells = [str(cell) for cell in level[:_SAMPLE]] if str(level.dtype) in ("object", "str", "string") else []
+    return looks_like_time(np.array(cells, dtype=object))
+
+
+def type_of(series: Any) -> Any:
+    """The type of a narwhals Series; pandas' times of zones such as America/New_York, which narwhals does not know."""
+    import narwhals as nw
+
+    native = getattr(series.to_native(), "dtype", None)
+    if isinstance(series.dtype, nw.Unknown) and getattr(native, "tz", None) is not None:
+        return nw.Datetime(native.unit, str(native.tz))  # pyright: ignore[reportOptionalMemberAccess]
+    return series.dtype
 
 
 def _column(series: Any, name: str, notes: list[str], zones: dict[str, Zoned]) -> np.ndarray:
     import narwhals as nw
 
-    dtype = series.dtype
+    dtype = type_of(series)
     if isinstance(dtype, nw.Datetime):
         if dtype.time_zone is not None:
-            utc = series.dt.convert_time_zone("UTC").dt.replace_time_zone(None).to_numpy().astype("datetime64[us]")
-            local = series.dt.replace_time_zone(None).to_numpy().astype("datetime64[us]")
+            utc, local = (clock.to_numpy().astype("datetime64[us]") for clock in _clocks(series))
             zones[name] = Zoned(utc, local, which_clock(utc, local))
             note = CLOCK_NOTES[zones[name].clock]
             notes.append(f"{name}: {note.replace('with a zone', f'in {dtype.time_zone}')}")
@@ -123,6 +170,16 @@ def _column(series: Any, name: str, notes: list[str], zones: dict[str, Zoned]) -
         stamps = [np.datetime64("NaT") if _is_null(cell) else cell.to_timestamp().to_datetime64() for cell in cells]
         return np.array(stamps).astype("datetime64[us]")
     return np.array(["" if _is_null(cell) else str(cell) for cell in cells], dtype=object)
+
+
+def _clocks(series: Any) -> tuple[Any, Any]:
+    """Times with a zone by UTC and by the clocks of the zone, both without one."""
+    import narwhals as nw
+
+    if isinstance(series.dtype, nw.Unknown):
+        times = series.to_native().dt
+        return times.tz_convert("UTC").dt.tz_localize(None), times.tz_localize(None)
+    return series.dt.convert_time_zone("UTC").dt.replace_time_zone(None), series.dt.replace_time_zone(None)
 
 
 def _is_null(cell: Any) -> bool:

@@ -12,11 +12,12 @@ from cellgate.data.covariates import Covariates, static_of
 from cellgate.data.cycles import infer_season
 from cellgate.data.errors import DataError
 from cellgate.data.frequency import COUNT, Frequency, infer_frequency, parse_frequency, round_frequency
+from cellgate.data.numbers import looks_numeric
 from cellgate.data.panel import Panel, Roles, show_time
 from cellgate.data.table import Table
 from cellgate.data.times import Reading
 
-_LARGEST_GRID = 20  # a grid of more than so many steps a row is no regular series
+LARGEST_GRID = 20  # a grid of more than so many steps a row is no regular series
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ def to_panel(rows: Rows) -> Panel:
 
     Raises:
         DataError: where no reading fits, with what is wrong with the first.
+
+    Where the likeliest reading leaves steps without a row, one that leaves fewer is the one that was meant.
     """
     duplicated = [name for name, count in zip(*np.unique(rows.names, return_counts=True), strict=True) if count > 1]
     if duplicated:
@@ -56,14 +59,32 @@ def to_panel(rows: Rows) -> Panel:
             f"{rows.table.source}: expected a name once a series, got {str(duplicated[0])!r} twice; rename one"
         )
     failure: DataError | None = None
+    best: tuple[int, Panel] | None = None
     for reading in rows.readings:
-        used = replace(rows, roles=replace(rows.roles, time_format=reading.form or rows.roles.time_format))
+        roles = replace(rows.roles, time_format=reading.form or rows.roles.time_format)
+        notes = _exchanged(rows.notes, rows.readings[0].form, reading.form)
         try:
-            return _on_grid(used, reading.times)
+            panel = _on_grid(replace(rows, roles=roles, notes=notes), reading.times)
         except DataError as error:
             failure = failure or error
+            continue
+        steps = sum(len(values) for values in panel.values)
+        if best is None or steps < best[0]:
+            best = steps, panel
+        if best[0] <= len(rows.values):
+            break
+    if best is not None:
+        return best[1]
     assert failure is not None
     raise failure
+
+
+def _exchanged(notes: Sequence[str], likeliest: str | None, used: str | None) -> Sequence[str]:
+    """Notes on how times were read that name the reading that was used first, and the likeliest as the other."""
+    if likeliest is None or used is None or likeliest == used:
+        return notes
+    begun, other = f": read as {likeliest}; {used} ", f": read as {used}; {likeliest} "
+    return [note.replace(begun, other) for note in notes]
 
 
 def _on_grid(rows: Rows, times: np.ndarray) -> Panel:
@@ -154,27 +175,34 @@ def _one(rows: Rows, name: str, group: np.ndarray, times: np.ndarray, frequency:
         if near is None:
             _refuse_irregular(rows, frequency, times, group, int(np.argmin(exact)), name)
         steps, start, note = near
-    if steps[-1] + 1 > _LARGEST_GRID * max(len(group), 10):
+    if steps[-1] + 1 > LARGEST_GRID * max(len(group), 10):
         widest = int(np.argmax(np.diff(steps)))
         raise DataError(
             f"{table.place(group[widest + 1])}: expected {frequency.steps}, got a gap of {np.diff(steps)[widest]:,} "
-            f"steps after {show_time(times[group[widest]])}; give --freq, or cut the part before the gap"
+            f"steps after {show_time(times[group[widest]])}; {_other(roles)}, or cut the part before the gap"
         )
     values = np.full(int(steps[-1]) + 1, np.nan)
     values[steps] = rows.values[group]
-    if not np.isfinite(values).any():
-        raise DataError(f"{table.source}: expected values in series {name!r}, got only missing ones; remove it")
+    # Newer rows may all be without a value; data.newer says where they may not.
+    if not np.isfinite(values).any() and not isinstance(roles.freq, Frequency):
+        raise no_values(table.source, name)
     beside = rows.covariates
     past, future = (np.full((len(values), array.shape[1]), np.nan) for array in (beside.past, beside.future))
     past[steps], future[steps] = beside.past[group], beside.future[group]
     length = len(values)
     if roles.future:
         # Rows after the last value that say something of the future columns are the steps to predict.
-        last, said = int(np.flatnonzero(np.isfinite(values))[-1]), np.flatnonzero(np.isfinite(future).any(1))
+        seen, said = np.flatnonzero(np.isfinite(values)), np.flatnonzero(np.isfinite(future).any(1))
+        last = int(seen[-1]) if len(seen) else -1
         if len(said) and said[-1] > last:
             length, future = last + 1, future[: said[-1] + 1]
     static = static_of(table, beside, roles.static, name, group)
     return _Series(start, values[:length], past[:length], future, static, len(values) - len(group), note)
+
+
+def no_values(source: str, name: str) -> DataError:
+    """The error for a series without a single value."""
+    return DataError(f"{source}: expected values in series {name!r}, got only missing ones; remove it")
 
 
 def _choose_frequency(table: Table, roles: Roles, ordered: Sequence[np.ndarray], times: np.ndarray) -> Frequency:
@@ -220,11 +248,12 @@ def _common_season(grids: list[np.ndarray], notes: list[str]) -> int:
 
 def _refuse_duplicate(table: Table, roles: Roles, name: str, first: int, second: int, times: np.ndarray) -> NoReturn:
     series = f" in series {name!r}" if roles.id else ""
-    remedy = (
-        "remove one"
-        if roles.id or roles.wide
-        else ("remove one, or name the column that tells the series apart with --id")
-    )
+    remedy = "remove one"
+    other = _told_apart_by(table, roles, times)
+    if other:
+        remedy += f", or, if {roles.id!r} and {other!r} together tell series apart, join the two in one column"
+    elif not roles.id and not roles.wide:
+        remedy += ", or name the column that tells the series apart with --id"
     if _is_clock_change(times[second]):
         remedy = "were clocks put back in that night? then write times in UTC or with their offset (+02:00); " + remedy
     raise DataError(
@@ -241,13 +270,34 @@ def _is_clock_change(stamp: Any) -> bool:
     return moment.weekday() == 6 and moment.month in (3, 4, 10, 11) and 1 <= moment.hour < 3
 
 
+def _other(roles: Roles) -> str:
+    """What to do about a frequency that the rows do not have."""
+    return f"give another --freq than {roles.freq}" if isinstance(roles.freq, str) else "give --freq"
+
+
+def _told_apart_by(table: Table, roles: Roles, times: np.ndarray) -> str:
+    """A column that, with the one that names the series, tells rows of one time apart; "" for none."""
+    used = {roles.time, roles.target, roles.id, *roles.covariates}
+    names = table.columns.get(roles.id or "")
+    if names is None or table.rows != len(times):
+        return ""
+    for other, cells in table.columns.items():
+        if other in used or looks_numeric(cells):
+            continue
+        rows = zip(times.tolist(), names.tolist(), cells.tolist(), strict=True)
+        if len(set(rows)) == len(times):
+            return other
+    return ""
+
+
 def _refuse_irregular(
     rows: Rows, frequency: Frequency, times: np.ndarray, group: np.ndarray, bad: int, name: str
 ) -> NoReturn:
     before = show_time(times[group[max(bad - 1, 0)]])
     series = f" in series {name!r}" if len(rows.names) > 1 else ""
     distances = np.diff(times[group].astype(np.int64))
-    expected, remedy = frequency.steps, "correct the time stamp, put the data on a regular grid, or give --freq"
+    expected = frequency.steps
+    remedy = f"correct the time stamp, put the data on a regular grid, or {_other(rows.roles)}"
     if (
         frequency.unit != COUNT
         and len(distances) > 2

@@ -1,7 +1,7 @@
 """Newer rows for a model that is trained: read by what its training found, so that they mean what they meant then.
 
-Which column is what, how times are written, how far steps lie apart and what names look like is not guessed again: two
-rows would show another frequency, one shop no shops, and 05/01 another day.
+Which column is what, how times and numbers are written, how far steps lie apart and what names look like is not guessed
+again: two rows would show another frequency, one shop no shops, 05/01 another day, and 1.234 another number.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import numpy as np
 
 from cellgate.data.errors import DataError
 from cellgate.data.frequency import COUNT, Frequency, infer_frequency
+from cellgate.data.grid import no_values
+from cellgate.data.numbers import DecimalComma
 from cellgate.data.panel import Panel, Roles, show_time
 from cellgate.data.shapes import read_panel
 from cellgate.data.table import Table, read_table
@@ -33,13 +35,13 @@ def read_newer(data: Any, trained: Panel, asked: Roles, *, sparse: bool = False,
         data: see read_table; long tables may also have the usual names, unique_id, ds and y.
         trained: the series of the training.
         asked: what the caller says about the columns; it goes before what was found in training.
-        sparse: whether rows may lie several steps apart, as corrections do.
+        sparse: whether rows may lie several steps apart, as corrections do, and be without any value.
         timeless: whether rows without a time column will do; they are numbered from 0 then.
 
     Raises:
         DataError: for a table that does not fit the training, saying why.
     """
-    table, roles = training_columns(read_table(data), trained, asked, timeless)
+    table, roles = training_columns(_written_alike(read_table(data), trained), trained, asked, timeless)
     free = replace(roles, freq=asked.freq)
     grid = Frequency(COUNT, 1) if timeless and roles.time is None else trained.frequency
     try:
@@ -47,15 +49,20 @@ def read_newer(data: Any, trained: Panel, asked: Roles, *, sparse: bool = False,
     except DataError:
         _refuse_other_frequency(table, free, trained)
         raise
-    if not sparse and _filled(panel) <= _FILLED:
-        _refuse_other_frequency(table, free, trained)
-    return replace(panel, roles=replace(panel.roles, freq=trained.roles.freq, season=trained.roles.season))
+    if not sparse:
+        for name, values in zip(panel.ids, panel.values, strict=True):
+            if not np.isfinite(values).any():
+                raise no_values(panel.source, name)
+        if _filled(panel) <= _FILLED:
+            _refuse_other_frequency(table, free, trained)
+    roles = replace(panel.roles, freq=trained.roles.freq, season=trained.roles.season)
+    return replace(panel, roles=roles, decimal_comma=trained.decimal_comma or panel.decimal_comma)
 
 
 def coming_rows(data: Any, panel: Panel) -> Table:
     """A table for with_future, its times and names as those of the series that it continues."""
     roles = panel.roles
-    table = _renamed(read_table(data), roles.time, USUAL["time"])
+    table = _renamed(_written_alike(read_table(data), panel), roles.time, USUAL["time"])
     if not roles.wide:
         table = _renamed(table, roles.id, USUAL["id"])
     table = _same_clock(table, roles.time, roles.time_format)
@@ -142,6 +149,11 @@ def _read_in_one_way(table: Table, name: str, trained: Panel) -> Table:
             f"{table.columns[name][row]!r}, which may be {both}; write it as 2024-01-31, or set time_format"
         )
     return replace(table, columns={**table.columns, name: fitting[0]})
+
+
+def _written_alike(table: Table, trained: Panel) -> Table:
+    """With the decimal sign of the training, which one row may not show: 1.234 is a thousand beside 1.234,50."""
+    return replace(table, decimal_comma=DecimalComma.KNOWN) if trained.decimal_comma else table
 
 
 def _is_array(table: Table) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from enum import Enum
 
 import numpy as np
 
@@ -17,6 +18,14 @@ _NEGATIVE = re.compile(r"\(([^()]+)\)")  # a bookkeeper's (12) is -12
 # 1,234,567 and, as in India, 12,34,567.
 _COMMA_THOUSANDS = re.compile(r"[+-]?\d{1,3}((,\d{3})+|(,\d{2})+,\d{3})(\.\d*)?")
 _DOT_THOUSANDS = re.compile(r"[+-]?\d{1,3}(\.\d{3})+(,\d*)?")
+
+
+class DecimalComma(Enum):
+    """What is known of the decimal sign of a table before its cells are read."""
+
+    UNLIKELY = "unlikely"  # 1,234 alone is a thousand
+    LIKELY = "likely"  # 1,234 alone is one and a bit, as in files parted by semicolons
+    KNOWN = "known"  # as LIKELY, and 1.234 alone is a thousand: the training's table was written so
 
 
 def is_missing(cell: str) -> bool:
@@ -38,13 +47,26 @@ def _decimal_comma(cell: str) -> str:
     return cell.replace(",", ".") if cell.count(",") == 1 and "." not in cell else cell
 
 
-# In the order of trust; the first that reads every cell is taken. "1,234" alone is a thousand, but not in a file
-# parted by semicolons: where those are written, the comma is the decimal sign.
-_READINGS: tuple[tuple[str, Callable[[str], str]], ...] = (
-    ("", _plain),
-    ("',' read as thousands separator", _comma_thousands),
-    ("',' read as decimal comma", _decimal_comma),
-)
+def _only_decimal_comma(cell: str) -> str:
+    """Refuses a dot that parts no thousands, so that a table which has one is read plainly."""
+    return "" if "." in cell and not _DOT_THOUSANDS.fullmatch(cell) else _decimal_comma(cell)
+
+
+_DECIMAL_NOTE = "',' read as decimal comma"
+_PLAIN = ("", _plain)
+_THOUSANDS = ("',' read as thousands separator", _comma_thousands)
+_DECIMAL = (_DECIMAL_NOTE, _decimal_comma)
+# In the order of trust; the first that reads every cell is taken.
+_READINGS: dict[DecimalComma, tuple[tuple[str, Callable[[str], str]], ...]] = {
+    DecimalComma.UNLIKELY: (_PLAIN, _THOUSANDS, _DECIMAL),
+    DecimalComma.LIKELY: (_PLAIN, _DECIMAL, _THOUSANDS),
+    DecimalComma.KNOWN: ((_DECIMAL_NOTE, _only_decimal_comma), _PLAIN, _DECIMAL, _THOUSANDS),
+}
+
+
+def has_decimal_comma(notes: Sequence[str]) -> bool:
+    """Whether some column was read with the comma as the decimal sign, by the notes on how columns were read."""
+    return any(note.endswith(_DECIMAL_NOTE) for note in notes)
 
 
 def _read_cell(cell: str, reading: Callable[[str], str]) -> float | None:
@@ -61,12 +83,14 @@ def _read_cell(cell: str, reading: Callable[[str], str]) -> float | None:
     return None if "_" in cell else number
 
 
-def read_numbers(column: np.ndarray, decimal_comma: bool = False) -> tuple[np.ndarray, str, int | None]:
+def read_numbers(
+    column: np.ndarray, decimal_comma: DecimalComma = DecimalComma.UNLIKELY
+) -> tuple[np.ndarray, str, int | None]:
     """Read a column as numbers.
 
     Args:
         column: (rows,) text, or numbers already.
-        decimal_comma: which reading of "1,234" goes first, where every cell is of that form.
+        decimal_comma: which reading of "1,234" and "1.234" goes first, where every cell is of that form.
 
     Returns:
         (rows,) float64 with NaN where missing; a note on how it was read ("" if plainly); the first
@@ -77,15 +101,15 @@ def read_numbers(column: np.ndarray, decimal_comma: bool = False) -> tuple[np.nd
     if column.dtype.kind == "M":
         return np.full(len(column), np.nan), "", 0
     cells = column.tolist()
+    unclear = "_." if decimal_comma is DecimalComma.KNOWN else "_"
     try:  # the common case, at C speed; numpy, like Python, reads 1_000, which a table does not mean
         values = np.array(cells, dtype=np.float64)
-        if not any("_" in cell for cell in cells):
+        if not any(sign in cell for cell in cells for sign in unclear):
             return values, "", None
     except ValueError:
         pass
     best: tuple[int, list[float | None], str] | None = None
-    plain, thousands, decimal = _READINGS
-    for note, reading in (plain, decimal, thousands) if decimal_comma else _READINGS:
+    for note, reading in _READINGS[decimal_comma]:
         numbers = [_read_cell(cell, reading) for cell in cells]
         failures = sum(number is None for number in numbers)
         if best is None or failures < best[0]:
@@ -117,12 +141,13 @@ def looks_numeric(column: np.ndarray) -> bool:
 def first_word(column: np.ndarray) -> tuple[int, float]:
     """The first row whose cell is neither a number nor missing, and the share of such cells in the column."""
     cells = [str(cell) for cell in column.tolist()]
-    bad = [all(_read_cell(cell, reading) is None for _, reading in _READINGS) for cell in cells]
+    readings = _READINGS[DecimalComma.UNLIKELY]
+    bad = [all(_read_cell(cell, reading) is None for _, reading in readings) for cell in cells]
     return (bad.index(True) if any(bad) else 0), float(np.mean(bad))
 
 
 def require_numbers(
-    column: np.ndarray, name: str, place: Callable[[int], str], decimal_comma: bool = False
+    column: np.ndarray, name: str, place: Callable[[int], str], decimal_comma: DecimalComma = DecimalComma.UNLIKELY
 ) -> tuple[np.ndarray, list[str]]:
     """Read a column that must hold numbers.
 

@@ -14,6 +14,11 @@ from cellgate.data.frequency import Frequency
 from cellgate.data.words import counted
 
 
+def as_names(given: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Names of columns, given as one or as several."""
+    return (given,) if isinstance(given, str) else tuple(given or ())
+
+
 @dataclass(frozen=True)
 class Roles:
     """What the caller says about the columns; None, False and () leave it to be found, or say that there are none.
@@ -46,8 +51,7 @@ class Roles:
     def __post_init__(self) -> None:
         """Take lists of names, as JSON and callers give them, for tuples."""
         for kind in ("past", "future", "static"):
-            names = getattr(self, kind)
-            object.__setattr__(self, kind, (names,) if isinstance(names, str) else tuple(names or ()))
+            object.__setattr__(self, kind, as_names(getattr(self, kind)))
 
     @property
     def covariates(self) -> tuple[str, ...]:
@@ -79,6 +83,7 @@ class Panel:
             in it, NaN for none of them.
         integer_ids: whether the table named its series by whole numbers.
         columns: all columns of the table in its order, used or not; () where it is not known.
+        decimal_comma: whether numbers were written with a decimal comma.
     """
 
     source: str
@@ -98,6 +103,7 @@ class Panel:
     categories: dict[str, tuple[str, ...]] = field(default_factory=dict)
     integer_ids: bool = False
     columns: tuple[str, ...] = ()
+    decimal_comma: bool = False
 
     def __len__(self) -> int:
         """How many series."""

@@ -80,6 +80,11 @@ def _shape(table: Table, roles: Roles) -> Panel:
     """Find which columns are what, and with it which of the three shapes the table has."""
     if _is_wide_by_rows(table, roles):
         return _from_rows(table, roles)
+    if roles.wide and roles.target is not None:
+        raise DataError(
+            f"--target {roles.target}: expected none where every column of numbers is a series (--wide), as all are "
+            "predicted; give one of the two"
+        )
     columns = {name: column for name, column in table.columns.items() if name not in roles.covariates}
     if not columns:
         raise DataError(f"{table.source}: expected a column to predict beside --past, --future and --static, got none")

@@ -18,7 +18,7 @@ from cellgate.data.bundled import bundled_names, bundled_path
 from cellgate.data.delimited import Delimited, read_delimited
 from cellgate.data.errors import DataError
 from cellgate.data.frames import Zoned, from_frame
-from cellgate.data.numbers import looks_numeric
+from cellgate.data.numbers import DecimalComma, has_decimal_comma, looks_numeric
 from cellgate.data.panel import Panel
 from cellgate.data.sequences import ARRAY_SUFFIXES, CONLL_SUFFIXES
 from cellgate.data.time_formats import CLOCKS
@@ -39,7 +39,7 @@ class Table:
         columns: name -> (rows,) array; object arrays of str for text files.
         lines: (rows,) line numbers in the text file, or None for a frame.
         notes: what reading had to assume.
-        decimal_comma: whether "1,234" is rather one and a bit than a thousand, as in files parted by semicolons.
+        decimal_comma: what is known of the decimal sign before the cells are read.
         zones: name -> both clocks, of a frame's columns of times with a zone.
     """
 
@@ -47,7 +47,7 @@ class Table:
     columns: dict[str, np.ndarray]
     lines: np.ndarray | None = None
     notes: tuple[str, ...] = ()
-    decimal_comma: bool = False
+    decimal_comma: DecimalComma = DecimalComma.UNLIKELY
     zones: dict[str, Zoned] = field(default_factory=dict)
 
     @property
@@ -115,11 +115,11 @@ def _read_path(data: str | Path) -> Table:
 
 
 def as_written(panel: Panel, table: Table) -> Panel:
-    """A panel that remembers what the table says beside its cells: the clock of its zone, names that were numbers."""
+    """A panel that remembers what the table says beside its cells: its clock, names as numbers, the decimal sign."""
     zone = table.zones.get(panel.roles.time or "")
     roles = replace(panel.roles, time_format=CLOCKS[zone.clock]) if zone else panel.roles
     integers = panel.roles.id in table.columns and table.columns[panel.roles.id].dtype.kind in "iu"
-    return replace(panel, roles=roles, integer_ids=integers)
+    return replace(panel, roles=roles, integer_ids=integers, decimal_comma=has_decimal_comma(panel.notes))
 
 
 # ---------------------------------------------------------------- text
@@ -136,7 +136,9 @@ def _from_delimited(read: Delimited, source: str) -> Table:
         names = [f"column{k + 1}" for k in range(len(records[0]))]
         notes = [*notes, f"no header: columns named {', '.join(names[:3])}{', ...' if len(names) > 3 else ''}"]
     columns = _columns(source, names, records, lines, read.delimiter)
-    return Table(source, columns, np.array(lines), tuple(notes), decimal_comma=read.delimiter == ";")
+    # Where semicolons part the cells, the comma is the decimal sign.
+    decimal_comma = DecimalComma.LIKELY if read.delimiter == ";" else DecimalComma.UNLIKELY
+    return Table(source, columns, np.array(lines), tuple(notes), decimal_comma)
 
 
 def _columns(

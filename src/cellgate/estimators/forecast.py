@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from cellgate.data import Panel
+from cellgate.errors import InputError
 from cellgate.tasks.intervals import level_bounds
 from cellgate.tasks.sequence_batches import EncodedSequences
 
@@ -59,7 +60,16 @@ class Forecast:
         return self.values[..., 0]
 
     def interval(self, level: float) -> tuple[np.ndarray, np.ndarray]:
-        """(S, H) low and high of a level."""
+        """(S, H) low and high of a level.
+
+        Raises:
+            InputError: for a level that was not asked for when the forecaster was made.
+        """
+        if level not in self.levels:
+            raise InputError(
+                f"level: expected one of {', '.join(f'{known:g}' for known in self.levels) or 'none'}, got {level!r}; "
+                "name it in levels= of the Forecaster"
+            )
         k = 1 + 2 * self.levels.index(level)
         return self.values[..., k], self.values[..., k + 1]
 

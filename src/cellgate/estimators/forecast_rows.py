@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellgate.data import DataError, Panel, Roles, read_panel, with_future
-from cellgate.data.extend import extend_panel
+from cellgate.data.extend import extend_panel, with_later_future
 from cellgate.data.frame_kind import FrameKind
 from cellgate.data.frequency import COUNT
 from cellgate.data.newer import coming_rows, read_newer
-from cellgate.data.panel import show_time
+from cellgate.data.panel import as_names, show_time
+from cellgate.data.table import read_table
 from cellgate.data.time_formats import CLOCKS
 from cellgate.data.words import some
 
@@ -31,9 +32,7 @@ def asked_roles(forecaster: Forecaster) -> Roles:
         forecaster.freq,
         forecaster.season,
         forecaster.time_format,
-        tuple(forecaster.past),
-        tuple(forecaster.future),
-        tuple(forecaster.static),
+        *(as_names(getattr(forecaster, kind)) for kind in ("past", "future", "static")),
     )
 
 
@@ -50,14 +49,16 @@ def read_like_training(forecaster: Forecaster, data: Any) -> Panel:
 
 
 def read_tail(forecaster: Forecaster, data: Any) -> Panel:
-    """Steps that came after a forecast; the columns beside the target are not needed."""
+    """Steps that came after a forecast; of the columns beside the target future ones are read, where all are there."""
     if isinstance(data, Panel):
         _require_frequency(forecaster, data)
         return data
-    trained = forecaster.panel_
-    bare = replace(trained, roles=replace(trained.roles, past=(), future=(), static=()))
+    trained, table = forecaster.panel_, read_table(data)
+    future = trained.future_names if set(trained.future_names) <= set(table.columns) else ()
+    bare = replace(trained, roles=replace(trained.roles, past=(), future=future, static=()))
     asked = replace(asked_roles(forecaster), past=(), future=(), static=())
-    return _called_as_in_training(forecaster, read_newer(data, bare, asked, sparse=True))
+    tail = _called_as_in_training(forecaster, read_newer(table, bare, asked, sparse=True))
+    return tail.with_categories(trained.categories)
 
 
 def like_training(forecaster: Forecaster, panel: Panel) -> Panel:
@@ -85,7 +86,7 @@ def _require_frequency(forecaster: Forecaster, panel: Panel) -> None:
 
 
 def series_to_continue(forecaster: Forecaster, data: Any, future: Any) -> Panel:
-    """The series to forecast, with everything known of the steps ahead."""
+    """The series to forecast, with everything known of the steps ahead, be it enough or not."""
     panel = forecaster.panel_ if data is None else read_like_training(forecaster, data)
     if future is not None:
         panel = with_future(panel, coming_rows(future, panel))
@@ -94,7 +95,6 @@ def series_to_continue(forecaster: Forecaster, data: Any, future: Any) -> Panel:
         raise DataError(
             f"{panel.source}: expected a step or more to continue in series {empty[0]!r}, got none; leave it out"
         )
-    forecaster.coding_.require_future(panel, forecaster.task_.horizon)
     return panel
 
 
@@ -160,8 +160,27 @@ def _called_as_in_training(forecaster: Forecaster, panel: Panel) -> Panel:
     return panel
 
 
-def what_followed(made: Panel, tail: Panel, horizon: int) -> list[np.ndarray]:
-    """The values that came after each series, (up to horizon,) each, empty where there are none.
+def forecast_and_what_followed(forecaster: Forecaster, tail: Any, history: Any) -> tuple[Panel, list[np.ndarray]]:
+    """The series to forecast, and the values that came after each, (up to horizon,) each, empty where there are none.
+
+    The series have their future columns as they turned out, by the history or by the tail.
+
+    Raises:
+        DataError: for other series, where nothing follows, or where a driver of a step that is scored is not known.
+    """
+    made = series_to_continue(forecaster, history, None)
+    later = read_tail(forecaster, tail)
+    actual, offsets = _what_followed(made, later, forecaster.task_.horizon)
+    if made.future and later.future_names == made.future_names:
+        made = with_later_future(made, later, offsets)
+    scored = [int(known[-1]) + 1 if len(known) else 0 for known in map(np.flatnonzero, map(np.isfinite, actual))]
+    remedy = "give the column in the rows that followed, or in the history"
+    forecaster.coding_.require_future(made, scored, remedy)
+    return made, actual
+
+
+def _what_followed(made: Panel, tail: Panel, horizon: int) -> tuple[list[np.ndarray], list[int]]:
+    """The values that came after each series, and how many steps after its start the rows of the tail begin.
 
     Rows with a time are placed by it; those without follow the last step.
 
@@ -176,20 +195,21 @@ def what_followed(made: Panel, tail: Panel, horizon: int) -> list[np.ndarray]:
             "leave it out, or give what came before it as history="
         )
     timed = tail.roles.time is not None or tail.frequency.unit != COUNT
-    found = []
+    found, offsets = [], []
     for k, name in enumerate(made.ids):
-        values = tail.values[place[name]] if name in place else np.empty(0)
+        values, late = tail.values[place[name]] if name in place else np.empty(0), 0
         if timed and len(values):
             late = _steps_late(made, k, tail, place[name])
             values = values[-late:] if late < 0 else np.concatenate([np.full(min(late, horizon), np.nan), values])
         found.append(values[:horizon])
+        offsets.append(len(made.values[k]) + late)
     if not any(len(values) for values in found):
         last = show_time(made.times(0)[-1])
         raise DataError(
             f"{tail.source}: expected steps after {last}, where the history ends, got none later; give the rows that "
             "followed, or what came before these as history="
         )
-    return found
+    return found, offsets
 
 
 def _steps_late(made: Panel, k: int, tail: Panel, j: int) -> int:

@@ -9,8 +9,9 @@ of the history.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,8 +19,10 @@ import torch
 from torch import Tensor
 
 from cellgate.data import DataError, Panel
+from cellgate.data.extend import require_near
 from cellgate.data.panel import show_time
 from cellgate.data.time_formats import CLOCKS
+from cellgate.data.words import some
 from cellgate.estimators.forecast import Forecast
 from cellgate.tasks.forecast import in_data_units, known_ahead, reading_start
 from cellgate.tasks.forecast_data import fit_units, lookback, prepare, prepare_tail, transform
@@ -72,14 +75,25 @@ class ForecastStream:
             A forecast of this one series.
 
         Raises:
-            DataError: for a series that is not known, a stamp that is not a later step, or drivers that are not given
-                far enough ahead.
+            DataError: for a series or a column that is not known, a value that is no finite number, a stamp that is not
+                a later step, or drivers that are not given far enough ahead. The stream is then as it was before.
         """
-        name = self._name(id)
+        name, number = self._name(id), _number(value)
+        panel = self._forecaster.panel_
+        for kind, given, known in (("past", past, panel.past_names), ("future", future, panel.future_names)):
+            for column in given or ():
+                if column not in known:
+                    columns = some(known) if known else "none"
+                    raise DataError(f"{kind}: expected columns of the training, {columns}, got {column!r}; correct it")
         if name not in self._series:
-            forecaster = self._forecaster
-            self._series[name] = _Series(forecaster, forecaster.panel_.select([forecaster.panel_.ids.index(name)]))
-        return self._series[name].push(float("nan") if value is None else float(value), time, past or {}, future or {})
+            self._series[name] = _Series(self._forecaster, panel.select([panel.ids.index(name)]))
+        series = self._series[name]
+        before = dict(vars(series))
+        try:
+            return series.push(number, time, past or {}, future or {})
+        except BaseException:
+            vars(series).update(before)  # whatever was read of the row is replaced, nothing is written to in place
+            raise
 
     def _name(self, id: str | int | None) -> str:
         known = self._forecaster.panel_.ids
@@ -134,7 +148,7 @@ class _Series:
         panel = self.panel
         stamp = time if isinstance(time, int | np.integer) else _stamp(time, panel.roles.time_format)
         expected = panel.next_times(0, 1)[0]
-        if isinstance(expected, np.datetime64) != isinstance(stamp, np.datetime64):
+        if stamp is None or isinstance(expected, np.datetime64) != isinstance(stamp, np.datetime64):
             raise DataError(f"time: expected a stamp like {show_time(expected)}, got {time!r}; correct it")
         offset, exact = panel.frequency.positions(np.array([stamp]), panel.starts[0])
         ahead = int(offset[0]) - len(panel.values[0])
@@ -143,6 +157,7 @@ class _Series:
                 f"time: expected {show_time(expected)} or a later step ({panel.frequency}), got "
                 f"{show_time(stamp)}; rows come in the order of time, each step once"
             )
+        require_near("time", panel, 0, ahead + 1, stamp)
         return ahead
 
     @torch.no_grad()
@@ -194,7 +209,8 @@ class _Series:
     @torch.no_grad()
     def _answer(self, hidden: Tensor) -> Forecast:
         forecaster, task = self.forecaster, self.task
-        forecaster.coding_.require_future(self.panel, task.horizon)
+        remedy = "give it with the row, as a list from this step on (--json, or future= in Python)"
+        forecaster.coding_.require_future(self.panel, task.horizon, remedy)
         one, origin = torch.zeros(1, dtype=torch.long), self.tail.lengths[:, None] - 1
         answers = self.model.answer(hidden[None, None], *known_ahead(self.tail, task, one, origin))
         correction = forecaster.widening_, forecaster.shrinkage_
@@ -202,11 +218,31 @@ class _Series:
         return Forecast.from_quantiles(self.panel, tuple(forecaster.levels), values, task.quantiles)
 
 
-def _stamp(time: Any, form: str | None) -> np.datetime64:
-    """A time as the panel counts it: one with a zone by the clock that the training kept."""
-    if getattr(time, "tzinfo", None) is not None:
-        time = (time if form == CLOCKS["local"] else time.astimezone(UTC)).replace(tzinfo=None)
-    return np.datetime64(time, "us")
+def _number(value: Any) -> float:
+    """A value as it is read, NaN for None."""
+    try:
+        number = float("nan") if value is None else float(value)
+    except (TypeError, ValueError):
+        number = float("inf")
+    if np.isinf(number):
+        raise DataError(f"value: expected a finite number, or None where nothing was observed, got {value!r}")
+    return number
+
+
+def _stamp(time: Any, form: str | None) -> np.datetime64 | None:
+    """A time as the panel counts it, one with a zone by the clock that the training kept; None for what is none."""
+    if hasattr(time, "to_timestamp"):  # pandas' Period: its first moment, as in a column
+        time = time.to_timestamp()
+    moment: Any = time
+    if isinstance(time, str):
+        with suppress(ValueError):
+            moment = datetime.fromisoformat(time)
+    if getattr(moment, "tzinfo", None) is not None:
+        moment = (moment if form == CLOCKS["local"] else moment.astimezone(UTC)).replace(tzinfo=None)
+    try:
+        return np.datetime64(moment, "us")
+    except (TypeError, ValueError):
+        return None
 
 
 def _code(panel: Panel, name: str, value: Any) -> float:

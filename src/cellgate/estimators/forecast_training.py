@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from cellgate.data import Panel
+from cellgate.errors import InputError
 from cellgate.estimators.trainable import held_back, train_ends
 from cellgate.tasks.covariates import CovariateCoding
 from cellgate.tasks.forecast import ForecastObjective, known_ahead
@@ -156,13 +157,17 @@ def fit_forecaster(
 
 def _task(panel: Panel, params: dict[str, Any]) -> ForecastTask:
     """What is asked, with everything that the data decide."""
-    horizon, season = params["horizon"], panel.season
+    horizon, season, context = params["horizon"], panel.season, params["context"]
+    if context is not None and context <= season:
+        raise InputError(
+            f"context: expected more than a season of {season} steps, or None, got {context}; raise it, or say season=1"
+        )
     return ForecastTask(
         horizon=horizon,
         season=season,
         quantiles=tuple(sorted({0.5, *(bound for level in params["levels"] for bound in level_bounds(level))})),
         log=wants_log(panel),
-        context=params["context"] or max(512, 4 * season, 2 * horizon),
+        context=context or max(512, 4 * season, 2 * horizon),
         long_season=params["long_season"] or long_season(panel, season, horizon),
         cycles=cycles_shown(panel, season),
         simple=sum(len(values) for values in panel.values) >= _SIMPLE_STEPS,

@@ -18,13 +18,12 @@ from cellgate.estimators.explain_forecast import explain_forecast
 from cellgate.estimators.explaining import Explanation, deliver, keep_report
 from cellgate.estimators.forecast import EncodedForecast, Forecast
 from cellgate.estimators.forecast_rows import (
+    forecast_and_what_followed,
     in_kind,
     read_like_training,
-    read_tail,
     read_to_train,
     series_to_continue,
     updated_history,
-    what_followed,
 )
 from cellgate.estimators.forecast_scores import BASELINE, score_forecast
 from cellgate.estimators.forecast_stream import ForecastStream
@@ -182,23 +181,34 @@ class Forecaster(ForecasterArguments):
 
     # ------------------------------------------------------------ predict
 
-    def forecast(self, data: Any = None, *, future: Any = None) -> Forecast:
+    def forecast(self, data: Any = None, *, future: Any = None, steps: int | None = None) -> Forecast:
         """The steps after the last one of every series.
 
         Args:
             data: series to continue, read by the columns, the date format, the frequency and the kind of names that
                 the training found; the history where left out.
             future: a table with the future-known columns of the steps to come, where `data` has no rows for them.
+            steps: only so many of the horizon's steps, for which alone future-known columns are then needed.
 
         Raises:
             DataError: for series too short, or unlike those trained on, or drivers that are not known far enough.
+            InputError: for more steps than the horizon has.
         """
         self._require_fit()
+        asked = self.task_.horizon if steps is None else steps
+        expect("steps", steps, f"a whole number from 1 to {self.task_.horizon}, the horizon, or None", self._in_horizon)
         panel = series_to_continue(self, data, future)
+        self.coding_.require_future(panel, asked)
+        return self._answered(panel, asked)
+
+    def _in_horizon(self, steps: Any) -> bool:
+        return steps is None or (is_count(steps) and steps <= self.task_.horizon)
+
+    def _answered(self, panel: Panel, steps: int) -> Forecast:
         ends = np.array([len(values) - 1 for values in panel.values])
         which, correction = np.arange(len(panel)), (self.widening_, self.shrinkage_)
         quantiles = forecast_at(self.model_, self._prepare(panel), self.task_, which, ends, *correction)
-        return Forecast.from_quantiles(panel, tuple(self.levels), quantiles, self.task_.quantiles)
+        return Forecast.from_quantiles(panel, tuple(self.levels), quantiles[:, :steps], self.task_.quantiles)
 
     def encode(self, data: Any = None, *, future: Any = None) -> EncodedForecast:
         """Series just as the network reads them for a forecast.
@@ -208,6 +218,7 @@ class Forecaster(ForecasterArguments):
         """
         self._require_fit()
         panel = series_to_continue(self, data, future)
+        self.coding_.require_future(panel, self.task_.horizon)
         prepared = self._prepare(panel)
         series, last = torch.arange(len(panel)), prepared.lengths - 1
         starts = torch.from_numpy(reading_start(last.numpy(), self.task_.context))
@@ -311,7 +322,8 @@ class Forecaster(ForecasterArguments):
 
         Args:
             tail: what followed, read as `predict` reads: rows with a time are placed by it, others follow the last
-                step. Steps within the history and beyond the horizon are passed over.
+                step. Steps within the history and beyond the horizon are passed over. Future-known columns are taken
+                from it where the history does not have them.
             history: what came before; the current history where left out.
 
         Returns:
@@ -319,7 +331,8 @@ class Forecaster(ForecasterArguments):
             series) and the intervals' coverage; {} if nothing in the tail was observed. Kept in `metrics_`.
 
         Raises:
-            DataError: where nothing follows the history, or for series that are not in it.
+            DataError: where nothing follows the history, for series that are not in it, or for drivers that are not
+                known for the steps that are scored.
         """
         self.metrics_ = self._measure(tail, history)
         return self.metrics_
@@ -341,9 +354,9 @@ class Forecaster(ForecasterArguments):
         return -ours["MASE"] if ours["MASE"] == ours["MASE"] else -ours["MAE"]
 
     def _measure(self, tail: Any, history: Any) -> dict[str, Any]:
-        made = self.forecast(history)
-        actual = what_followed(made.panel, read_tail(self, tail), self.horizon)
-        found = score_forecast(made, actual)
+        self._require_fit()
+        panel, actual = forecast_and_what_followed(self, tail, history)
+        found = score_forecast(self._answered(panel, self.task_.horizon), actual)
         return {"steps": max(len(values) for values in actual), **found} if found["series"] else {}
 
     def explain(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cellgate.estimators.protocol import Parameters, expect, is_count
+from cellgate.estimators.protocol import Parameters, expect, is_count, is_whole
 
 _COUNTS = ("horizon", "num_layers", "batch_size")
 _COUNTS_OR_NONE = ("season", "long_season", "hidden_size", "context", "max_epochs", "patience", "validation")
@@ -24,9 +24,9 @@ class ForecasterArguments(Parameters):
         id: str | None = None,
         wide: bool = False,
         time_format: str | None = None,
-        past: Sequence[str] = (),
-        future: Sequence[str] = (),
-        static: Sequence[str] = (),
+        past: str | Sequence[str] = (),
+        future: str | Sequence[str] = (),
+        static: str | Sequence[str] = (),
         long_season: int | None = None,
         levels: Sequence[float] = (90,),
         hidden_size: int | None = None,
@@ -80,6 +80,7 @@ class ForecasterArguments(Parameters):
                 expect(name, value, "a whole number of 1 or more, or None", is_count)
         expect("levels", self.levels, "percentages between 0 and 100", lambda v: all(0 < x < 100 for x in v))
         expect("dropout", self.dropout, "a share from 0 to below 1", lambda v: 0 <= v < 1)
+        expect("seed", self.seed, "a whole number", is_whole)
         expect("learning_rate", self.learning_rate, "a number above 0", lambda v: v > 0)
         if self.max_seconds is not None:
             expect("max_seconds", self.max_seconds, "a number above 0, or None", lambda v: v > 0)

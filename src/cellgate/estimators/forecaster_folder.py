@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from cellgate.data import Frequency, Panel, Roles
+from cellgate.data.numbers import has_decimal_comma
 from cellgate.estimators.card import forecaster_card
 from cellgate.estimators.folder import ModelFolderError, save_folder
 from cellgate.tasks.covariates import CovariateCoding
@@ -43,6 +44,7 @@ def save_forecaster(forecaster: Forecaster, path: str | Path) -> None:
         "notes": list(panel.notes),
         "integer_ids": panel.integer_ids,
         "columns": list(panel.columns),
+        "decimal_comma": panel.decimal_comma,
         "categories": {name: list(values) for name, values in panel.categories.items()},
         "names": {kind: list(getattr(panel, f"{kind}_names")) for kind in ("past", "future", "static")},
         "series": [
@@ -104,7 +106,7 @@ def restore_forecaster(
         forecaster.record_ = TrainingRecord(
             **config["training"], history=[(loss, score) for loss, score in metrics.pop("history")]
         )
-        forecaster.metrics_ = metrics
+        forecaster.metrics_ = _with_nan(metrics)
         forecaster.model_ = ForecastNetwork(**config["model"])
         forecaster.model_.load_state_dict(files["model.safetensors"])
         forecaster.model_.eval()
@@ -141,7 +143,15 @@ def _panel(preprocess: dict[str, Any], history: dict[str, Tensor]) -> Panel:
         categories={name: tuple(values) for name, values in preprocess["categories"].items()},
         integer_ids=preprocess.get("integer_ids", False),  # a folder of an earlier version does not say
         columns=tuple(preprocess.get("columns", ())),  # a folder of an earlier version has none
+        decimal_comma=preprocess.get("decimal_comma", has_decimal_comma(preprocess["notes"])),  # nor this one
     )
+
+
+def _with_nan(metrics: Any) -> Any:
+    """Scores as they were measured: JSON has null for those that there are none of, such as the MASE of a constant."""
+    if isinstance(metrics, dict):
+        return {name: _with_nan(score) for name, score in metrics.items()}
+    return float("nan") if metrics is None else metrics
 
 
 def _plain(stamp: Any) -> str | int:

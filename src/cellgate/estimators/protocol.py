@@ -157,4 +157,9 @@ def expect(name: str, value: Any, expected: str, holds: Callable[[Any], bool]) -
 
 def is_count(value: Any) -> bool:
     """Whether it is a whole number of 1 or more."""
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 1)
+    return is_whole(value) and bool(value >= 1)
+
+
+def is_whole(value: Any) -> bool:
+    """Whether it is a whole number."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)

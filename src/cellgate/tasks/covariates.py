@@ -14,6 +14,9 @@ import numpy as np
 
 from cellgate.data import DataError, Panel
 from cellgate.data.panel import show_time
+from cellgate.data.words import counted
+
+DRIVERS_AHEAD = "give rows with the drivers of the steps to come (--future-data, or future= in Python)"
 
 
 @dataclass(frozen=True)
@@ -109,13 +112,19 @@ class CovariateCoding:
         coded = self._coded(panel, self.static_columns, values, panel.static_names, k)
         return coded[0] if self.static_columns else np.zeros(0)
 
-    def require_future(self, panel: Panel, horizon: int) -> None:
+    def require_future(self, panel: Panel, asked: int | Sequence[int], remedy: str = DRIVERS_AHEAD) -> None:
         """Refuse to forecast where a driver is not known for all of the steps asked for.
+
+        Args:
+            panel: the series.
+            asked: how many steps after the end of each series, one number for all or one a series.
+            remedy: what to do, in the words of who asks.
 
         Raises:
             DataError: naming the series, the column and the first step without a value.
         """
-        for k in range(len(panel)) if self.future_columns else ():
+        needed = [asked] * len(panel) if isinstance(asked, int) else asked
+        for k, horizon in enumerate(needed) if self.future_columns else ():
             steps, values = len(panel.values[k]), panel.future[k]
             for column in self.future_columns:
                 ahead = np.full(horizon, np.nan)
@@ -124,9 +133,8 @@ class CovariateCoding:
                 if not np.isfinite(ahead).all():
                     first = int(np.argmin(np.isfinite(ahead)))
                     raise DataError(
-                        f"series {panel.ids[k]!r}: expected {column.name!r} for the {horizon} steps after its end, got "
-                        f"none at {show_time(panel.next_times(k, horizon)[first])}; give rows with the "
-                        "drivers of the steps to come (--future-data, or future= in Python)"
+                        f"series {panel.ids[k]!r}: expected {column.name!r} for the {counted(horizon, 'step')} after "
+                        f"its end, got none at {show_time(panel.next_times(k, horizon)[first])}; {remedy}"
                     )
 
     def to_json(self) -> dict[str, Any]:
