@@ -1,9 +1,12 @@
 """What labels are taken for: the same class whether a number or its text, as it was written, known or not."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from cellgate import SequenceClassifier, SequenceTagger
+from cellgate import SequenceClassifier, SequenceRegressor, SequenceTagger
+from cellgate.data.sequences import read_sequences
+from cellgate.errors import InputError
 from cellgate.estimators.classes import class_codes
 
 X = np.random.default_rng(0).normal(size=(40, 6, 1))
@@ -49,3 +52,41 @@ def test_a_label_is_the_same_whether_a_number_or_its_text(classes, labels, codes
         return np.array(values, dtype=object if isinstance(values[0], str) else None)
 
     assert class_codes(array(classes), array(labels)).tolist() == codes
+
+
+def table(labels):
+    """Two rows a sequence, as text."""
+    rows = [f"s{k},{t},{k + t},{label}" for k, label in enumerate(labels) for t in (0, 1)]
+    return "\n".join(["id,t,v,label", *rows]) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("cells", "labels"),
+    [
+        (["007", "010"], ["007", "010"]),  # codes, not numbers
+        (["0", "10"], [0, 10]),
+        (["0.5", "1"], [0.5, 1.0]),
+        (["12345678901234567", "12345678901234568"], ["12345678901234567", "12345678901234568"]),  # one double
+        (["1e300", "1"], [1e300, 1.0]),
+    ],
+)
+def test_labels_of_a_table_are_kept_as_they_are_written(tmp_path, cells, labels):
+    (tmp_path / "a.csv").write_text(table(cells))
+    assert read_sequences(tmp_path / "a.csv").labels.tolist() == labels
+
+
+def test_labels_of_a_frame_keep_all_their_digits():
+    large = 2**53 + np.arange(2)
+    frame = pd.DataFrame({"id": [0, 1], "v": [0.5, 1.5], "label": large})
+    assert read_sequences(frame).labels.tolist() == large.tolist()
+
+
+def test_codes_may_be_numbers_to_a_regressor(tmp_path):
+    (tmp_path / "a.csv").write_text(table([f"{k:03}" for k in range(10)]))
+    assert SequenceRegressor(hidden_size=2, max_epochs=1).fit(tmp_path / "a.csv").center_ == 4.5
+
+
+def test_an_infinite_label_is_refused_in_words():
+    frame = pd.DataFrame({"id": [0, 1], "v": [0.5, 1.5], "label": [1.0, np.inf]})
+    with pytest.raises(InputError, match="NaN or infinity"):
+        SequenceRegressor().fit(frame)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +20,8 @@ _TIME_NAMES = ("ds", "time", "timestamp", "datetime", "date", "step", "t", "posi
 _TOKEN_NAMES = ("token", "word", "form", "text")
 _MANY = 50  # different words, beyond which a column is taken for one of tokens
 _TARGET_NAMES = ("label", "target", "class", "y", "tag", "category", "outcome")
+_PADDED = re.compile(r"[+-]?0\d+")
+_EXACT = 2.0**53  # beyond it neighbouring whole numbers are one and the same double
 
 
 def read_sequence_table(data: Any, roles: SequenceRoles, labels: Any = None) -> SequenceSet:
@@ -116,7 +119,7 @@ def _wide(table: Table, roles: SequenceRoles, labelled: bool) -> SequenceSet:
     features = roles.features or tuple(n for n in table.columns if n not in {roles.id, target})
     notes, columns = list(table.notes), []
     for name in features:
-        values, told = require_numbers(table.columns[name], name, table.place)
+        values, told = require_numbers(table.columns[name], name, table.place, table.decimal_comma)
         columns.append(values)
         notes += told
     if not columns:
@@ -151,7 +154,7 @@ def _features(
     for name in features:
         column = table.columns[name]
         if looks_numeric(column):
-            values, told = require_numbers(column, name, table.place)
+            values, told = require_numbers(column, name, table.place, table.decimal_comma)
             numbers.append(values[order])
             names.append(name)
             notes += told
@@ -164,15 +167,35 @@ def _features(
 def _labels(table: Table, target: str, order: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, bool]:
     """(S,) where each sequence has one and the same label at all its rows, otherwise (N,) one a step."""
     column = table.columns[target]
-    values, _, bad = read_numbers(column)
     text = np.array([_name(cell) for cell in column.tolist()], dtype=object)
-    _require_cells(table, text if bad is not None else np.where(np.isnan(values), "", "x").astype(object), target)
-    whole = bad is None and (values == np.round(values)).all()
-    labels = (text if bad is not None else values.astype(np.int64) if whole else values)[order]
+    numbers = _label_numbers(column, text, table.decimal_comma)
+    missing = text == "" if numbers is None else np.isnan(numbers)
+    _require_cells(table, np.where(missing, "", "x").astype(object), target)
+    labels = (text if numbers is None else numbers)[order]
     starts = np.cumsum(lengths) - lengths
     if (labels == np.repeat(labels[starts], lengths)).all():
         return labels[starts], False
     return labels, True
+
+
+def _label_numbers(column: np.ndarray, text: np.ndarray, decimal_comma: bool) -> np.ndarray | None:
+    """Labels as numbers, int64 where all are whole; None where they are words, or digits that say more than a number.
+
+    "007" is no 7, and of two numbers with more digits than a double holds each is its own.
+    """
+    if column.dtype.kind in "iu":
+        return column.astype(np.int64)
+    values, _, bad = read_numbers(column, decimal_comma)
+    if bad is not None:
+        return None
+    known = values[np.isfinite(values)]
+    whole = len(known) == len(values) and bool((known == np.round(known)).all())
+    exact = bool((np.abs(known) <= _EXACT).all())
+    if column.dtype.kind == "O" and whole:
+        padded = any(_PADDED.fullmatch(cell) for cell in text.tolist())
+        if padded or (not exact and len(np.unique(text.astype(str))) > len(np.unique(values))):
+            return None
+    return values.astype(np.int64) if whole and exact else values
 
 
 def _require_cells(table: Table, cells: np.ndarray, name: str) -> None:
@@ -184,7 +207,7 @@ def _require_cells(table: Table, cells: np.ndarray, name: str) -> None:
 
 def _order_key(table: Table, time: str) -> np.ndarray:
     column = table.columns[time]
-    values, _, bad = read_numbers(column)
+    values, _, bad = read_numbers(column, table.decimal_comma)
     if bad is None and column.dtype.kind != "M":
         if np.isnan(values).any():
             row = int(np.argmax(np.isnan(values)))
@@ -204,7 +227,7 @@ def _first(table: Table, names: tuple[str, ...], *taken: str | None) -> str | No
 def _name(cell: Any) -> str:
     """A cell as text; a whole number without its ".0"."""
     if isinstance(cell, float):
-        return "" if cell != cell else str(int(cell)) if cell == int(cell) else repr(cell)
+        return "" if cell != cell else str(int(cell)) if cell.is_integer() else repr(cell)
     return str(cell)
 
 
