@@ -13,6 +13,7 @@ from cellgate.data.numbers import looks_numeric, read_numbers, require_numbers
 from cellgate.data.sequences import SequenceRoles, SequenceSet, cut, with_labels
 from cellgate.data.table import Table, read_table
 from cellgate.data.times import looks_like_time, read_times
+from cellgate.data.words import counted
 
 _ID_NAMES = ("unique_id", "id", "sequence_id", "sequence", "seq_id", "seq", "case", "case_id", "series", "subject",
              "session", "session_id", "patient", "sentence", "sentence_id")  # fmt: skip
@@ -20,6 +21,7 @@ _TIME_NAMES = ("ds", "time", "timestamp", "datetime", "date", "step", "t", "posi
 _TOKEN_NAMES = ("token", "word", "form", "text")
 _MANY = 50  # different words, beyond which a column is taken for one of tokens
 _TARGET_NAMES = ("label", "target", "class", "y", "tag", "category", "outcome")
+_ROW_NAMES = ("column1", "Unnamed: 0")  # of a first column without a name: here, and in pandas
 _PADDED = re.compile(r"[+-]?0\d+")
 _EXACT = 2.0**53  # beyond it neighbouring whole numbers are one and the same double
 
@@ -68,16 +70,22 @@ def _long(table: Table, roles: SequenceRoles, labelled: bool) -> SequenceSet:
     codes = rank[codes]
     order = np.argsort(codes, kind="stable")
     if time is not None:
-        order = np.lexsort((_order_key(table, time), codes))
+        key = _order_key(table, time)
+        order = np.lexsort((key, codes))
         if not (order == np.argsort(codes, kind="stable")).all():
             notes.append(f"steps sorted by {time}")
+        together = int(((np.diff(key[order]) == 0) & (np.diff(codes[order]) == 0)).sum())
+        if together:
+            told = f"{counted(together, 'step')} at the same {time} as the step before: kept in the order of the rows"
+            notes.append(f"{told}; if they belong to others, name the column that tells those apart with --id")
     else:
         notes.append("no time column: the steps of a sequence are taken in the order of the rows")
-    features = roles.features or tuple(n for n in table.columns if n not in {id_name, time, target})
+    features, left_out = _chosen(table, roles, id_name, time, target)
+    notes += left_out
     if not features:
         raise DataError(f"{table.source}: expected a column to read beside {_list(table.columns)}, got none")
     lengths = np.bincount(codes, minlength=len(ids)).astype(np.int64)
-    numbers, number_names, texts, told = _features(table, features, order)
+    numbers, number_names, texts, told = _features(table, features, roles.words, order)
     token = _token(table, roles, texts)
     labels, per_step = None, False
     if target:
@@ -93,7 +101,15 @@ def _long(table: Table, roles: SequenceRoles, labelled: bool) -> SequenceSet:
         texts,
         labels,
         per_step,
-        replace(roles, id=id_name, time=time, target=target or None, features=tuple(features)),
+        replace(
+            roles,
+            id=id_name,
+            time=time,
+            target=target or None,
+            features=features,
+            token=token,
+            words=tuple(texts),
+        ),
         tuple(dict.fromkeys([*notes, *told])),
         token=token,
     )
@@ -116,8 +132,8 @@ def _wide(table: Table, roles: SequenceRoles, labelled: bool) -> SequenceSet:
     target = roles.target
     if target is None and not labelled:
         target = _first(table, _TARGET_NAMES, roles.id)
-    features = roles.features or tuple(n for n in table.columns if n not in {roles.id, target})
-    notes, columns = list(table.notes), []
+    features, left_out = _chosen(table, roles, roles.id, None, target, keep_all=labelled)
+    notes, columns = [*table.notes, *left_out], []
     for name in features:
         values, told = require_numbers(table.columns[name], name, table.place, table.decimal_comma)
         columns.append(values)
@@ -141,19 +157,43 @@ def _wide(table: Table, roles: SequenceRoles, labelled: bool) -> SequenceSet:
         {},
         labels,
         False,
-        replace(roles, target=target or None, features=tuple(features)),
+        replace(roles, target=target or None, features=features),
         tuple(dict.fromkeys(notes)),
         flat=True,
     )
 
 
+def _chosen(
+    table: Table,
+    roles: SequenceRoles,
+    id_name: str | None,
+    time: str | None,
+    target: str | None,
+    keep_all: bool = False,
+) -> tuple[tuple[str, ...], list[str]]:
+    """The columns to read: those named, or all that have no other role and do not just number the rows; and notes."""
+    if target and target in roles.features:
+        raise DataError(f"--features {target}: expected columns to learn from, got that of the labels; leave it out")
+    names = tuple(dict.fromkeys(roles.features)) or tuple(
+        name for name in table.columns if name not in {id_name, time, target}
+    )
+    first = next(iter(table.columns))
+    if roles.features or keep_all or first not in names or first not in _ROW_NAMES or "column2" in table.columns:
+        return names, []
+    values, _, bad = read_numbers(table.columns[first])
+    if bad is not None or not (np.diff(values) >= 1).all() or not (values == np.round(values)).all():
+        return names, []
+    rest = tuple(name for name in names if name != first)
+    return rest, ["the first column has no name and numbers the rows: not read; --features names what is to be"]
+
+
 def _features(
-    table: Table, features: tuple[str, ...], order: np.ndarray
+    table: Table, features: tuple[str, ...], words: tuple[str, ...] | None, order: np.ndarray
 ) -> tuple[np.ndarray, tuple[str, ...], dict[str, np.ndarray], list[str]]:
     numbers, names, texts, notes = [], [], {}, []
     for name in features:
         column = table.columns[name]
-        if looks_numeric(column):
+        if name not in words if words is not None else looks_numeric(column):
             values, told = require_numbers(column, name, table.place, table.decimal_comma)
             numbers.append(values[order])
             names.append(name)

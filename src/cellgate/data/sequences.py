@@ -35,6 +35,7 @@ class SequenceRoles:
         wide: whether every row is a whole sequence, its columns the steps.
         token: the column of words to embed, for tagging; "" to look for one, None for none.
         steps: of a flat sequence (a row, or a row of a 2-D array): how many steps it is cut into.
+        words: of a long table that is like one read before: which features are words, whatever their cells look like.
     """
 
     id: str | None = None
@@ -44,6 +45,7 @@ class SequenceRoles:
     wide: bool = False
     steps: int | None = None
     token: str | None = None
+    words: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

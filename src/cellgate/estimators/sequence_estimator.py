@@ -389,7 +389,8 @@ class SequenceEstimator(Parameters):
             preprocess, metrics = files["preprocess.json"], dict(files["metrics.json"])
             made.source_ = preprocess["source"]
             roles = preprocess["roles"]
-            made.roles_ = SequenceRoles(**{**roles, "features": tuple(roles["features"])})
+            lists = {name: tuple(value) for name, value in roles.items() if isinstance(value, list)}
+            made.roles_ = SequenceRoles(**{**roles, **lists})
             made.encoding_ = FeatureEncoding.from_json(preprocess["encoding"])
             if preprocess["columns"] is not None:
                 made.n_features_in_ = preprocess["columns"]
