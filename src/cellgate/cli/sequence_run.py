@@ -153,6 +153,11 @@ def say_scores(metrics: dict[str, Any], score: Score) -> None:
     second = second_verdict(metrics["cellgate"], metrics[rival], score)
     if second:
         say(second)
+    if unknown := metrics.get("unknown"):
+        say(
+            f"note: {unknown:,} of these were not in the training and are all read as one, which is easier to foresee "
+            "than what they are"
+        )
 
 
 def verdict(ours: float, theirs: float, rival: str, score: Score) -> str:

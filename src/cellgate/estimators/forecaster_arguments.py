@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cellgate.estimators.protocol import Parameters, expect, is_count
+from cellgate.estimators.protocol import Parameters, check_seconds, check_seed, expect, is_count
 
 _COUNTS = ("horizon", "num_layers", "batch_size")
 _COUNTS_OR_NONE = ("season", "long_season", "hidden_size", "context", "max_epochs", "patience", "validation")
@@ -81,5 +81,5 @@ class ForecasterArguments(Parameters):
         expect("levels", self.levels, "percentages between 0 and 100", lambda v: all(0 < x < 100 for x in v))
         expect("dropout", self.dropout, "a share from 0 to below 1", lambda v: 0 <= v < 1)
         expect("learning_rate", self.learning_rate, "a number above 0", lambda v: v > 0)
-        if self.max_seconds is not None:
-            expect("max_seconds", self.max_seconds, "a number above 0, or None", lambda v: v > 0)
+        check_seconds(self.max_seconds)
+        check_seed(self.seed)

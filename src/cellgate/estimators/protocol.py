@@ -155,6 +155,26 @@ def expect(name: str, value: Any, expected: str, holds: Callable[[Any], bool]) -
         raise InputError(f"{name}: expected {expected}, got {value!r}")
 
 
+def check_seed(seed: Any) -> None:
+    """Check a seed: what PyTorch's generators take.
+
+    Raises:
+        InputError: for another.
+    """
+    whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
+    expect("seed", seed, "a whole number from -2**63 to 2**64 - 1", lambda v: whole and -(2**63) <= v < 2**64)
+
+
+def check_seconds(seconds: Any) -> None:
+    """Check a limit of training time.
+
+    Raises:
+        InputError: for what is neither None nor a time.
+    """
+    if seconds is not None:
+        expect("max_seconds", seconds, "a number above 0, or None for no limit", lambda v: 0 < v < np.inf)
+
+
 def is_count(value: Any) -> bool:
     """Whether it is a whole number of 1 or more."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 1)

@@ -17,7 +17,17 @@ from cellgate.data.sequences import SequenceRoles, SequenceSet, read_sequences
 from cellgate.errors import InputError
 from cellgate.estimators.explaining import Explanation, deliver, keep_report, require_examples
 from cellgate.estimators.folder import ModelFolderError, save_folder
-from cellgate.estimators.protocol import Kind, Parameters, check_columns, expect, is_count, not_fitted, sklearn_tags
+from cellgate.estimators.protocol import (
+    Kind,
+    Parameters,
+    check_columns,
+    check_seconds,
+    check_seed,
+    expect,
+    is_count,
+    not_fitted,
+    sklearn_tags,
+)
 from cellgate.estimators.sequence_card import sequence_card
 from cellgate.estimators.sequence_training import HeldObjective, fit_in_folds, folds, training_settings
 from cellgate.report.model import Report
@@ -259,7 +269,7 @@ class SequenceEstimator(Parameters):
         steps = int(sequences.lengths.sum())
         hidden = self.hidden_size or (64 if steps < 20_000 else 128)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+            torch.manual_seed(int(self.seed))
             return SequenceNetwork(
                 len(self.encoding_.names),
                 self._outputs(),
@@ -301,8 +311,8 @@ class SequenceEstimator(Parameters):
         expect("dropout", self.dropout, "a share from 0 to below 1", lambda v: 0 <= v < 1)
         expect("validation", self.validation, "a share from 0 to below 1", lambda v: 0 <= v < 1)
         expect("learning_rate", self.learning_rate, "a number above 0", lambda v: v > 0)
-        if self.max_seconds is not None:
-            expect("max_seconds", self.max_seconds, "a number above 0, or None", lambda v: v > 0)
+        check_seconds(self.max_seconds)
+        check_seed(self.seed)
 
     # ------------------------------------------------------------ using it
 

@@ -220,7 +220,7 @@ class SequenceTagger(SequenceEstimator):
     def _build(self, sequences: SequenceSet) -> SequenceNetwork:
         hidden = self.hidden_size or (64 if int(sequences.lengths.sum()) < 20_000 else 128)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+            torch.manual_seed(int(self.seed))
             return SequenceNetwork(
                 len(self._input_names()),
                 self._outputs(),
