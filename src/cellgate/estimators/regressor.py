@@ -117,7 +117,7 @@ class SequenceRegressor(SequenceEstimator):
         if fresh:
             self.center_ = float(numbers.mean())
             spread = float(numbers.std())
-            self.spread_ = spread if spread > 1e-12 * max(1.0, abs(self.center_)) else 1.0
+            self.spread_ = spread if spread > 1e-12 * float(np.abs(numbers).max()) else 1.0
         return (numbers - self.center_) / self.spread_
 
     @staticmethod
