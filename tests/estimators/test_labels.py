@@ -90,3 +90,14 @@ def test_an_infinite_label_is_refused_in_words():
     frame = pd.DataFrame({"id": [0, 1], "v": [0.5, 1.5], "label": [1.0, np.inf]})
     with pytest.raises(InputError, match="NaN or infinity"):
         SequenceRegressor().fit(frame)
+
+
+@pytest.mark.parametrize("weights", [None, np.arange(1.0, 41.0)])
+def test_r2_is_that_of_scikit_learn(weights):
+    r2_score = pytest.importorskip("sklearn.metrics").r2_score
+    regressor = SequenceRegressor(hidden_size=2, max_epochs=1).fit(X, X[:, -1, 0])
+    given = regressor.predict(X)
+    for actual in (X[:, -1, 0], np.full(40, 0.5)):
+        expected = r2_score(actual, given, sample_weight=weights)
+        assert regressor.score(X, actual, sample_weight=weights) == pytest.approx(expected)
+    assert np.isnan(regressor.score(X[:1], X[:1, -1, 0]))
