@@ -101,3 +101,11 @@ def test_r2_is_that_of_scikit_learn(weights):
         expected = r2_score(actual, given, sample_weight=weights)
         assert regressor.score(X, actual, sample_weight=weights) == pytest.approx(expected)
     assert np.isnan(regressor.score(X[:1], X[:1, -1, 0]))
+
+
+def test_the_baseline_knows_all_that_the_model_has_learnt_from():
+    classifier = SequenceClassifier(hidden_size=2, max_epochs=1).partial_fit(X, UP)
+    assert classifier.partial_fit(X[:10], np.zeros(10)).class_counts_.tolist() == [(UP == 0).sum() + 10, UP.sum()]
+    prior = classifier.class_counts_ / 50
+    loss = classifier.evaluate(X, UP)["majority class"]["log loss"]
+    assert loss == pytest.approx(-np.log(prior[UP]).mean())

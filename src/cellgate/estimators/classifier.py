@@ -181,8 +181,10 @@ class SequenceClassifier(SequenceEstimator):
         if first and classes is not None:
             self.classes_ = np.unique(as_labels(np.asarray(classes)))
         targets = self._targets(labels, first and classes is None)
-        start = None if first else copy.deepcopy(self.model_)
-        return self._learn(sequences, targets, start, watch, None, 10.0)
+        start, before = (None, 0) if first else (copy.deepcopy(self.model_), self.class_counts_)
+        self._learn(sequences, targets, start, watch, None, 10.0)
+        self.class_counts_ = self.class_counts_ + before  # the baseline knows what the model has learnt from
+        return self
 
     # ------------------------------------------------------------ predict
 
