@@ -123,3 +123,24 @@ def test_a_reader_that_leaves_is_no_fault(environment, arguments, unbuffered):
     with os.fdopen(writes, "wb") as pipe:
         done = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, text=True, env=environment)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("seed", ["99999999999999999999", "-99999999999999999999"])
+def test_a_seed_that_no_generator_takes_is_a_mistake(seed, capsys, tmp_path):
+    code, _, err = call(capsys, "train", "airline", "--seed", seed, "--out", str(tmp_path / "m"))
+    assert (code, err) == (2, f"error: seed: expected a whole number from -2**63 to 2**64 - 1, got {seed}\n")
+
+
+def test_too_little_memory_is_no_fault_of_ours(capsys, tmp_path):
+    arguments = ("train", "airline", "--hidden-size", "100000000", "--out", str(tmp_path / "m"))
+    code, _, err = call(capsys, *arguments)
+    assert (code, "fault" in err) == (2, False)
+    assert "expected room in memory, got too little" in err
+
+
+def test_what_an_encoding_does_not_have_is_escaped(environment, tmp_path):
+    (tmp_path / "早.csv").write_text("t,v\n1,2\n")
+    command = [sys.executable, "-m", "cellgate.cli.app", "check", str(tmp_path / "早.csv")]
+    done = subprocess.run(command, capture_output=True, env={**environment, "PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, b"fault" in done.stderr) == (2, False)
+    assert rb"\u65e9.csv" in done.stdout + done.stderr

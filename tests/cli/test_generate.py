@@ -81,3 +81,13 @@ def test_mistakes_are_one_line(text, arguments, message, capsys, tmp_path):
     assert (code, out) == (2, "")
     assert message in err
     assert not (tmp_path / "m").exists()
+
+
+def test_scores_of_a_text_in_another_alphabet_say_that_little_of_it_is_known(text, capsys, tmp_path):
+    call(capsys, "train", text, "--task", "generate", "--out", tmp_path / "m", "--max-epochs", 1, "--hidden-size", 8)
+    (tmp_path / "ru.txt").write_text("Съешь же ещё этих мягких французских булок.\n")
+    code, told, _ = call(capsys, "evaluate", tmp_path / "m", tmp_path / "ru.txt")
+    assert code == 0
+    assert "note: 36 of these were not in the training and are all read as one" in told
+    _, told, _ = call(capsys, "evaluate", tmp_path / "m", text)
+    assert "note" not in told

@@ -92,6 +92,20 @@ def test_a_test_file_of_its_own(kind, table, capsys, tmp_path):
     assert json.loads(out)["metrics"]["sequences"] == 30
 
 
+def test_a_test_file_that_cannot_be_measured_on_is_refused_before_the_training(kind, table, capsys, tmp_path):
+    def refused(rows):
+        (tmp_path / "test.csv").write_text(rows)
+        arguments = ("train", table, "--task", kind, "--test", tmp_path / "test.csv", "--out", tmp_path / "m")
+        code, _, err = call(capsys, *arguments)
+        assert not (tmp_path / "m").exists()
+        assert code == 2
+        return err
+
+    assert "expected labels to measure by, found none" in refused("case,step,x\na,0,1.5\na,1,0.5\n")
+    # Read as the training's table was: x is a column of numbers.
+    assert "line 2: expected a number in 'x', got 'high'" in refused("case,step,x,label\na,0,high,1\nb,0,low,2\n")
+
+
 def test_it_says_so_when_the_baseline_is_as_good(capsys, tmp_path):
     """Labels that have nothing to do with the sequences, nine in ten of them alike."""
     random = np.random.default_rng(3)

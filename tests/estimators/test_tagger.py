@@ -125,6 +125,17 @@ def test_conll_files_as_they_are(tmp_path):
         read_sequences(tmp_path / "a.conll", roles=SequenceRoles(token="7"))
 
 
+@pytest.mark.parametrize("gap", [" ", "\t"])
+def test_the_sign_of_number_is_a_word_where_it_is_tagged_as_one(tmp_path, gap):
+    words = [["#", "#", "B-NP", "O"], ["5", "CD", "I-NP", "O"]]
+    first, second = ("\n".join(gap.join(word) for word in part) for part in (words, words[::-1]))
+    # A comment of as many columns as words have.
+    (tmp_path / "s.conll").write_text(f"# sent_id = 1\n{first}\n\n#\n# sent_id = 2\n{second}\n")
+    read = read_sequences(tmp_path / "s.conll", None, SequenceRoles(token=""))
+    assert read.texts["token"].tolist() == ["#", "5", "5", "#"]
+    assert read.lengths.tolist() == [2, 2]
+
+
 def test_spans_are_counted_as_conlleval_does():
     assert list(spans(["B-A", "I-A", "O", "I-B", "B-B", "I-A", "I-A"])) == [
         (0, 2, "A"),

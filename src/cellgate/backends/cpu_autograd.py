@@ -298,9 +298,7 @@ class _Stack(Function):
         return None, *backward(call.stack, problem, done, needs, (dy, *grads))
 
 
-def check_sizes_given_back(
-    stack: Any, problem: Problem, inputs: Inputs, x: Tensor, y: Tensor, saved: Tensor
-) -> None:
+def check_sizes_given_back(stack: Any, problem: Problem, inputs: Inputs, x: Tensor, y: Tensor, saved: Tensor) -> None:
     """Check what backward finds in the places of the tensors that forward kept, before the native core reads it.
 
     Raises:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import json
 import os
 import sys
@@ -164,6 +165,13 @@ def report_error(message: str, code: int, as_json: bool) -> None:
         print(f"error: {message}", file=sys.stderr, flush=True)
 
 
+def _write_all_characters() -> None:
+    """Let what the reader's encoding does not have (a pipe on Windows, a C locale) be escaped: no end to a run."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _end_output() -> None:
     """Write what is left of stdout; what cannot be goes nowhere, or Python would try again at exit, and complain."""
     try:
@@ -186,6 +194,7 @@ def main(argv: list[str] | None = None) -> None:
     CELLGATE_TRACEBACK=1 lets an unexpected exception through, for a bug report.
     """
     arguments = sys.argv[1:] if argv is None else argv
+    _write_all_characters()
     as_json = "--json" in arguments
     try:
         left = app(arguments, prog_name="cellgate", standalone_mode=False)
@@ -223,6 +232,8 @@ def _judge(error: Exception) -> tuple[int, str]:
             return UNUSABLE, f"expected room to write to, got a full disk ({error.strerror}); make room"
         where = f"{error.filename}: " if error.filename else ""
         return UNUSABLE, f"{where}{error.strerror or error}"
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error):
+        return UNUSABLE, "expected room in memory, got too little; give less data, or a smaller model or --batch-size"
     code = getattr(error, "exit_code", UNUSABLE if isinstance(error, CellgateError) else FAULT)
     if code == FAULT:
         return FAULT, (

@@ -24,7 +24,8 @@ from cellgate.cli.training_run import (
     training_facts,
     training_line,
 )
-from cellgate.data.sequences import SequenceSet
+from cellgate.data.sequences import SequenceSet, read_sequences
+from cellgate.data.words import some
 from cellgate.errors import InputError
 
 _PROBABILITIES = "log loss"  # the score of a classifier's probabilities
@@ -99,7 +100,7 @@ def _split(
     estimator: Any, sequences: SequenceSet, test: str | None, holdout: float
 ) -> tuple[SequenceSet, SequenceSet | None, str]:
     if test is not None:
-        return sequences, estimator.read(test), f"nothing: measured on {test}"
+        return sequences, _test(test, sequences), f"nothing: measured on {test}"
     from cellgate.tasks.sequence_batches import hold_back
 
     strata = estimator.strata(sequences)
@@ -109,6 +110,17 @@ def _split(
     drawn = "as many of each class" if len(np.unique(strata)) > 1 else "at random"
     told = f"{len(held):,} of {len(sequences):,} sequences, drawn {drawn} (seed {estimator.seed})"
     return sequences.pick(rows), sequences.pick(held), told
+
+
+def _test(test: str, sequences: SequenceSet) -> SequenceSet:
+    """The sequences to measure on, read as the training's were; what they lack is said before the training."""
+    measured = read_sequences(test, None, sequences.roles)
+    if measured.labels is None:
+        raise InputError(f"--test {test}: expected labels to measure by, found none; add their column")
+    names, found = ([*part.number_names, *part.texts] for part in (sequences, measured))
+    if names != found:
+        raise InputError(f"--test {test}: expected the features {some(names)} as in training, got {some(found)}")
+    return measured
 
 
 def label_lines(sequences: SequenceSet) -> list[tuple[str, str]]:
@@ -141,6 +153,11 @@ def say_scores(metrics: dict[str, Any], score: Score) -> None:
     second = second_verdict(metrics["cellgate"], metrics[rival], score)
     if second:
         say(second)
+    if unknown := metrics.get("unknown"):
+        say(
+            f"note: {unknown:,} of these were not in the training and are all read as one, which is easier to foresee "
+            "than what they are"
+        )
 
 
 def verdict(ours: float, theirs: float, rival: str, score: Score) -> str:

@@ -132,7 +132,7 @@ def _split(text: Text, test: Path | None, holdout: float) -> tuple[Text, Text | 
     if cut == len(text.text):
         return text, None, "nothing: the model is not measured"
     head, tail = Text(text.source, text.text[:cut]), Text(f"the end of {text.source}", text.text[cut:])
-    return head, tail, f"the last {len(tail.text):,} characters"
+    return head, tail, f"the last {counted(len(tail.text), 'character')}"
 
 
 def _say_report(
@@ -143,7 +143,8 @@ def _say_report(
         facts = {"out": str(out), "data": f"{text.source}: {len(text.text):,} characters", "metrics": metrics}
         say_json({**facts, "training": training_facts(record), "seconds": seconds_so_far()})
         return
-    units = f"{lstm.num_layers} x {lstm.hidden_size} units, {len(model.vocabulary_) - 1:,} different {model.units}"
+    different = counted(len(model.vocabulary_) - 1, f"different {model.units.removesuffix('s')}")
+    units = f"{lstm.num_layers} x {lstm.hidden_size} units, {different}"
     say_pairs([("trained", training_line(units, record))])
     if metrics:
         say()

@@ -49,7 +49,8 @@ class FeatureEncoding:
         filled = np.where(known, values, 0.0)
         mean = filled.sum(0) / count
         spread = np.sqrt((np.where(known, values - mean, 0.0) ** 2).sum(0) / count)
-        spread = np.where(spread > 1e-9 * np.maximum(1.0, np.abs(mean)), spread, 1.0)
+        # A constant but for rounding is one whatever its unit; currents in ampere are small, and no constants.
+        spread = np.where(spread > 1e-9 * np.abs(filled).max(0, initial=0.0), spread, 1.0)
         words = {}
         for name, column in sequences.texts.items():
             levels = np.unique(column.astype(str)).tolist()

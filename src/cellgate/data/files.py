@@ -10,6 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 _LEFTOVER = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")  # the names that mkstemp gives below
 
 
@@ -50,7 +52,7 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def json_bytes(values: Any) -> bytes:
-    """Plain values as readable JSON; NaN, which JSON does not know, becomes null."""
+    """Plain values as readable JSON, numpy's numbers among them; NaN, which JSON does not know, becomes null."""
     return (json.dumps(_without_nan(values), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
@@ -59,6 +61,8 @@ def _without_nan(values: Any) -> Any:
         return {key: _without_nan(value) for key, value in values.items()}
     if isinstance(values, list | tuple):
         return [_without_nan(value) for value in values]
+    if isinstance(values, np.generic):
+        values = values.item()
     if isinstance(values, float) and (values != values or values in (float("inf"), float("-inf"))):
         return None
     return values

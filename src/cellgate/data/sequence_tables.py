@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from cellgate.data.errors import DataError
-from cellgate.data.numbers import looks_numeric, read_numbers, require_numbers
-from cellgate.data.sequences import SequenceRoles, SequenceSet, cut, with_labels
+from cellgate.data.numbers import DecimalComma, looks_numeric, read_numbers, require_numbers
+from cellgate.data.sequence_arrays import cut
+from cellgate.data.sequences import SequenceRoles, SequenceSet, with_labels
 from cellgate.data.table import Table, read_table
 from cellgate.data.times import looks_like_time, read_times
+from cellgate.data.words import counted
 
 _ID_NAMES = ("unique_id", "id", "sequence_id", "sequence", "seq_id", "seq", "case", "case_id", "series", "subject",
              "session", "session_id", "patient", "sentence", "sentence_id")  # fmt: skip
@@ -19,6 +22,9 @@ _TIME_NAMES = ("ds", "time", "timestamp", "datetime", "date", "step", "t", "posi
 _TOKEN_NAMES = ("token", "word", "form", "text")
 _MANY = 50  # different words, beyond which a column is taken for one of tokens
 _TARGET_NAMES = ("label", "target", "class", "y", "tag", "category", "outcome")
+_ROW_NAMES = ("column1", "Unnamed: 0")  # of a first column without a name: here, and in pandas
+_PADDED = re.compile(r"[+-]?0\d+")
+_EXACT = 2.0**53  # beyond it neighbouring whole numbers are one and the same double
 
 
 def read_sequence_table(data: Any, roles: SequenceRoles, labels: Any = None) -> SequenceSet:
@@ -65,16 +71,22 @@ def _long(table: Table, roles: SequenceRoles, labelled: bool) -> SequenceSet:
     codes = rank[codes]
     order = np.argsort(codes, kind="stable")
     if time is not None:
-        order = np.lexsort((_order_key(table, time), codes))
+        key = _order_key(table, time)
+        order = np.lexsort((key, codes))
         if not (order == np.argsort(codes, kind="stable")).all():
             notes.append(f"steps sorted by {time}")
+        together = int(((np.diff(key[order]) == 0) & (np.diff(codes[order]) == 0)).sum())
+        if together:
+            told = f"{counted(together, 'step')} at the same {time} as the step before: kept in the order of the rows"
+            notes.append(f"{told}; if they belong to others, name the column that tells those apart with --id")
     else:
         notes.append("no time column: the steps of a sequence are taken in the order of the rows")
-    features = roles.features or tuple(n for n in table.columns if n not in {id_name, time, target})
+    features, left_out = _chosen(table, roles, id_name, time, target)
+    notes += left_out
     if not features:
         raise DataError(f"{table.source}: expected a column to read beside {_list(table.columns)}, got none")
     lengths = np.bincount(codes, minlength=len(ids)).astype(np.int64)
-    numbers, number_names, texts, told = _features(table, features, order)
+    numbers, number_names, texts, told = _features(table, features, roles.words, order)
     token = _token(table, roles, texts)
     labels, per_step = None, False
     if target:
@@ -90,7 +102,15 @@ def _long(table: Table, roles: SequenceRoles, labelled: bool) -> SequenceSet:
         texts,
         labels,
         per_step,
-        replace(roles, id=id_name, time=time, target=target or None, features=tuple(features)),
+        replace(
+            roles,
+            id=id_name,
+            time=time,
+            target=target or None,
+            features=features,
+            token=token,
+            words=tuple(texts),
+        ),
         tuple(dict.fromkeys([*notes, *told])),
         token=token,
     )
@@ -113,10 +133,10 @@ def _wide(table: Table, roles: SequenceRoles, labelled: bool) -> SequenceSet:
     target = roles.target
     if target is None and not labelled:
         target = _first(table, _TARGET_NAMES, roles.id)
-    features = roles.features or tuple(n for n in table.columns if n not in {roles.id, target})
-    notes, columns = list(table.notes), []
+    features, left_out = _chosen(table, roles, roles.id, None, target, keep_all=labelled)
+    notes, columns = [*table.notes, *left_out], []
     for name in features:
-        values, told = require_numbers(table.columns[name], name, table.place)
+        values, told = require_numbers(table.columns[name], name, table.place, table.decimal_comma)
         columns.append(values)
         notes += told
     if not columns:
@@ -138,20 +158,44 @@ def _wide(table: Table, roles: SequenceRoles, labelled: bool) -> SequenceSet:
         {},
         labels,
         False,
-        replace(roles, target=target or None, features=tuple(features)),
+        replace(roles, target=target or None, features=features),
         tuple(dict.fromkeys(notes)),
         flat=True,
     )
 
 
+def _chosen(
+    table: Table,
+    roles: SequenceRoles,
+    id_name: str | None,
+    time: str | None,
+    target: str | None,
+    keep_all: bool = False,
+) -> tuple[tuple[str, ...], list[str]]:
+    """The columns to read: those named, or all that have no other role and do not just number the rows; and notes."""
+    if target and target in roles.features:
+        raise DataError(f"--features {target}: expected columns to learn from, got that of the labels; leave it out")
+    names = tuple(dict.fromkeys(roles.features)) or tuple(
+        name for name in table.columns if name not in {id_name, time, target}
+    )
+    first = next(iter(table.columns))
+    if roles.features or keep_all or first not in names or first not in _ROW_NAMES or "column2" in table.columns:
+        return names, []
+    values, _, bad = read_numbers(table.columns[first])
+    if bad is not None or not (np.diff(values) >= 1).all() or not (values == np.round(values)).all():
+        return names, []
+    rest = tuple(name for name in names if name != first)
+    return rest, ["the first column has no name and numbers the rows: not read; --features names what is to be"]
+
+
 def _features(
-    table: Table, features: tuple[str, ...], order: np.ndarray
+    table: Table, features: tuple[str, ...], words: tuple[str, ...] | None, order: np.ndarray
 ) -> tuple[np.ndarray, tuple[str, ...], dict[str, np.ndarray], list[str]]:
     numbers, names, texts, notes = [], [], {}, []
     for name in features:
         column = table.columns[name]
-        if looks_numeric(column):
-            values, told = require_numbers(column, name, table.place)
+        if name not in words if words is not None else looks_numeric(column):
+            values, told = require_numbers(column, name, table.place, table.decimal_comma)
             numbers.append(values[order])
             names.append(name)
             notes += told
@@ -164,15 +208,35 @@ def _features(
 def _labels(table: Table, target: str, order: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, bool]:
     """(S,) where each sequence has one and the same label at all its rows, otherwise (N,) one a step."""
     column = table.columns[target]
-    values, _, bad = read_numbers(column)
     text = np.array([_name(cell) for cell in column.tolist()], dtype=object)
-    _require_cells(table, text if bad is not None else np.where(np.isnan(values), "", "x").astype(object), target)
-    whole = bad is None and (values == np.round(values)).all()
-    labels = (text if bad is not None else values.astype(np.int64) if whole else values)[order]
+    numbers = _label_numbers(column, text, table.decimal_comma)
+    missing = text == "" if numbers is None else np.isnan(numbers)
+    _require_cells(table, np.where(missing, "", "x").astype(object), target)
+    labels = (text if numbers is None else numbers)[order]
     starts = np.cumsum(lengths) - lengths
     if (labels == np.repeat(labels[starts], lengths)).all():
         return labels[starts], False
     return labels, True
+
+
+def _label_numbers(column: np.ndarray, text: np.ndarray, decimal_comma: DecimalComma) -> np.ndarray | None:
+    """Labels as numbers, int64 where all are whole; None where they are words, or digits that say more than a number.
+
+    "007" is no 7, and of two numbers with more digits than a double holds each is its own.
+    """
+    if column.dtype.kind in "iu":
+        return column.astype(np.int64)
+    values, _, bad = read_numbers(column, decimal_comma)
+    if bad is not None:
+        return None
+    known = values[np.isfinite(values)]
+    whole = len(known) == len(values) and bool((known == np.round(known)).all())
+    exact = bool((np.abs(known) <= _EXACT).all())
+    if column.dtype.kind == "O" and whole:
+        padded = any(_PADDED.fullmatch(cell) for cell in text.tolist())
+        if padded or (not exact and len(np.unique(text.astype(str))) > len(np.unique(values))):
+            return None
+    return values.astype(np.int64) if whole and exact else values
 
 
 def _require_cells(table: Table, cells: np.ndarray, name: str) -> None:
@@ -184,7 +248,7 @@ def _require_cells(table: Table, cells: np.ndarray, name: str) -> None:
 
 def _order_key(table: Table, time: str) -> np.ndarray:
     column = table.columns[time]
-    values, _, bad = read_numbers(column)
+    values, _, bad = read_numbers(column, table.decimal_comma)
     if bad is None and column.dtype.kind != "M":
         if np.isnan(values).any():
             row = int(np.argmax(np.isnan(values)))
@@ -204,7 +268,7 @@ def _first(table: Table, names: tuple[str, ...], *taken: str | None) -> str | No
 def _name(cell: Any) -> str:
     """A cell as text; a whole number without its ".0"."""
     if isinstance(cell, float):
-        return "" if cell != cell else str(int(cell)) if cell == int(cell) else repr(cell)
+        return "" if cell != cell else str(int(cell)) if cell.is_integer() else repr(cell)
     return str(cell)
 
 

@@ -1,8 +1,9 @@
 """Sentences with a tag on every word: CoNLL files, and lists of lists of words.
 
 A CoNLL file has a word a line, its columns parted by tabs or spaces, and an empty line after every sentence. Lines of a
-comment (``# ...``) and ``-DOCSTART-`` are passed over. CoNLL-U (ten columns, the first a number) is known by its look:
-its word is the second column, its tag the fourth; ranges such as ``1-2`` and empty nodes such as ``3.1`` are no words.
+comment (``# ...``) and ``-DOCSTART-`` are passed over; ``#`` with a tag that other words have is a word. CoNLL-U (ten
+columns, the first a number) is known by its look: its word is the second column, its tag the fourth; ranges such as
+``1-2`` and empty nodes such as ``3.1`` are no words.
 """
 
 from __future__ import annotations
@@ -35,16 +36,16 @@ def read_conll(path: Path, roles: SequenceRoles) -> SequenceSet:
     """
     text = read_text(path)
     sentences: list[list[list[str]]] = [[]]
-    width = 0
-    for number, line in enumerate(text.text.split("\n"), start=1):
+    lines = text.text.split("\n")
+    width, tags = _look(lines)
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             if sentences[-1]:
                 sentences.append([])
             continue
-        if line.startswith("# ") or line.rstrip() == "#" or line.startswith("-DOCSTART-"):
+        cells = _cells(line)
+        if _may_be_comment(line) and not _is_word(cells, width, tags, bool(sentences[-1])):
             continue
-        cells = line.rstrip("\n").split("\t") if "\t" in line else line.split()
-        width = width or len(cells)
         if len(cells) != width:
             raise DataError(
                 f"{path.name}, line {number}: expected {width} columns as in the first line, got {len(cells)}; "
@@ -86,6 +87,25 @@ def read_conll(path: Path, roles: SequenceRoles) -> SequenceSet:
     )
 
 
+def _cells(line: str) -> list[str]:
+    return line.split("\t") if "\t" in line else line.split()
+
+
+def _may_be_comment(line: str) -> bool:
+    return line.startswith(("# ", "-DOCSTART-")) or line.rstrip() == "#"
+
+
+def _look(lines: Sequence[str]) -> tuple[int, set[str]]:
+    """How many columns the first word has, and what stands in the last column of words."""
+    rows = [_cells(line) for line in lines if line.strip() and not _may_be_comment(line)]
+    return (len(rows[0]) if rows else 0), {cells[-1] for cells in rows}
+
+
+def _is_word(cells: list[str], width: int, tags: set[str], within: bool) -> bool:
+    """Whether a line that begins with "#" is that word: comments stand before a sentence, and have no tag."""
+    return cells[0] == "#" and len(cells) == width and (within or cells[-1] in tags or width == 1)
+
+
 def int_or_none(name: str, width: int) -> int | None:
     """The number of a column, if it is one of `width`."""
     return int(name) if name.isdigit() and 1 <= int(name) <= width else None
@@ -100,14 +120,15 @@ def _column(path: Path, name: str, width: int) -> int:
 
 def is_words(data: Any) -> bool:
     """Whether data are lists of lists of words."""
-    if not isinstance(data, list | tuple) or not len(data):
+    if not isinstance(data, list | tuple | np.ndarray) or not len(data):
         return False
-    first = next((one for one in data if not isinstance(one, str) and isinstance(one, Sequence) and len(one)), None)
+    lists = (one for one in data if not isinstance(one, str) and isinstance(one, Sequence | np.ndarray))
+    first = next((one for one in lists if len(one)), None)
     return first is not None and isinstance(first[0], str)
 
 
 def from_words(data: Sequence[Sequence[str]], roles: SequenceRoles) -> SequenceSet:
-    """Sentences from lists of lists of words."""
+    """Sentences from lists, or arrays, of lists of words."""
     for k, one in enumerate(data):
         if isinstance(one, str) or not all(isinstance(word, str) for word in one):
             raise DataError(f"sequence {k}: expected a list of words, got {type(one).__name__} {str(one)[:30]!r}")

@@ -48,6 +48,11 @@ def read_text(data: str | Path | Text) -> Text:
                 raise DataError("the text: expected characters, got an empty text")
             return Text("the text", data)
         data = Path(data)
+    if not isinstance(data, Path):
+        raise DataError(
+            f"the text: expected a str, or the path of a text file, got {type(data).__name__}; "
+            "join several texts to one, decode bytes"
+        )
     if not data.exists():
         raise DataError(f"{data}: expected a text file, found none; check the path")
     if data.is_dir():

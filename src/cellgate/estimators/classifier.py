@@ -10,6 +10,7 @@ import numpy as np
 
 from cellgate.data.sequences import SequenceSet, as_labels
 from cellgate.errors import InputError
+from cellgate.estimators.classes import class_codes, restored_classes
 from cellgate.estimators.explain_answers import ClassAnswers
 from cellgate.estimators.explain_sequences import explain_sequences
 from cellgate.estimators.sequence_estimator import SequenceEstimator
@@ -125,20 +126,11 @@ class SequenceClassifier(SequenceEstimator):
                 raise InputError(
                     f"expected two classes or more, got 1 class ({self.classes_[0]!r}); give sequences of the others"
                 )
-        codes = self._codes(labels)
+        codes = class_codes(self.classes_, labels)
         if (codes < 0).any():
             unseen = labels[codes < 0][0]
             raise InputError(f"expected classes among {self.classes_.tolist()}, got {unseen!r}; name all in `classes`")
         return codes
-
-    def _codes(self, labels: np.ndarray) -> np.ndarray:
-        """(S,) index into classes_, -1 for what is none of them."""
-        text = self.classes_.dtype.kind == "O"
-        labels = as_labels(labels.astype(str)) if text and labels.dtype.kind != "O" else labels
-        if not text and labels.dtype.kind == "O":
-            return np.full(len(labels), -1)
-        place = np.searchsorted(self.classes_, labels).clip(max=len(self.classes_) - 1)
-        return np.where(self.classes_[place] == labels, place, -1)
 
     def _outputs(self) -> int:
         return len(self.classes_)
@@ -157,8 +149,7 @@ class SequenceClassifier(SequenceEstimator):
         }
 
     def _restore_answers(self, config: dict[str, Any]) -> None:
-        kinds = {"O": object, "i": np.int64, "u": np.int64, "f": np.float64, "b": np.bool_}
-        self.classes_ = np.array(config["classes"], dtype=kinds[config["kind"]])
+        self.classes_ = restored_classes(config["classes"], config["kind"])
         self.class_counts_ = np.array(config["counts"])
 
     # ------------------------------------------------------------ learn more
@@ -190,8 +181,10 @@ class SequenceClassifier(SequenceEstimator):
         if first and classes is not None:
             self.classes_ = np.unique(as_labels(np.asarray(classes)))
         targets = self._targets(labels, first and classes is None)
-        start = None if first else copy.deepcopy(self.model_)
-        return self._learn(sequences, targets, start, watch, None, 10.0)
+        start, before = (None, 0) if first else (copy.deepcopy(self.model_), self.class_counts_)
+        self._learn(sequences, targets, start, watch, None, 10.0)
+        self.class_counts_ = self.class_counts_ + before  # the baseline knows what the model has learnt from
+        return self
 
     # ------------------------------------------------------------ predict
 
@@ -250,7 +243,7 @@ class SequenceClassifier(SequenceEstimator):
     def _actual(self, sequences: SequenceSet) -> np.ndarray:
         if sequences.labels is None or sequences.per_step:
             raise InputError(f"{sequences.source}: expected a label for each sequence; name its column, or give y")
-        return self._codes(np.asarray(sequences.labels))
+        return class_codes(self.classes_, np.asarray(sequences.labels))
 
 
 def _softmax(scores: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cellgate.data.sequences import SequenceSet
 from cellgate.data.words import counted
+from cellgate.estimators.classes import class_codes
 from cellgate.estimators.explain_answers import confusions, log_odds
 from cellgate.estimators.explaining import (
     better,
@@ -144,7 +145,7 @@ class _Seen:
         self.words = None if sequences.token is None else sequences.texts[sequences.token]
         self.shares = tag_shares(tagger.model_, data)
         self.given, self.sure = self.shares.argmax(1), self.shares.max(1)
-        self.actual = None if sequences.labels is None else tagger._codes(np.asarray(sequences.labels))
+        self.actual = None if sequences.labels is None else class_codes(tagger.classes_, np.asarray(sequences.labels))
         self.tagged = np.asarray(sequences.labels)
 
     def span(self, k: int) -> slice:

@@ -216,7 +216,7 @@ def _build(
     one = torch.zeros(1, dtype=torch.long)
     ahead, simple = known_ahead(data, task, one, one[:, None])
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(params["seed"])
+        torch.manual_seed(int(params["seed"]))
         model = ForecastNetwork(
             data.features.shape[1],
             hidden,
@@ -245,7 +245,7 @@ def _settings(params: dict[str, Any], examples: int, folds: int) -> TrainingSett
         learning_rate=params["learning_rate"],
         clip=math.sqrt(folds),  # the norm is taken over all models: each gets 1, on average
         patience=params["patience"] or max(6, 60 // steps),
-        seed=params["seed"],
+        seed=int(params["seed"]),
         average=_AVERAGE,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cellgate.estimators.protocol import Parameters, expect, is_count, is_whole
+from cellgate.estimators.protocol import Parameters, check_seconds, check_seed, expect, is_count
 
 _COUNTS = ("horizon", "num_layers", "batch_size")
 _COUNTS_OR_NONE = ("season", "long_season", "hidden_size", "context", "max_epochs", "patience", "validation")
@@ -80,7 +80,6 @@ class ForecasterArguments(Parameters):
                 expect(name, value, "a whole number of 1 or more, or None", is_count)
         expect("levels", self.levels, "percentages between 0 and 100", lambda v: all(0 < x < 100 for x in v))
         expect("dropout", self.dropout, "a share from 0 to below 1", lambda v: 0 <= v < 1)
-        expect("seed", self.seed, "a whole number", is_whole)
         expect("learning_rate", self.learning_rate, "a number above 0", lambda v: v > 0)
-        if self.max_seconds is not None:
-            expect("max_seconds", self.max_seconds, "a number above 0, or None", lambda v: v > 0)
+        check_seconds(self.max_seconds)
+        check_seed(self.seed)

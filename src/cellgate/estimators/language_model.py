@@ -19,7 +19,7 @@ from cellgate.errors import InputError
 from cellgate.estimators.explain_text import explain_text
 from cellgate.estimators.explaining import Explanation, deliver, keep_report
 from cellgate.estimators.folder import ModelFolderError, save_folder
-from cellgate.estimators.protocol import Parameters, expect, is_count, not_fitted
+from cellgate.estimators.protocol import Parameters, check_seconds, check_seed, expect, is_count, not_fitted
 from cellgate.estimators.sequence_card import sequence_card
 from cellgate.tasks.generate import BIGRAM, UNIGRAM, Bigrams, GenerateObjective, nats_per_token, write_on
 from cellgate.tasks.network import SequenceNetwork
@@ -142,6 +142,11 @@ class LanguageModel(Parameters):
         held = self._held(text)
         self.vocabulary_ = Vocabulary.fit(text.text[: len(text.text) - held], self.units, self.vocabulary_size)
         tokens, validation = self._tokens(text)
+        if len(self.vocabulary_) < 2:
+            raise DataError(
+                f"{text.source}: expected {self.units} that occur twice or more, got none; give a longer text"
+                f"{', or learn characters (--units characters)' if self.units == 'words' else ''}"
+            )
         self.bigrams_ = Bigrams.fit(tokens, len(self.vocabulary_))
         self._learn(text, tokens, validation, None, watch, checkpoint, checkpoint_every)
         if report:
@@ -215,7 +220,7 @@ class LanguageModel(Parameters):
         hidden = self.hidden_size or (128 if tokens < 50_000 else 256 if tokens < 500_000 else 512)
         embedding = self.embedding_size or (64 if self.units == "characters" else 256)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+            torch.manual_seed(int(self.seed))
             return SequenceNetwork(
                 0,
                 len(self.vocabulary_),
@@ -242,7 +247,7 @@ class LanguageModel(Parameters):
             learning_rate=self.learning_rate,
             patience=self.patience or max(3, epochs // 2),
             warmup=min(100, max(1, epochs * objective.rounds // 20)),
-            seed=self.seed,
+            seed=int(self.seed),
         )
 
     def _check(self) -> None:
@@ -258,8 +263,8 @@ class LanguageModel(Parameters):
         if self.validation is not None:
             expect("validation", self.validation, "a share from 0 to below 1, or None", lambda v: 0 <= v < 1)
         expect("learning_rate", self.learning_rate, "a number above 0", lambda v: v > 0)
-        if self.max_seconds is not None:
-            expect("max_seconds", self.max_seconds, "a number above 0, or None", lambda v: v > 0)
+        check_seconds(self.max_seconds)
+        check_seed(self.seed)
 
     def _require_fit(self) -> None:
         if not hasattr(self, "model_"):
@@ -297,6 +302,7 @@ class LanguageModel(Parameters):
             expect("top_k", top_k, "a whole number of 1 or more, or None", is_count)
         if top_p is not None:
             expect("top_p", top_p, "a share above 0, 1 at most, or None", lambda v: 0 < v <= 1)
+        check_seed(seed)
         if len(self.vocabulary_) < 2:
             raise InputError("expected a vocabulary of one token or more, got none; train on another text")
         begin = self.vocabulary_.encode(prompt)
@@ -304,7 +310,7 @@ class LanguageModel(Parameters):
             # A text begins as after the end of a line.
             newline = self.vocabulary_.encode("\n")
             begin = newline if newline[0] else np.array([1])
-        generator = torch.Generator().manual_seed(seed)
+        generator = torch.Generator().manual_seed(int(seed))
         drawn = write_on(self.model_, begin, int(length), generator, float(temperature), top_k, top_p)
         return (self.vocabulary_.tokens[token] for token in drawn)
 
@@ -346,12 +352,18 @@ class LanguageModel(Parameters):
 
         Returns:
             {"characters": n, "cellgate": {"nats per character": ..., "bits per character": ...}, "unigram": {...},
-            "bigram": {...}}; for words "nats per word" and "perplexity".
+            "bigram": {...}}; for words "nats per word" and "perplexity". Where the text has tokens that training did
+            not have, "unknown" says how many: all are scored as one and the same token.
         """
         nats, tokens = self._nats(read_text(X))
         unigram, bigram = self.bigrams_.nats(tokens)
         rivals = {"cellgate": nats, UNIGRAM: unigram, BIGRAM: bigram}
-        self.metrics_ = {self.units: len(tokens), **{name: self._scores(value) for name, value in rivals.items()}}
+        unknown = int((tokens == 0).sum())
+        self.metrics_ = {
+            self.units: len(tokens),
+            **({"unknown": unknown} if unknown else {}),
+            **{name: self._scores(value) for name, value in rivals.items()},
+        }
         return self.metrics_
 
     def _nats(self, text: Text) -> tuple[float, np.ndarray]:

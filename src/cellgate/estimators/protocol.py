@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from cellgate.data.sequences import label_array
+from cellgate.data.sequences import SequenceSet, label_array
 from cellgate.errors import InputError
 
 Kind = Literal["classifier", "regressor"]
@@ -153,6 +153,49 @@ def expect(name: str, value: Any, expected: str, holds: Callable[[Any], bool]) -
         good = False
     if not good:
         raise InputError(f"{name}: expected {expected}, got {value!r}")
+
+
+def require_used(estimator: Any, table: bool, sequences: SequenceSet) -> None:
+    """Refuse arguments that say nothing of such data: they would be passed over.
+
+    Args:
+        estimator: of sequences.
+        table: whether the sequences come from a table.
+        sequences: as they were read.
+
+    Raises:
+        InputError: naming the first.
+    """
+    useless = []
+    if not table:
+        named = ("id", "time") if sequences.token else ("id", "time", "features")
+        useless = [(name, "a table, whose column it names") for name in named if getattr(estimator, name)]
+    elif sequences.flat and estimator.time:
+        useless = [("time", "a table of several rows a sequence")]
+    if estimator.steps is not None and not sequences.flat:
+        useless.append(("steps", "flat sequences, one a row (--wide)"))
+    for name, expected in useless:
+        raise InputError(f"{name}: expected {expected}, got {sequences.source}; leave --{name} out")
+
+
+def check_seed(seed: Any) -> None:
+    """Check a seed: what PyTorch's generators take.
+
+    Raises:
+        InputError: for another.
+    """
+    whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
+    expect("seed", seed, "a whole number from -2**63 to 2**64 - 1", lambda v: whole and -(2**63) <= v < 2**64)
+
+
+def check_seconds(seconds: Any) -> None:
+    """Check a limit of training time.
+
+    Raises:
+        InputError: for what is neither None nor a time.
+    """
+    if seconds is not None:
+        expect("max_seconds", seconds, "a number above 0, or None for no limit", lambda v: 0 < v < np.inf)
 
 
 def is_count(value: Any) -> bool:

@@ -117,7 +117,7 @@ class SequenceRegressor(SequenceEstimator):
         if fresh:
             self.center_ = float(numbers.mean())
             spread = float(numbers.std())
-            self.spread_ = spread if spread > 1e-12 * max(1.0, abs(self.center_)) else 1.0
+            self.spread_ = spread if spread > 1e-12 * float(np.abs(numbers).max()) else 1.0
         return (numbers - self.center_) / self.spread_
 
     @staticmethod
@@ -182,14 +182,19 @@ class SequenceRegressor(SequenceEstimator):
         return answers[:, 0] * self.spread_ + self.center_
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
-        """R2: the share of the labels' variance that is explained, 1 at best."""
+        """R2: the share of the labels' variance that is explained, 1 at best.
+
+        As scikit-learn's r2_score has it, 0 where all labels are the same and are missed, NaN for a single one.
+        """
         sequences = self._read_again(X, y)
         actual = self._actual(sequences)
         error = (self._unscaled(self._resident(sequences).answers(self.model_)) - actual) ** 2
         middle = np.average(actual, weights=sample_weight)
-        return float(
-            1 - np.average(error, weights=sample_weight) / np.average((actual - middle) ** 2, weights=sample_weight)
-        )
+        missed = np.average(error, weights=sample_weight)
+        spread = np.average((actual - middle) ** 2, weights=sample_weight)
+        if len(actual) < 2:
+            return float("nan")
+        return float(1 - missed / spread) if spread > 0 else float(missed == 0)
 
     def evaluate(self, X: Any, y: Any = None) -> dict[str, Any]:
         """Scores beside those of the training's mean; kept in `metrics_`.

@@ -13,11 +13,22 @@ import numpy as np
 import torch
 
 from cellgate.data.features import FeatureEncoding
-from cellgate.data.sequences import SequenceRoles, SequenceSet, read_sequences
+from cellgate.data.sequences import SequenceRoles, SequenceSet, holds_columns, read_sequences
 from cellgate.errors import InputError
 from cellgate.estimators.explaining import Explanation, deliver, keep_report, require_examples
 from cellgate.estimators.folder import ModelFolderError, save_folder
-from cellgate.estimators.protocol import Kind, Parameters, check_columns, expect, is_count, not_fitted, sklearn_tags
+from cellgate.estimators.protocol import (
+    Kind,
+    Parameters,
+    check_columns,
+    check_seconds,
+    check_seed,
+    expect,
+    is_count,
+    not_fitted,
+    require_used,
+    sklearn_tags,
+)
 from cellgate.estimators.sequence_card import sequence_card
 from cellgate.estimators.sequence_training import HeldObjective, fit_in_folds, folds, training_settings
 from cellgate.report.model import Report
@@ -102,8 +113,16 @@ class SequenceEstimator(Parameters):
     # ------------------------------------------------------------ reading
 
     def read(self, X: Any, y: Any = None) -> SequenceSet:
-        """Read data as `fit` would, with this estimator's column names."""
-        return read_sequences(X, y, self._roles())
+        """Read data as `fit` would, with this estimator's column names.
+
+        Raises:
+            DataError: for data that cannot be used.
+            InputError: for an argument that says something of other data than these.
+        """
+        sequences = read_sequences(X, y, self._roles())
+        if not isinstance(X, SequenceSet):
+            require_used(self, holds_columns(X), sequences)
+        return sequences
 
     def _roles(self) -> SequenceRoles:
         return SequenceRoles(self.id, self.time, self.target, tuple(self.features or ()), bool(self.wide), self.steps)
@@ -259,7 +278,7 @@ class SequenceEstimator(Parameters):
         steps = int(sequences.lengths.sum())
         hidden = self.hidden_size or (64 if steps < 20_000 else 128)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+            torch.manual_seed(int(self.seed))
             return SequenceNetwork(
                 len(self.encoding_.names),
                 self._outputs(),
@@ -301,8 +320,8 @@ class SequenceEstimator(Parameters):
         expect("dropout", self.dropout, "a share from 0 to below 1", lambda v: 0 <= v < 1)
         expect("validation", self.validation, "a share from 0 to below 1", lambda v: 0 <= v < 1)
         expect("learning_rate", self.learning_rate, "a number above 0", lambda v: v > 0)
-        if self.max_seconds is not None:
-            expect("max_seconds", self.max_seconds, "a number above 0, or None", lambda v: v > 0)
+        check_seconds(self.max_seconds)
+        check_seed(self.seed)
 
     # ------------------------------------------------------------ using it
 
@@ -389,7 +408,8 @@ class SequenceEstimator(Parameters):
             preprocess, metrics = files["preprocess.json"], dict(files["metrics.json"])
             made.source_ = preprocess["source"]
             roles = preprocess["roles"]
-            made.roles_ = SequenceRoles(**{**roles, "features": tuple(roles["features"])})
+            lists = {name: tuple(value) for name, value in roles.items() if isinstance(value, list)}
+            made.roles_ = SequenceRoles(**{**roles, **lists})
             made.encoding_ = FeatureEncoding.from_json(preprocess["encoding"])
             if preprocess["columns"] is not None:
                 made.n_features_in_ = preprocess["columns"]

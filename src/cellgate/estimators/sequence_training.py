@@ -48,7 +48,7 @@ def training_settings(params: dict[str, Any], examples: int) -> TrainingSettings
         learning_rate=params["learning_rate"],
         patience=params["patience"] or max(10, epochs // 2),  # a long lag shows in the loss late
         warmup=min(50, max(1, epochs * steps // 10)),
-        seed=params["seed"],
+        seed=int(params["seed"]),
     )
 
 
@@ -66,7 +66,7 @@ def folds(strata: np.ndarray, lengths: np.ndarray, seed: int) -> list[tuple[np.n
     Returns:
         Pairs of ascending rows; none where no two rows have the same code, or one part would be without a step.
     """
-    order = np.random.default_rng(seed).permutation(len(strata))
+    order = np.random.default_rng(int(seed) % 2**64).permutation(len(strata))
     codes, counts = np.unique(strata, return_counts=True)
     members = [order[strata[order] == code] for code in codes[counts > 1]]
     if not members:

@@ -15,6 +15,7 @@ from cellgate.data.sequences import SequenceRoles, SequenceSet, with_labels
 from cellgate.data.tagged import from_words
 from cellgate.data.text import UNKNOWN
 from cellgate.errors import InputError
+from cellgate.estimators.classes import class_codes, restored_classes
 from cellgate.estimators.explain_tags import explain_tags
 from cellgate.estimators.sequence_estimator import SequenceEstimator
 from cellgate.report.model import Report
@@ -196,18 +197,10 @@ class SequenceTagger(SequenceEstimator):
             raise InputError(f"expected tags, got numbers such as {labels[0]:g}; use words or whole numbers")
         if fresh:
             self.classes_ = np.unique(labels)
-        codes = self._codes(labels)
+        codes = class_codes(self.classes_, labels)
         if (codes < 0).any():
             raise InputError(f"expected tags among {self.classes_.tolist()}, got {labels[codes < 0][0]!r}; use fit")
         return codes
-
-    def _codes(self, labels: np.ndarray) -> np.ndarray:
-        if (self.classes_.dtype.kind == "O") != (labels.dtype.kind == "O"):
-            labels = labels.astype(str).astype(object) if self.classes_.dtype.kind == "O" else labels
-            if labels.dtype.kind == "O" and self.classes_.dtype.kind != "O":
-                return np.full(len(labels), -1)
-        place = np.searchsorted(self.classes_, labels).clip(max=len(self.classes_) - 1)
-        return np.where(self.classes_[place] == labels, place, -1)
 
     def _outputs(self) -> int:
         return len(self.classes_)
@@ -227,7 +220,7 @@ class SequenceTagger(SequenceEstimator):
     def _build(self, sequences: SequenceSet) -> SequenceNetwork:
         hidden = self.hidden_size or (64 if int(sequences.lengths.sum()) < 20_000 else 128)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+            torch.manual_seed(int(self.seed))
             return SequenceNetwork(
                 len(self._input_names()),
                 self._outputs(),
@@ -254,8 +247,7 @@ class SequenceTagger(SequenceEstimator):
         }
 
     def _restore_answers(self, config: dict[str, Any]) -> None:
-        kinds = {"O": object, "i": np.int64, "u": np.int64, "f": np.float64, "b": np.bool_}
-        self.classes_ = np.array(config["classes"], dtype=kinds[config["kind"]])
+        self.classes_ = restored_classes(config["classes"], config["kind"])
         self.tokens_ = tuple(config["tokens"])
         self.frequent_ = np.array(config["frequent"])
 
@@ -338,7 +330,10 @@ class SequenceTagger(SequenceEstimator):
             raise InputError(f"{sequences.source}: expected a tag for each step; name its column, or give y")
         sequences = self._per_step(sequences)
         data = self._prepare(sequences, None)
-        actual, given = self._codes(np.asarray(sequences.labels)), tag_shares(self.model_, data).argmax(1)
+        actual, given = (
+            class_codes(self.classes_, np.asarray(sequences.labels)),
+            tag_shares(self.model_, data).argmax(1),
+        )
         tokens = np.zeros(len(actual), dtype=np.int64) if data.tokens is None else data.tokens.numpy()
         rivals = {"cellgate": given, BASELINE: self.frequent_[tokens]}
         tags = self.classes_.tolist()

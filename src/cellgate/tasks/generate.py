@@ -184,7 +184,7 @@ def choose_token(
     scores[0] = -torch.inf
     if temperature == 0:
         return int(scores.argmax())
-    scores /= temperature
+    scores = (scores - scores.max()) / temperature  # the largest is 0: no temperature is so low that it overflows
     if top_k is not None and top_k < len(scores):
         scores[scores < scores.topk(top_k).values[-1]] = -torch.inf
     shares = scores.softmax(0)

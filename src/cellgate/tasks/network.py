@@ -62,6 +62,10 @@ class SequenceNetwork(SequenceModel):
         state_dropout: float = 0.0,
         memory: int = 0,
     ) -> None:
+        # A search over parameters gives numpy's numbers, which the layer, like nn.LSTM, does not take.
+        hidden_size, num_layers, embedding_size = int(hidden_size), int(num_layers), int(embedding_size)
+        dropout, embedding_dropout, state_dropout = float(dropout), float(embedding_dropout), float(state_dropout)
+        bidirectional = bool(bidirectional)
         between = dropout if num_layers > 1 else 0.0
         super().__init__(
             numbers + (embedding_size if vocabulary else 0),

@@ -103,7 +103,7 @@ def hold_back(strata: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, 
         share: from 0 to below 1.
         seed: of the draw.
     """
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(int(seed) % 2**64)
     kept_out = np.zeros(len(strata), dtype=bool)
     order = random.permutation(len(strata))
     for code in np.unique(strata):

@@ -1,0 +1,48 @@
+"""Classes as codes: labels of whatever kind, looked up among the classes of the training."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import numpy as np
+
+_KINDS: dict[str, Any] = {"O": object, "i": np.int64, "u": np.int64, "f": np.float64, "b": np.bool_}
+
+
+def class_codes(classes: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(N,) index of each label in `classes`, -1 for what is none of them.
+
+    A label is the same whether a number or its text: one word among test labels makes text of all the numbers beside
+    it, and they are looked up all the same.
+
+    Args:
+        classes: (C,) ascending; numbers, truth values or object of str.
+        labels: (N,) of the same kind or another.
+    """
+    if classes.dtype.kind == "O":
+        labels = labels if labels.dtype.kind == "O" else _as_text(labels)
+    elif labels.dtype.kind == "O":
+        labels = _as_numbers(labels)
+    place = np.searchsorted(classes, labels).clip(max=len(classes) - 1)
+    return np.where(classes[place] == labels, place, -1)
+
+
+def restored_classes(values: list[Any], kind: str) -> np.ndarray:
+    """Classes as they were saved: plain values, and the kind of their dtype."""
+    return np.array(values, dtype=_KINDS[kind])
+
+
+def _as_text(labels: np.ndarray) -> np.ndarray:
+    """Numbers as text; whole ones without ".0"."""
+    whole = labels.dtype.kind == "f" and (labels == np.round(labels)).all()
+    return (labels.astype(np.int64) if whole else labels).astype(str).astype(object)
+
+
+def _as_numbers(labels: np.ndarray) -> np.ndarray:
+    """Text as the numbers that it writes, NaN for what is none; True and False are 1 and 0."""
+    numbers = np.full(len(labels), np.nan)
+    for k, label in enumerate(labels.tolist()):
+        with contextlib.suppress(ValueError):
+            numbers[k] = {"True": 1.0, "False": 0.0}.get(label) if label in ("True", "False") else float(label)
+    return numbers

@@ -1,0 +1,91 @@
+"""Tables of sequences: what their columns are taken for, in the training and afterwards."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import cellgate
+from cellgate import SequenceClassifier, SequenceTagger
+from cellgate.data import DataError
+from cellgate.data.sequences import SequenceRoles, read_sequences
+
+
+def test_the_decimal_comma_of_a_file_is_that_of_its_sequences(tmp_path):
+    (tmp_path / "a.csv").write_text("id;t;v;label\na;0,125;0,250;1,500\nb;0,500;1,125;2,125\n")
+    read = read_sequences(tmp_path / "a.csv")
+    assert read.numbers[:, 0].tolist() == [0.25, 1.125]
+    assert read.labels.tolist() == [1.5, 2.125]
+
+
+def long(**changes):
+    """Four sequences of three steps, their codes words because of one."""
+    columns = {
+        "id": np.repeat(list("abcd"), 3),
+        "t": np.tile([0, 1, 2], 4),
+        "v": np.arange(12) / 10,
+        "code": ["7", "8", "x"] * 4,
+        "label": np.repeat(["up", "down"] * 2, 3),
+    }
+    return pd.DataFrame({**columns, **changes})
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    SequenceClassifier(hidden_size=2, max_epochs=1).fit(long()).save(folder)
+    return cellgate.load(folder)
+
+
+@pytest.mark.parametrize("cells", ["7", "", "9"])
+def test_words_stay_words_whatever_later_cells_look_like(model, cells):
+    later = long(code=cells)
+    answers = model.predict_proba(later)
+    known = np.where(later.code == "7", later.code, "another")  # neither 9 nor nothing was there in training
+    assert np.array_equal(answers, model.predict_proba(long(code=known)))
+
+
+def test_a_word_among_later_numbers_is_refused_where_it_stands(model):
+    with pytest.raises(DataError, match=r"the frame, row 0: expected a number in 'v', got 'high'"):
+        model.predict(long(v=["high"] * 12))
+
+
+def test_few_words_are_still_tokens_to_a_tagger():
+    words = [f"w{k % 60}" for k in range(120)]
+    table = pd.DataFrame({"id": np.arange(120) // 6, "name": words, "tag": ["A", "B"] * 60})
+    tagger = SequenceTagger(hidden_size=2, max_epochs=1).fit(table)
+    assert len(tagger.tokens_) == 61
+    assert [len(tags) for tags in tagger.predict(table[:6])] == [6]
+
+
+@pytest.mark.parametrize("name", ["", "Unnamed: 0"])
+def test_row_numbers_are_no_feature(tmp_path, name):
+    table = long().sample(frac=0.7, random_state=0).sort_index()  # as after some rows were left out
+    table.to_csv(tmp_path / "long.csv", index_label=name)
+    read = read_sequences(tmp_path / "long.csv")
+    assert (read.number_names, list(read.texts)) == (("v",), ["code"])
+    assert any("numbers the rows" in note for note in read.notes)
+    wide = pd.DataFrame({"s0": [0.5, 1.5], "s1": [1.0, 2.0], "label": [0, 1]})
+    wide.to_csv(tmp_path / "wide.csv", index_label=name)
+    assert read_sequences(tmp_path / "wide.csv", roles=SequenceRoles(wide=True)).lengths.tolist() == [2, 2]
+    named = SequenceRoles(features=(name or "column1", "v"))
+    assert read_sequences(tmp_path / "long.csv", roles=named).number_names == named.features
+
+
+def test_a_first_column_without_a_name_that_does_not_number_the_rows_is_read(tmp_path):
+    table = long()
+    table.insert(0, "", [5, 3] * 6)
+    table.to_csv(tmp_path / "a.csv", index=False)
+    assert read_sequences(tmp_path / "a.csv").number_names == ("column1", "v")
+
+
+def test_steps_at_the_same_time_are_told():
+    notes = read_sequences(long(t=np.tile([0, 1, 1], 4))).notes
+    assert any(note.startswith("4 steps at the same t as the step before") for note in notes)
+    assert not any("same t" in note for note in read_sequences(long()).notes)
+
+
+def test_labels_are_no_feature():
+    with pytest.raises(DataError, match="--features label: expected columns to learn from, got that of the labels"):
+        read_sequences(long(), roles=SequenceRoles(features=("v", "label"), target="label"))
+    with pytest.raises(DataError, match="--features label"):
+        read_sequences(long(), roles=SequenceRoles(features=("v", "label")))

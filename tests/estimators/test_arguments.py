@@ -1,0 +1,80 @@
+"""Arguments of the estimators of sequences and texts: numpy's numbers, seeds, times, data of no known kind."""
+
+import numpy as np
+import pytest
+
+import cellgate
+from cellgate import Forecaster, LanguageModel, SequenceClassifier
+from cellgate.errors import InputError
+from cellgate.tasks.sequence_batches import hold_back
+
+X = np.random.default_rng(0).normal(size=(40, 6, 1))
+UP = (X[:, -1, 0] > 0).astype(int)
+TEXT = "one two three four\n" * 40
+
+
+def test_numbers_of_numpy_are_arguments_as_those_of_python(tmp_path):
+    plain = {"hidden_size": 4, "num_layers": 2, "batch_size": 8, "max_epochs": 2, "seed": 3, "dropout": 0.5}
+    numpy = {name: (np.float64 if name == "dropout" else np.int64)(value) for name, value in plain.items()}
+    expected = SequenceClassifier(**plain).fit(X, UP).predict_proba(X)
+    classifier = SequenceClassifier(**numpy, bidirectional=np.bool_(True)).fit(X, UP)
+    assert np.array_equal(classifier.predict_proba(X), expected)
+    classifier.save(tmp_path)
+    assert np.array_equal(cellgate.load(tmp_path).predict_proba(X), expected)
+    text = LanguageModel(**numpy).fit(TEXT)
+    assert text.generate(length=9, seed=np.int64(1)) == LanguageModel(**plain).fit(TEXT).generate(length=9, seed=1)
+
+
+def test_every_seed_that_pytorch_takes_is_one():
+    for seed in (-1, 2**64 - 1):
+        SequenceClassifier(hidden_size=2, max_epochs=1, seed=seed).fit(X, UP)
+    drawn = [hold_back(UP, 0.2, seed)[1].tolist() for seed in (-1, 0, 1)]
+    assert len({tuple(rows) for rows in drawn}) == 3
+
+
+@pytest.mark.parametrize("seed", [None, 1.5, True, "1", 2**64, -(2**63) - 1])
+def test_other_seeds_are_named(seed):
+    for fit in (
+        lambda: SequenceClassifier(seed=seed).fit(X, UP),
+        lambda: LanguageModel(seed=seed).fit(TEXT),
+        lambda: Forecaster(seed=seed).fit(np.arange(60.0)),
+    ):
+        with pytest.raises(InputError, match=r"seed: expected a whole number from -2\*\*63 to 2\*\*64 - 1, got"):
+            fit()
+
+
+@pytest.mark.parametrize("seconds", [np.inf, np.nan, 0, -1, "1"])
+def test_times_without_an_end_are_named(seconds):
+    for fit in (
+        lambda: SequenceClassifier(max_seconds=seconds).fit(X, UP),
+        lambda: LanguageModel(max_seconds=seconds).fit(TEXT),
+        lambda: Forecaster(max_seconds=seconds).fit(np.arange(60.0)),
+    ):
+        with pytest.raises(InputError, match="max_seconds: expected a number above 0, or None for no limit, got"):
+            fit()
+
+
+@pytest.mark.parametrize("text", [[TEXT], TEXT.encode(), 5, None])
+def test_what_is_no_text_is_named(text):
+    with pytest.raises(InputError, match="the text: expected a str, or the path of a text file, got"):
+        LanguageModel().fit(text)
+
+
+def test_a_text_whose_words_all_differ_is_refused_before_the_training():
+    words = " ".join(f"w{k}" for k in range(400))
+    told = []
+    with pytest.raises(InputError, match=r"expected words that occur twice or more, got none; .* \(--units characters"):
+        LanguageModel(units="words").fit(words, watch=told.append)
+    assert not told
+
+
+@pytest.mark.parametrize("temperature", [1e-320, 1e-12])
+def test_no_temperature_is_too_low(temperature):
+    model = LanguageModel(hidden_size=8, max_epochs=2).fit(TEXT)
+    assert model.generate("one", length=20, temperature=temperature) == model.generate("one", length=20, temperature=0)
+
+
+def test_scores_say_how_much_of_a_text_is_unknown():
+    model = LanguageModel(hidden_size=8, max_epochs=1).fit(TEXT)
+    assert model.evaluate("one two, six\n")["unknown"] == 4  # the comma, s, i and x
+    assert "unknown" not in model.evaluate(TEXT)
