@@ -190,6 +190,7 @@ NB_MODULE(_native, m) {
   cellgate::python::bind_tensors(m);
   cellgate::python::bind_extent(m);
   cellgate::python::bind_calls(m);
+  cellgate::python::bind_training(m);
   cellgate::python::bind_trainings(m);
   cellgate::python::bind_steps(m);
   cellgate::python::bind_half(m);

@@ -50,6 +50,7 @@ void bind_backward(nb::handle stack_class);
 void bind_tensors(nb::module_& m);
 void bind_extent(nb::module_& m);
 void bind_calls(nb::module_& m);
+void bind_training(nb::module_& m);
 void bind_trainings(nb::module_& m);
 void bind_steps(nb::module_& m);
 // Defined in bindings_half.cpp: adds has_half, half_forward, half_convert.

@@ -1,92 +1,43 @@
-// A training call of an LSTM module, forward and backward, from Python objects to the engine and back: what
-// bindings_call.cpp is for calls that only compute, and with the same rule: what is not plain is left to the full way,
-// the answer is then None.
-//
-// The node of the autograd graph is Python's (backends/cpu_plain.py). It keeps the tensors, so nothing but sizes is kept
-// here, and whoever hands other tensors back than were saved, as checkpointing does, is obeyed.
+// See bindings_training.h.
+#include "bindings_training.h"
+
 #include <algorithm>
 #include <cstring>
-#include <initializer_list>
-#include <memory>
 #include <new>
 #include <utility>
 
-#include "bindings_extent.h"
-#include "bindings_module.h"
 #include "blocks.h"
 #include "stack_backward.h"
 
 namespace cellgate::python {
-namespace {
 
 using namespace nb::literals;
 using exchange::Tensor;
+
+namespace {
 
 // Bytes from which an output is put into a block: what has a history can not grow (resize_) anyway.
 constexpr size_t kBlockOfOutputs = size_t{4} << 20;
 
 // What autograd saves, in this order; the states are None where a call began with zeros.
 enum Saved { kInput, kOutput, kBlock, kH0, kC0, kWeights };
-// The inputs of the node, in this order.
-enum Argument { kTraining, kExtent, kX, kState, kMemory, kFirstWeight };
-
-// Training calls of modules of the same sizes; what it keeps belongs to the sizes.
-class Training {
+// Addresses of a call, on the stack for all but the deepest nets.
+class Table {
  public:
-  Training(const Tensors& tensors, const ModuleKey& key, Keep keep)
-      : tensors_(tensors), sizes_(sizes_of(key)), keep_(keep), every_(keep == Keep::minimal ? kEvery : 1) {}
-
-  const ModuleSizes& sizes() const { return sizes_; }
-  nb::object description() const {
-    const LayerShape& layer = sizes_.shape.layers.front();
-    const char* memory = keep_ == Keep::fast ? "fast" : keep_ == Keep::lean ? "lean" : "minimal";
-    return nb::make_tuple(sizes_.L, sizes_.D, sizes_.shape.bias, sizes_.H, layer.projected ? sizes_.P : 0, memory,
-                          sizes_.bits);
+  explicit Table(size_t count) {
+    if (count > kFew) many_.resize(count);
+    data = count > kFew ? many_.data() : few_;
+    std::memset(data, 0, count * sizeof *data);
   }
-
-  nb::object forward(const Extent* extent, nb::handle x, nb::handle h0, nb::handle c0, nb::handle weights);
-  // Whether an initial state or memory (L * D, B, size) may be read as it lies; None has null data.
-  bool read_state(PyObject* state, int64_t batch, int64_t size, Tensor& to) const;
-  nb::object backward(const Extent* extent, nb::handle saved, nb::handle needs, nb::handle dy, nb::handle dh_n,
-                      nb::handle dc_n) const;
+  void** data;
 
  private:
-  // A result of some size, to be made again alike: quicker than from its size, where it is small enough to keep.
-  struct Result {
-    nb::object size, pattern;
-    size_t least;  // bytes from which its memory is used again
-  };
-  struct Results {
-    int64_t steps, batch, rows;
-    Result y, h, c, block;
-  };
-  Result result(nb::object size, int64_t scalars, size_t least) const;
-  // Of so many steps, sequences and, of packed data, rows.
-  std::shared_ptr<const Results> results(int64_t steps, int64_t batch, int64_t rows);
-  nb::object make(const Result& result) const {
-    return result.pattern.is_valid() ? tensors_.like(result.pattern)
-                                     : tensors_.block(result.size, sizes_.bits, result.least);
-  }
-  int64_t states() const { return static_cast<int64_t>(sizes_.L) * sizes_.D; }
-  bool small(int64_t steps, int64_t batch) const {
-    const int64_t width = sizes_.I > sizes_.width ? sizes_.I : sizes_.width;
-    return steps * batch * states() * sizes_.H * (sizes_.H + width) < kTiny;
-  }
-  // T, B, N of packed data or 0, and how far apart steps and rows of x lie.
-  struct Frame {
-    int64_t T, B, N, x_step, x_row;
-  };
-  bool read_input(PyObject* x, const Extent* extent, Tensor& to, Frame& frame) const;
-  // Whether a gradient that came in has the expected shape, of two or three dimensions, and may be read as it lies; None
-  // has null data.
-  bool read_gradient(PyObject* gradient, std::initializer_list<int64_t> shape, Tensor& to) const;
-
-  const Tensors& tensors_;  // kept alive by the table of all trainings
-  const ModuleSizes sizes_;
-  const Keep keep_;
-  const int64_t every_;
-  std::shared_ptr<const Results> results_;  // of the last sizes
+  static constexpr size_t kFew = 128;
+  void* few_[kFew];
+  std::vector<void*> many_;
 };
+
+}  // namespace
 
 Training::Result Training::result(nb::object size, int64_t scalars, size_t least) const {
   nb::object pattern;
@@ -110,22 +61,6 @@ std::shared_ptr<const Training::Results> Training::results(int64_t T, int64_t B,
   results_.swap(older);
   return found;
 }
-
-// Addresses of a call, on the stack for all but the deepest nets.
-class Table {
- public:
-  explicit Table(size_t count) {
-    if (count > kFew) many_.resize(count);
-    data = count > kFew ? many_.data() : few_;
-    std::memset(data, 0, count * sizeof *data);
-  }
-  void** data;
-
- private:
-  static constexpr size_t kFew = 128;
-  void* few_[kFew];
-  std::vector<void*> many_;
-};
 
 // (T, B, I), or packed (N, I), with the numbers of a row beside each other. Such as the extent describes, if there is one:
 // autograd's hooks may hand back another tensor than was saved.
@@ -335,91 +270,7 @@ nb::object Training::backward(const Extent* extent, nb::handle saved, nb::handle
   return found;
 }
 
-// Finds out which training a call is one of.
-class Trainings {
- public:
-  Trainings(const Tensors& tensors, nb::handle must_be_false, nb::handle forward_ad, nb::handle requested)
-      : tensors_(tensors), times_(must_be_false, forward_ad, requested) {}
-
-  nb::object prepare(nb::handle module, nb::handle x, nb::handle hx, nb::handle lengths, nb::handle reset,
-                     nb::handle batch_sizes);
-
- private:
-  const Tensors& tensors_;  // kept alive by the binding
-  PlainTimes times_;
-  PlanTable<nb::object, std::pair<ModuleKey, int>> trainings_;  // nb::object: a Training, which autograd holds too
-};
-
-nb::object Trainings::prepare(nb::handle module, nb::handle x, nb::handle hx, nb::handle lengths, nb::handle reset,
-                              nb::handle batch_sizes) {
-  if (!tensors_.usable() || !times_.hold()) return nb::none();
-  Tensor in;
-  ModuleCall own;
-  Keep keep;
-  const bool packed = !batch_sizes.is_none();
-  if (!tensors_.read(x.ptr(), in) || tensors_.negated(x.ptr()) || in.ndim != (packed ? 2 : 3) ||
-      !(in.holds_floats(32) || in.holds_floats(64)) || !own.read(module, in.bits) || own.drops || !own.read_keep(keep))
-    return nb::none();
-  const int last = packed ? 1 : 2;
-  if (in.shape[last] != own.key[0] || (in.strides[last] != 1 && own.key[0] > 1) || !tensors_.backed(x.ptr(), in))
-    return nb::none();
-  Extent extent;
-  if (packed) {
-    if (!extent.read_packed(tensors_, batch_sizes, in.shape[0])) return nb::none();
-  } else {
-    const int64_t T = in.shape[own.batch_first], B = in.shape[!own.batch_first];
-    if (T == 0 || B == 0 || !extent.read(tensors_, lengths, reset, T, B, own.batch_first)) return nb::none();
-  }
-  nb::object training = trainings_.find(std::make_pair(own.key, static_cast<int>(keep)), [&] {
-    return nb::cast(new Training(tensors_, own.key, keep), nb::rv_policy::take_ownership);
-  });
-  const Training& plan = nb::cast<Training&>(training);
-  ModuleWeights weights;
-  if (!weights.read(own, plan.sizes(), tensors_)) return nb::none();
-  nb::object state[2] = {nb::none(), nb::none()};
-  if (!hx.is_none()) {
-    if (!PyTuple_CheckExact(hx.ptr()) || PyTuple_Size(hx.ptr()) != 2) return nb::none();
-    for (int k = 0; k < 2; ++k) {
-      state[k] = nb::borrow(PyTuple_GetItem(hx.ptr(), k));
-      Tensor at;
-      if (state[k].is_none() ||
-          !plan.read_state(state[k].ptr(), extent.batch(), k ? plan.sizes().H : plan.sizes().P, at))
-        return nb::none();
-    }
-  }
-  auto recorded = [](PyObject* tensor) {
-    nb::object needs = nb::steal(PyObject_GetAttr(tensor, names().requires_grad));
-    if (!needs.is_valid()) throw nb::python_error();
-    return truth(needs.ptr());
-  };
-  bool any = recorded(x.ptr());
-  for (const nb::object& part : state) any = any || (!part.is_none() && recorded(part.ptr()));
-  for (const nb::object& w : weights.tensors()) any = any || recorded(w.ptr());
-  if (!any) return nb::none();
-
-  nb::object rows = own.batch_first && !packed ? tensors_.transposed(nb::borrow(x)) : nb::borrow(x);
-  const std::vector<nb::object>& all = weights.tensors();
-  nb::object found = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(kFirstWeight + all.size())));
-  if (!found.is_valid()) throw nb::python_error();
-  auto answer = [&](size_t k, nb::object value) {
-    PyTuple_SetItem(found.ptr(), static_cast<Py_ssize_t>(k), value.release().ptr());
-  };
-  answer(kTraining, training);
-  if (extent.whole()) {
-    answer(kExtent, nb::none());
-  } else {
-    answer(kExtent, nb::cast(new Extent(std::move(extent)), nb::rv_policy::take_ownership));
-  }
-  answer(kX, std::move(rows));
-  answer(kState, std::move(state[0]));
-  answer(kMemory, std::move(state[1]));
-  for (size_t k = 0; k < all.size(); ++k) answer(kFirstWeight + k, all[k]);
-  return found;
-}
-
-}  // namespace
-
-void bind_trainings(nb::module_& m) {
+void bind_training(nb::module_& m) {
   nb::class_<Training>(m, "Training", "Training calls of modules of the same sizes.")
       .def_prop_ro("description", &Training::description,
                    "Layers, directions, bias, H, P or 0, memory, bits of a number.")
@@ -431,14 +282,6 @@ void bind_trainings(nb::module_& m) {
            "dc_n"_a.none(),
            "The gradients of the node's inputs: of this object and the extent None, of x, h0, c0, of each weight, None "
            "for those not wanted; or None where the full way is called for. saved: x, output, block, h0, c0, weights.");
-  nb::class_<Trainings>(m, "Trainings", "Training calls of LSTM modules without the way through Python.")
-      .def(nb::init<const Tensors&, nb::handle, nb::handle, nb::handle>(), nb::keep_alive<1, 2>(), "tensors"_a,
-           "must_be_false"_a, "forward_ad"_a, "requested"_a, "The arguments are those of Calls.")
-      .def("prepare", &Trainings::prepare, "module"_a, "x"_a.none(), "hx"_a.none(), "lengths"_a.none() = nb::none(),
-           "reset"_a.none() = nb::none(), "batch_sizes"_a.none() = nb::none(),
-           "The inputs of the node: a Training, an Extent or None, x as (T, B, I) or packed, h0 and c0 or None, "
-           "weights; "
-           "or None where the full way is called for.");
 }
 
 }  // namespace cellgate::python

@@ -37,7 +37,8 @@ from .cpu_tensors import (
     state_parts,
     strides,
 )
-from .problem import Gates, Inputs, Problem, Result
+from .cpu_traces import gates_of, trace_addresses, trace_views
+from .problem import Inputs, Problem, Result
 from .ragged import padded_inputs, repacked_result
 
 __all__ = [
@@ -97,7 +98,7 @@ def run_recorded(stack: Any, problem: Problem, inputs: Inputs, threads: int) -> 
     else:
         result = Result(output, tuple(h_n), tuple(c_n))
     if problem.gates:
-        result.gates = _gates(problem, output, trace)
+        result.gates = gates_of(problem, output, trace)
     return result
 
 
@@ -237,7 +238,7 @@ def backward(
         *((0, 0) if dy is None else strides(dy)),
         layer_addresses(dh_n, problem, problem.output_sizes),
         layer_addresses(dc_n, problem, problem.hidden_sizes),
-        _trace_addresses(trace, problem) if problem.gates else None,
+        trace_addresses(trace, problem) if problem.gates else None,
         0 if dx is None else dx.data_ptr(),
         *((0, 0) if dx is None else strides(dx)),
         addresses(found[2 * n :]),
@@ -277,7 +278,7 @@ class _Stack(Function):
         ctx.addresses = addresses(done.tensors)
         # The addresses are good as long as these tensors live, and autograd sees to it that nobody has written to them.
         ctx.save_for_backward(*done.tensors)
-        return (y, *h_n, *c_n, *(_trace_views(saved, problem) if problem.gates else ()))
+        return (y, *h_n, *c_n, *(trace_views(saved, problem) if problem.gates else ()))
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -402,7 +403,7 @@ def _run_again(
     return leaves, outputs
 
 
-# ---- traces and what a call has beside x -----------------------------------------------------------------------------
+# ---- what a call has beside x ----------------------------------------------------------------------------------------
 
 
 def _plain_extras(inputs: Inputs) -> tuple[Tensor | None, Tensor | None, Tensor | None, list[Tensor] | None]:
@@ -411,48 +412,3 @@ def _plain_extras(inputs: Inputs) -> tuple[Tensor | None, Tensor | None, Tensor 
     )
     masks = None if inputs.dropout_masks is None else [mask.contiguous() for mask in inputs.dropout_masks]
     return lengths, sizes, reset, masks
-
-
-# ---- traces ----------------------------------------------------------------------------------------------------------
-
-
-def _trace_views(saved: Tensor, problem: Problem) -> list[Tensor]:
-    """Return, layer by layer, gates (T, B, D, 4, H), cells (T, B, D, H) and, but for the last, output (T, B, D*P).
-
-    This is the block of ``native/saved.h`` seen again: its arrays, each beginning at a multiple of 32 scalars.
-    """
-    leading = (problem.steps, problem.batch, problem.directions)
-    at, views = 0, []
-
-    def take(*shape: int) -> Tensor:
-        nonlocal at
-        view = saved.narrow(0, at, torch.Size(shape).numel()).view(shape)
-        at += -(-view.numel() // 32) * 32
-        return view
-
-    for layer, (hidden, proj, out) in enumerate(
-        zip(problem.hidden_sizes, problem.proj_sizes, problem.output_sizes, strict=True)
-    ):
-        views += [take(*leading, 4, hidden), take(*leading, hidden)]
-        if proj:
-            take(*leading, hidden)
-        if layer < problem.layers - 1:
-            views.append(take(problem.steps, problem.batch, problem.directions * out))
-            if problem.dropout > 0:
-                take(problem.steps, problem.batch, problem.directions * out)
-    return views
-
-
-def _trace_addresses(grads: Sequence[Tensor | None], problem: Problem) -> tuple[int, ...]:
-    """Return addresses of the gradients of gates, cells and output of each layer; the last output's is dy."""
-    return (*addresses(grads), 0)
-
-
-def _gates(problem: Problem, output: Tensor, trace: Sequence[Tensor]) -> tuple[Gates, ...]:
-    layers = []
-    for layer, size in enumerate(problem.output_sizes):
-        four, cell = trace[3 * layer : 3 * layer + 2]
-        h = output if layer == problem.layers - 1 else trace[3 * layer + 2]
-        i, f, g, o = four.unbind(3)
-        layers.append(Gates(i, f, g, o, cell, h.unflatten(-1, (problem.directions, size))))
-    return tuple(layers)
