@@ -132,6 +132,25 @@ def test_a_module_and_its_stream_are_copied_together():
     assert torch.allclose(stream.push_many(x), twin(x)[0], atol=1e-6)
 
 
+def _goes_on(stream, x, expected) -> None:
+    """What another process does with a stream that it was given."""
+    torch.testing.assert_close(stream.push(x), expected)
+
+
+@pytest.mark.parametrize("batch", [None, 3])
+def test_a_stream_is_handed_to_a_new_process(batch):
+    """As a data set that holds one is handed to the workers of a DataLoader; the process begins after the pickling."""
+    stream = made().stream(batch)
+    x = torch.randn(I) if batch is None else torch.randn(batch, I)
+    stream.push(x)
+    expected = stream.fork().push(x)
+    process = torch.multiprocessing.get_context("spawn").Process(target=_goes_on, args=(stream, x, expected))
+    process.start()
+    torch.testing.assert_close(stream.push(x), expected)  # its weights lie in shared memory by now
+    process.join()
+    assert process.exitcode == 0
+
+
 @pytest.mark.parametrize("backend", ["auto", "aten"])
 def test_streams_cross_the_border_of_inference_mode(backend):
     module, x = made(), torch.randn(T, 4, I)

@@ -92,6 +92,22 @@ def test_repr_and_attributes(kwargs: dict):
         assert all(w is ours.get_parameter(n) for n, w in zip(names, weights, strict=True))
 
 
+@pytest.mark.parametrize("sizes", [{}, {"proj_size": 3}, {"num_layers": 2, "bidirectional": True}], ids=str)
+def test_helpers_that_derived_classes_call(sizes: dict):
+    ours, theirs = cellgate.LSTM(5, 8, **sizes), nn.LSTM(5, 8, **sizes)
+    public = {name for name in dir(theirs) if not name.startswith("_")}
+    assert public <= set(dir(ours))
+    x = torch.randn(7, 4, 5)
+    shapes = [module.get_expected_cell_size(x, None) for module in (ours, theirs)]
+    assert shapes[0] == shapes[1]
+    hx = torch.randn(ours.get_expected_hidden_size(x, None)), torch.randn(shapes[0])
+    order = torch.tensor([2, 0, 3, 1])
+    torch.testing.assert_close(ours.permute_hidden(hx, order), theirs.permute_hidden(hx, order))
+    ours.check_forward_args(x, hx, None)
+    with pytest.raises(RuntimeError, match="Expected hidden"):
+        ours.check_forward_args(x, (hx[0][:, :2], hx[1]), None)
+
+
 def test_repr_of_sizes_per_layer():
     assert repr(cellgate.LSTM(4, [6, 3], proj_size=[2, 0])) == "LSTM(4, [6, 3], proj_size=[2, 0], num_layers=2)"
 

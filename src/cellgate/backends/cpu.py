@@ -147,7 +147,7 @@ def reason_against(problem: Problem) -> str | None:
     if problem.transformed:
         return "it has no vmap, jvp or torch.func rules"
     if problem.tracing:
-        return "torch.jit.trace records PyTorch's operators and would take the result for a constant"
+        return "torch.jit.trace and make_fx record PyTorch's operators, and would take the result for a constant"
     if problem.autocast:
         return "under autocast PyTorch decides the dtypes"
     return None

@@ -60,7 +60,6 @@ def train(stack: HalfStack, x: Tensor, weights: list[Tensor]) -> tuple[Tensor, T
     if cpu_half.reason_against(cpu.native(), problem) is not None:
         return None
     inputs = Inputs(x, None, None, nested_weights(weights, problem))
-    if min(cpu_tensors.addresses((x, *weights))) < cpu_tensors.LOW_ADDRESSES:
-        cpu_tensors.check_backed(cpu.named(inputs))
+    cpu_tensors.check_backed(cpu.named(inputs))
     result = cpu_half.run(cpu.native(), stack.native, problem, inputs, torch.get_num_threads())
     return result.output, result.h_n, result.c_n  # pyright: ignore[reportReturnType]

@@ -49,6 +49,7 @@ from .jagged import jagged_like, padded_from_jagged
 from .noise import add_noise, draw_dropout_masks
 from .quick import run_quick
 from .quick_training import run_quick_training
+from .recorders import leaf, under_make_fx
 from .variant import FIELDS, variant_of
 
 __all__ = [
@@ -152,7 +153,8 @@ def prepare(
     )
     check_input("input", data, module.input_size, weight, batch_first=module.batch_first, packed=packed is not None)
     compiling, transformed = torch.compiler.is_compiling(), under_transform()
-    capturing = compiling or data.device.type == "meta" or isinstance(data, FakeTensor)
+    proxied = not compiling and under_make_fx()
+    capturing = compiling or proxied or data.device.type == "meta" or isinstance(data, FakeTensor)
 
     batched, batch_sizes = True, None
     if packed is not None:
@@ -217,7 +219,7 @@ def prepare(
         gates=gates,
         transformed=transformed,
         compiling=compiling,
-        tracing=tracing,
+        tracing=tracing or proxied,
         autocast=autocast_on(x.device),
         wrapped=not compiling and any_wrapped(tensors),
         memory=check_memory(getattr(module, "memory", "fast")),
@@ -247,6 +249,8 @@ def run(module: Any, input: Any, hx: Any = None, lengths: Any = None, reset: Any
         result = run_quick_training(module, input, hx, lengths, reset)
     if result is not None:
         return result
+    if isinstance(input, torch.fx.Proxy):
+        return leaf(module, input, hx, lengths, reset)
     if isinstance(input, Tensor) and input.is_nested:
         padded, sizes = padded_from_jagged(input, module.batch_first, lengths, reset)
         output, state = run(module, padded, hx, sizes)

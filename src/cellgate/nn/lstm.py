@@ -392,6 +392,11 @@ class LSTM(nn.RNNBase):
         # Weight-dropping wrappers assign this list after replacing the attributes it is made of; the attributes count.
         pass
 
+    # What code derived from nn.LSTM calls: those of RNNBase know one state, not a pair.
+    check_forward_args = nn.LSTM.check_forward_args  # pyright: ignore[reportAssignmentType]
+    get_expected_cell_size = nn.LSTM.get_expected_cell_size
+    permute_hidden = nn.LSTM.permute_hidden  # pyright: ignore[reportAssignmentType]
+
     __setattr__ = nn.Module.__setattr__  # pyright: ignore[reportAssignmentType]
     _apply = nn.Module._apply  # pyright: ignore[reportAssignmentType]
     _replicate_for_data_parallel = nn.Module._replicate_for_data_parallel  # pyright: ignore[reportAssignmentType]

@@ -96,6 +96,7 @@ class Stream:
         self._any_cell: VariantSteps | None = None  # of a cell other than nn.LSTM's
         self._step: Any = None
         self._turn = 0  # which set of states is the present one
+        self._sent: Any = None  # the state as last pickled
         first = getattr(module, module._all_weights[0][0])
         self._states = stream_state.two_sets(self._sizes, self._rows, first.dtype, first.device)
         self._refresh()
@@ -103,7 +104,10 @@ class Stream:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return what makes a stream of a copy of the module that goes on from here."""
-        return type(self), (self._module, self._batch, self.state)
+        # Kept until the next time: multiprocessing begins a process after it has pickled, and hands it tensors by file
+        # descriptors that end with the tensors.
+        self._sent = self.state
+        return type(self), (self._module, self._batch, self._sent)
 
     # ---- weights ---------------------------------------------------------------------------------------------------
 
