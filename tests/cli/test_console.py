@@ -1,6 +1,9 @@
-"""The bar that a training draws on a terminal."""
+"""What the verbs print, and the bar that a training draws on a terminal."""
 
 import io
+import json
+import os
+import subprocess
 import sys
 
 import pytest
@@ -35,3 +38,20 @@ def test_no_bar_where_nobody_looks(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
     with training_progress(quiet=True) as watch:
         assert watch is None
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+def test_names_that_an_output_cannot_encode_are_no_fault(tmp_path, encoding):
+    name = "Größe 早"
+    rows = [f"2024-01-{day:02},{day % 7}" for day in range(1, 29)]
+    (tmp_path / "t.csv").write_text("\n".join([f"ds,{name}", *rows]), encoding="utf-8")
+    command = [sys.executable, "-m", "cellgate.cli.app", "check", str(tmp_path / "t.csv")]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    for options in ([], ["--json"]):
+        done = subprocess.run([*command, *options], capture_output=True, env=environment, timeout=120)
+        assert (done.returncode, done.stderr) == (0, b"")
+        out = done.stdout.decode(encoding)
+        if options:
+            assert name in json.dumps(json.loads(out), ensure_ascii=False)
+        else:
+            assert f"value = {name.encode(encoding, 'backslashreplace').decode(encoding)}" in out

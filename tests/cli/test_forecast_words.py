@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from cellgate.cli.forecast_words import verdict
+from cellgate.cli.forecast_words import plain_verdict, verdict
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,23 @@ def test_verdict(ours, base, told):
 def test_without_a_scale_it_goes_by_the_error():
     metrics = {"cellgate": {"MASE": math.nan, "MAE": 2000.4}, "seasonal naive": {"MASE": math.nan, "MAE": 1999.8}}
     assert "level with the seasonal naive forecast here (MAE 2,000 for both)" in verdict(metrics)
+
+
+@pytest.mark.parametrize(
+    ("mean", "last", "told"),
+    [
+        (
+            0.5,
+            0.9,
+            "the mean of the history does better than both here (MASE 0.500): little of the series can be foretold",
+        ),
+        (0.9, 0.6, "the last value, repeated, does better than both here (MASE 0.600): little of the series can be"),
+        (0.77, 0.9, ""),
+        (math.nan, 0.9, ""),
+    ],
+)
+def test_what_is_plainer_and_clearly_better_is_said(mean, last, told):
+    plain = {"last value": {"MASE": last}, "mean": {"MASE": mean}}
+    found = plain_verdict({"cellgate": {"MASE": 0.8}, "seasonal naive": {"MASE": 1.0}, "plain": plain})
+    assert found.startswith(told)
+    assert bool(found) == bool(told)

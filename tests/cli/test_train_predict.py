@@ -174,7 +174,7 @@ def test_json_output_is_one_object(capsys, tmp_path):
     assert code == 0
     told = json.loads(out)
     assert told["training"]["epochs"] == 2
-    assert set(told["metrics"]) == {"steps", "series", "cellgate", "seasonal naive"}
+    assert set(told["metrics"]) == {"steps", "series", "cellgate", "seasonal naive", "plain"}
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

@@ -47,6 +47,8 @@ def test_series_that_are_only_in_one_stay():
 
 def test_stamps_beside_the_grid_are_refused():
     history = daily("2024-01-01", [1.0, 2.0, 3.0])
-    beside = replace(history, starts=(history.starts[0] + np.timedelta64(1, "h"),))
+    near = replace(history, starts=(history.starts[0] + np.timedelta64(2, "h"),))  # by less than a tenth of a step
+    assert extend_panel(history, near).starts == history.starts
+    beside = replace(history, starts=(history.starts[0] + np.timedelta64(3, "h"),))
     with pytest.raises(DataError, match="expected daily steps that continue series 'a' from 2024-01-01"):
         extend_panel(history, beside)

@@ -96,6 +96,25 @@ def test_the_scores_of_a_backtest_by_hand(panel, fitted):
     assert (metrics["origins"], metrics["steps"]) == (4, 6)
 
 
+def test_the_last_value_and_the_mean_are_scored_too(panel, fitted):
+    found = fitted.backtest(panel, origins=3, step=5)
+    expected = {"last value": [], "mean": []}
+    for k, values in enumerate(panel.values):
+        gaps = {name: [] for name in expected}
+        for j, origin in enumerate(found.origins[k]):
+            past = values[: origin + 1][np.isfinite(values[: origin + 1])]
+            for name, made in (("last value", past[-1]), ("mean", past.mean())):
+                gaps[name].append(np.abs(found.actual[k, j] - made).mean())
+        for name, gap in gaps.items():
+            expected[name].append(np.mean(gap))
+    for name, errors in expected.items():
+        assert found.metrics["plain"][name]["MAE"] == pytest.approx(np.mean(errors))
+    head, tail = panel.split(6)
+    scores = fitted.evaluate(tail, head)["plain"]
+    mean = [np.abs(now - np.nanmean(past)).mean() for now, past in zip(tail.values, head.values, strict=True)]
+    assert scores["mean"]["MAE"] == pytest.approx(np.mean(mean))
+
+
 def test_errors_differ_from_step_to_step(panel, fitted):
     """Tools whose network answers with its last hidden states make the same error at every step."""
     assert len(np.unique(fitted.backtest(panel, origins=8).by_step["cellgate"].round(9))) == 6

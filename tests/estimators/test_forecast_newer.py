@@ -280,3 +280,35 @@ def test_a_folder_of_an_earlier_version_tells_the_decimal_sign_by_its_notes(euro
     rewrite(tmp_path / "m", lambda preprocess: preprocess.pop("decimal_comma"))
     older = load(tmp_path / "m").update({"ds": ["30.04.2024"], "y": ["1.234"]})
     assert older.panel_.values[0][-1] == 1234.0
+
+
+# ---------------------------------------------------------------- beside the grid
+
+
+@pytest.mark.parametrize(
+    ("freq", "stamp"),
+    [
+        ("MS", "2024-02-28"),  # a month by its last day, or by any other
+        ("h", "2024-01-03 12:00:07"),  # a clock that is late
+        ("W-MON", "2024-04-30"),  # a holiday on the day of the week
+    ],
+)
+def test_newer_rows_a_little_beside_the_grid_are_taken_as_on_it(freq, stamp):
+    """As those of a table that is read at once are."""
+    start = {"MS": "2019-02-01", "h": "2024-01-01", "W-MON": "2023-03-06"}[freq]
+    times = pd.date_range(start, periods=60, freq=freq)
+    table = pd.DataFrame({"ds": times, "y": np.arange(60.0) % 5, "warm": np.arange(60.0) % 2})
+    forecaster = Forecaster(1, season=5, target="y", future=["warm"], **OPTIONS).fit(table)
+    row = pd.DataFrame({"ds": pd.to_datetime([stamp]), "y": [3.0], "warm": [1.0]})
+    assert forecaster.evaluate(row)["steps"] == 1
+    coming = forecaster.predict(future=row.drop(columns="y"))
+    assert coming["ds"].tolist() == [forecaster.panel_.next_times(0, 1)[0]]
+    pushed = forecaster.stream().push(3.0, time=row["ds"][0], future={"warm": [1.0, 0.0]})
+    assert pushed.columns()["ds"][0] == forecaster.panel_.next_times(0, 2)[1]
+    assert len(forecaster.update(row).panel_.values[0]) == 61
+    assert forecaster.panel_.values[0][-1] == 3.0
+
+
+def test_newer_rows_far_beside_the_grid_are_refused(plain):
+    with pytest.raises(DataError, match="expected daily steps that continue series 'sold' from 2024-01-01, got"):
+        plain.update({"day": ["2024-04-30 09:00"], "sold": [1.0]})

@@ -53,7 +53,13 @@ def paper(**options: Any) -> Any:
 
 def say_json(values: dict[str, Any]) -> None:
     """One JSON object, for programs."""
-    sys.stdout.write(json.dumps(json.loads(json_bytes(values)), ensure_ascii=False) + "\n")
+    plain = json.loads(json_bytes(values))
+    text = json.dumps(plain, ensure_ascii=False)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(plain)  # letters as JSON's own escapes, where the output does not know them
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()
 
 

@@ -9,6 +9,7 @@ from cellgate.cli.console import say, say_table
 from cellgate.estimators.forecast_scores import BASELINE
 
 SCORES = ("MASE", "sMAPE", "MAE")
+_CLEARLY = 0.05  # better by less is left to chance
 
 
 def say_forecast_scores(metrics: dict[str, Any], levels: Sequence[float], title: str) -> None:
@@ -23,7 +24,15 @@ def say_forecast_scores(metrics: dict[str, Any], levels: Sequence[float], title:
     say_table([title, *SCORES], rows)
     for level in levels:
         say(f"{metrics['cellgate'][f'coverage-{level:g}']:.0%} of the values lie in the {level:g} % interval")
+    say_verdict(metrics)
+
+
+def say_verdict(metrics: dict[str, Any]) -> None:
+    """Which is better, and whether something plainer is better than both."""
     say(verdict(metrics))
+    plainer = plain_verdict(metrics)
+    if plainer:
+        say(plainer)
 
 
 def score_text(value: float) -> str:
@@ -33,7 +42,7 @@ def score_text(value: float) -> str:
 
 def verdict(metrics: dict[str, Any]) -> str:
     """Which of the two is better, and by how much, without varnish; what the table shows alike is alike."""
-    score = "MASE" if metrics["cellgate"]["MASE"] == metrics["cellgate"]["MASE"] else "MAE"
+    score = _judged_by(metrics)
     ours, base = metrics["cellgate"][score], metrics[BASELINE][score]
     if score_text(ours) == score_text(base):
         return f"cellgate is level with the {BASELINE} forecast here ({score} {score_text(ours)} for both)"
@@ -47,3 +56,20 @@ def verdict(metrics: dict[str, Any]) -> str:
         f"cellgate does NOT beat the {BASELINE} forecast here ({score} {score_text(ours)} against {score_text(base)}): "
         "use that one, or give more history"
     )
+
+
+def plain_verdict(metrics: dict[str, Any]) -> str:
+    """That the last value or the mean of the history does better than both, by more than a few steps' chance; or ""."""
+    score = _judged_by(metrics)
+    best = min(metrics["cellgate"][score], metrics[BASELINE][score])
+    name, found = min(
+        ((name, plain[score]) for name, plain in metrics["plain"].items()), key=lambda pair: pair[1], default=("", best)
+    )
+    if not found < (1 - _CLEARLY) * best:
+        return ""
+    what = {"mean": "mean of the history", "last value": "last value, repeated,"}[name]
+    return f"the {what} does better than both here ({score} {score_text(found)}): little of the series can be foretold"
+
+
+def _judged_by(metrics: dict[str, Any]) -> str:
+    return "MASE" if metrics["cellgate"]["MASE"] == metrics["cellgate"]["MASE"] else "MAE"

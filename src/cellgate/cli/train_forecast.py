@@ -29,7 +29,7 @@ from cellgate.cli.columns import (
 from cellgate.cli.config import save_config, seconds_so_far
 from cellgate.cli.console import say, say_json, say_pairs, say_table, training_progress
 from cellgate.cli.forecast_files import write_forecast_files
-from cellgate.cli.forecast_words import SCORES, score_text, verdict
+from cellgate.cli.forecast_words import SCORES, say_verdict, score_text
 from cellgate.cli.training_run import (
     CHECKPOINT,
     REPORT,
@@ -205,7 +205,7 @@ def _report(
         for level in forecaster.levels:
             inside = metrics["cellgate"][f"coverage-{level:g}"]
             say(f"{inside:.0%} of the held-out values lie in the {level:g} % interval")
-        say(verdict(metrics))
+        say_verdict(metrics)
     say()
     say(f"wrote {out}: {', '.join(files)} and the model{took()}")
     say(f"next  cellgate predict {out}{'' if known else ' --future-data FILE'}")

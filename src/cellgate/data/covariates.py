@@ -186,7 +186,7 @@ def _continue(
             f"{table.place(int(rows[0]) if len(rows) else 0)}: expected times as in training, got another kind in "
             f"{panel.roles.time!r}; write them the same way"
         )
-    steps, exact = panel.frequency.positions(times[rows], panel.starts[k])
+    steps, exact = panel.frequency.place(times[rows], panel.starts[k])
     after = steps >= length
     if not exact[after].all():
         row = int(rows[after][np.argmin(exact[after])])

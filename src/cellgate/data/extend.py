@@ -90,7 +90,7 @@ def _offset(panel: Panel, newer: Panel, pair: _Pair) -> int:
     assert pair.older is not None
     assert pair.newer is not None
     begins, start = newer.starts[pair.newer], panel.starts[pair.older]
-    offset, exact = panel.frequency.positions(np.array([begins]), start)
+    offset, exact = panel.frequency.place(np.array([begins]), start)
     if not exact[0]:
         raise DataError(
             f"{newer.source}: expected {panel.frequency} steps that continue series {panel.ids[pair.older]!r} from "

@@ -137,6 +137,29 @@ class Frequency:
         exact = (months % self.step == 0) & (times == _add_months(start, months, self.month_end))
         return months // self.step, exact
 
+    def place(self, times: np.ndarray, start: Any) -> tuple[np.ndarray, np.ndarray]:
+        """The step each stamp is meant to stand on: as `positions`, or beside the grid by no more than `near` allows.
+
+        Returns:
+            (n,) int64 steps from start, and (n,) whether that is beyond doubt.
+        """
+        steps, exact = self.positions(times, start)
+        if exact.all() or self.unit in (COUNT, BUSINESS_DAY):
+            return steps, exact
+        start = np.datetime64(start, "us")
+        if self.unit == MONTH:
+            months = times.astype("datetime64[M]").astype(np.int64) - start.astype("datetime64[M]").astype(np.int64)
+            return months // self.step, months % self.step == 0
+        off = (times - start).astype(np.int64)
+        steps = np.round(off / self._microseconds).astype(np.int64)
+        return steps, np.abs(off - steps * self._microseconds) <= self._allowed
+
+    @property
+    def _allowed(self) -> float:
+        """How many microseconds beside the grid are beyond doubt: a tenth of a step; a day, for weeks."""
+        size = self._microseconds
+        return 0.1 * size if size < 7 * _DAY * 1_000_000 else _DAY * 1_000_000
+
     @property
     def _microseconds(self) -> int:
         return self.step * (1_000_000 if self.unit == SECOND else 1)
@@ -162,7 +185,7 @@ class Frequency:
         if self.unit not in (SECOND, MICROSECOND):
             return None
         size = self._microseconds
-        allowed = 0.1 * size if size < 7 * _DAY * 1_000_000 else _DAY * 1_000_000
+        allowed = self._allowed
         stamps = times.astype(np.int64)
         # The grid that goes through full hours and midnights, if the first stamp is near it; else through the middle.
         origin = int(np.round(stamps[0] / size)) * size

@@ -10,7 +10,7 @@ import numpy as np
 from cellgate.data import DataError, Panel
 from cellgate.data.frame_kind import FrameKind
 from cellgate.estimators.forecast_rows import in_kind
-from cellgate.estimators.forecast_scores import naive_from, scores
+from cellgate.estimators.forecast_scores import naive_from, plain_forecasts, scores
 from cellgate.tasks.metrics import seasonal_scale
 
 
@@ -56,7 +56,8 @@ class Backtest:
             seasonal_scale(values[: int(origins.min()) + 1], season)
             for values, origins in zip(self.panel.values, self.origins, strict=True)
         ]
-        found = scores(list(self.actual), list(self.values), list(self.baseline), scales, self.levels)
+        plain = plain_forecasts(self.panel.values, self.origins.tolist(), [self.values.shape[2]] * len(self.panel))
+        found = scores(list(self.actual), list(self.values), list(self.baseline), scales, self.levels, plain)
         return {"steps": self.values.shape[2], "origins": self.origins.shape[1], **found, **self._facts()}
 
     def _facts(self) -> dict[str, Any]:

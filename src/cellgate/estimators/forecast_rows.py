@@ -214,7 +214,7 @@ def _what_followed(made: Panel, tail: Panel, horizon: int) -> tuple[list[np.ndar
 
 def _steps_late(made: Panel, k: int, tail: Panel, j: int) -> int:
     """How many steps after the step that follows series k the rows begin; negative where they begin before it."""
-    offset, exact = made.frequency.positions(np.array([tail.starts[j]]), made.starts[k])
+    offset, exact = made.frequency.place(np.array([tail.starts[j]]), made.starts[k])
     if not exact[0]:
         raise DataError(
             f"{tail.source}: expected {made.frequency} steps after {show_time(made.times(k)[-1])} in series "

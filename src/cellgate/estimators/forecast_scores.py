@@ -22,6 +22,7 @@ def scores(
     naive: Sequence[np.ndarray],
     scales: Sequence[float],
     levels: Sequence[float],
+    plain: dict[str, Sequence[np.ndarray]],
 ) -> dict[str, Any]:
     """Means over series of MASE, sMAPE and MAE, and the share of values inside each interval.
 
@@ -31,21 +32,27 @@ def scores(
         naive: a (..., H) array a series, the baseline.
         scales: a series' mean seasonal change, by which MASE divides.
         levels: in percent.
+        plain: name -> a (..., H) array a series: what else is easily forecast, see plain_forecasts.
 
     Returns:
-        {"series": how many were scored, "cellgate": {"MASE", "sMAPE", "MAE", "coverage-90"}, "seasonal naive": {...}}.
-        Series without an observed value are left out. MASE is NaN where no series has a scale.
+        {"series": how many were scored, "cellgate": {"MASE", "sMAPE", "MAE", "coverage-90"}, "seasonal naive": {...},
+        "plain": {"last value": {...}, "mean": {...}}}. Series without an observed value are left out. MASE is NaN where
+        no series has a scale.
     """
     kept = [k for k, values in enumerate(actual) if np.isfinite(values).any()]
     found: dict[str, Any] = {"series": len(kept)}
-    for name, made in (("cellgate", [v[..., 0] for v in values]), (BASELINE, naive)):
+
+    def scored(made: Sequence[np.ndarray]) -> dict[str, float]:
         errors = np.array([mae(actual[k], made[k]) for k in kept])
         percent = [smape(actual[k], made[k]) for k in kept]
-        found[name] = {
+        return {
             "MASE": _mean(errors / np.array([scales[k] for k in kept])),
             "sMAPE": _mean(percent),
             "MAE": _mean(errors),
         }
+
+    found["cellgate"], found[BASELINE] = scored([v[..., 0] for v in values]), scored(naive)
+    found["plain"] = {name: scored(made) for name, made in plain.items()}
     for number, level in enumerate(levels):
         low, high = 1 + 2 * number, 2 + 2 * number
         if kept:
@@ -69,12 +76,38 @@ def score_forecast(made: Forecast, actual: Sequence[np.ndarray]) -> dict[str, An
         [seasonal_naive(history, season, len(a)) for history, a in zip(histories, actual, strict=True)],
         [seasonal_scale(history, season) for history in histories],
         made.levels,
+        plain_forecasts(histories, [[len(history) - 1] for history in histories], [len(a) for a in actual], flat=True),
     )
 
 
 def _mean(values: Any) -> float:
     values = np.asarray(values, dtype=np.float64)
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+
+
+def plain_forecasts(
+    histories: Sequence[np.ndarray], origins: Sequence[Sequence[int]], steps: Sequence[int], *, flat: bool = False
+) -> dict[str, Sequence[np.ndarray]]:
+    """The last value, and the mean, of what was observed up to some steps of some series, for the steps after each.
+
+    Args:
+        histories: (T,) each series.
+        origins: the steps of each series.
+        steps: how many follow each of them, one number a series.
+        flat: for one origin a series, (H,) arrays.
+
+    Returns:
+        "last value" and "mean" -> a (K, H) array a series, NaN where nothing was observed.
+    """
+    found: dict[str, list[np.ndarray]] = {"last value": [], "mean": []}
+    for history, moments, count in zip(histories, origins, steps, strict=True):
+        pasts = [history[: int(moment) + 1] for moment in moments]
+        seen = [past[np.isfinite(past)] for past in pasts]
+        for name, of in (("last value", lambda known: known[-1]), ("mean", np.mean)):
+            made = np.array([of(known) if len(known) else np.nan for known in seen])
+            made = np.repeat(made[:, None], count, axis=1)
+            found[name].append(made[0] if flat else made)
+    return dict(found)
 
 
 def naive_from(history: np.ndarray, season: int, origins: np.ndarray, horizon: int) -> np.ndarray:

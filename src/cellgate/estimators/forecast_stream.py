@@ -150,7 +150,7 @@ class _Series:
         expected = panel.next_times(0, 1)[0]
         if stamp is None or isinstance(expected, np.datetime64) != isinstance(stamp, np.datetime64):
             raise DataError(f"time: expected a stamp like {show_time(expected)}, got {time!r}; correct it")
-        offset, exact = panel.frequency.positions(np.array([stamp]), panel.starts[0])
+        offset, exact = panel.frequency.place(np.array([stamp]), panel.starts[0])
         ahead = int(offset[0]) - len(panel.values[0])
         if not exact[0] or ahead < 0:
             raise DataError(

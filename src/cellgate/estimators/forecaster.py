@@ -327,8 +327,9 @@ class Forecaster(ForecasterArguments):
             history: what came before; the current history where left out.
 
         Returns:
-            {"steps": ..., "cellgate": {...}, "seasonal naive": {...}} with MASE, sMAPE, MAE (means over
-            series) and the intervals' coverage; {} if nothing in the tail was observed. Kept in `metrics_`.
+            {"steps": ..., "cellgate": {...}, "seasonal naive": {...}, "plain": {"last value": {...}, "mean": {...}}}
+            with MASE, sMAPE, MAE (means over series) and the intervals' coverage; {} if nothing in the tail was
+            observed. Kept in `metrics_`.
 
         Raises:
             DataError: where nothing follows the history, for series that are not in it, or for drivers that are not
