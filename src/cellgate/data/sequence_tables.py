@@ -10,7 +10,8 @@ import numpy as np
 
 from cellgate.data.errors import DataError
 from cellgate.data.numbers import looks_numeric, read_numbers, require_numbers
-from cellgate.data.sequences import SequenceRoles, SequenceSet, cut, with_labels
+from cellgate.data.sequence_arrays import cut
+from cellgate.data.sequences import SequenceRoles, SequenceSet, with_labels
 from cellgate.data.table import Table, read_table
 from cellgate.data.times import looks_like_time, read_times
 from cellgate.data.words import counted

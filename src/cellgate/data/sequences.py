@@ -1,17 +1,14 @@
 """Sets of sequences: ragged, end to end in one array, with a label for each or for every step.
 
-A sequence is (T, F): T steps of F features. Lengths may differ. Whatever the sequences come from, an array, a list, a
-table (sequence_tables.py) or a CoNLL file (tagged.py), they end up as a SequenceSet.
+A sequence is (T, F): T steps of F features. Lengths may differ. Whatever the sequences come from, an array or a list
+(sequence_arrays.py), a table (sequence_tables.py) or a CoNLL file (tagged.py), they end up as a SequenceSet.
 """
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -146,7 +143,9 @@ def read_sequences(data: Any, labels: Any = None, roles: SequenceRoles | None = 
     if isinstance(data, SequenceSet):
         return data if labels is None else with_labels(data, labels)
     if isinstance(data, str | Path) and Path(data).suffix.lower() in ARRAY_SUFFIXES:
-        return _read_arrays(Path(data), labels, roles)
+        from cellgate.data.sequence_arrays import read_arrays
+
+        return read_arrays(Path(data), labels, roles)
     if isinstance(data, str | Path) and Path(data).suffix.lower() in CONLL_SUFFIXES:
         from cellgate.data.tagged import read_conll
 
@@ -164,13 +163,16 @@ def read_sequences(data: Any, labels: Any = None, roles: SequenceRoles | None = 
         return read_sequence_table(
             data, replace(roles, wide=roles.wide or (labels is not None and not roles.id)), labels
         )
-    if isinstance(data, list | tuple) and roles.token is not None:
+    words = isinstance(data, np.ndarray) and data.dtype.kind in "UO" and data.ndim == 2  # sentences of one length
+    if (words or isinstance(data, list | tuple)) and roles.token is not None:
         from cellgate.data.tagged import from_words, is_words
 
         if is_words(data):
             made = from_words(data, roles)
             return made if labels is None else with_labels(made, labels)
-    made = _from_arrays(data, roles)
+    from cellgate.data.sequence_arrays import from_arrays
+
+    made = from_arrays(data, roles)
     return made if labels is None else with_labels(made, labels)
 
 
@@ -234,144 +236,33 @@ def _is_missing(value: Any) -> bool:
 
 
 def _unpacked(data: Any) -> Any:
-    """An array that holds a sequence in each place, as ragged ones come, as the list that it is."""
-    ragged = isinstance(data, np.ndarray) and data.dtype.kind == "O" and data.ndim == 1 and len(data) > 0
-    return list(data) if ragged and all(isinstance(one, np.ndarray | list | tuple) for one in data) else data
+    """An array or a Series that holds a sequence in each place, as ragged ones come, as the list that it is.
+
+    What a masked array hides is missing.
+    """
+    if isinstance(data, np.ma.MaskedArray):
+        numbers = data.dtype.kind in "iufb"
+        shown = np.asarray(data).astype(np.float64 if numbers else object)
+        missing: Any = np.nan if numbers else None
+        return np.where(np.ma.getmaskarray(data), missing, shown)
+    held: list[Any] = []
+    if isinstance(data, np.ndarray):
+        held = list(data) if data.dtype.kind == "O" and data.ndim == 1 else []
+    elif _is_frame(data) and not hasattr(data, "columns") and hasattr(data, "to_list"):
+        held = data.to_list()
+    return held if held and all(isinstance(one, np.ndarray | list | tuple) for one in held) else data
+
+
+def holds_columns(data: Any) -> bool:
+    """Whether data are a table, or the path of one; not arrays, lists, or a CoNLL file."""
+    if isinstance(data, str | Path):
+        return Path(data).suffix.lower() not in ARRAY_SUFFIXES | CONLL_SUFFIXES
+    return _is_frame(_unpacked(data))
 
 
 def _is_frame(data: Any) -> bool:
     """Whether narwhals would take it: it has columns, and is neither an array nor a list."""
     return hasattr(data, "columns") or type(data).__module__.startswith(("pyarrow", "polars", "pandas"))
-
-
-def _read_arrays(path: Path, labels: Any, roles: SequenceRoles) -> SequenceSet:
-    if not path.is_file():
-        raise DataError(f"{path}: expected a file, found none; check the path")
-    try:
-        # The file is opened here, because numpy leaves it open where it is no zip archive after all.
-        with path.open("rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            arrays = {"X": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
-    except (BadZipFile, zlib.error) as error:
-        raise DataError(f"{path.name}: expected arrays, got a damaged file ({error}); copy it again") from None
-    except (ValueError, OSError, EOFError) as error:
-        raise DataError(
-            f"{path.name}: expected arrays of numbers or text, got what cannot be read without pickle ({error}); "
-            "save it again with numpy.save or numpy.savez, numbers and text only"
-        ) from None
-    if "X" not in arrays:
-        raise DataError(f"{path.name}: expected an array X in it, got {', '.join(arrays)}; rename it to X")
-    try:
-        return _labelled(path.name, arrays, labels, roles)
-    except DataError as error:  # what is wrong with an array is said as of any array; here the file is known, too
-        message = str(error)
-        raise DataError(message if message.startswith(path.name) else f"{path.name}, {message}") from None
-
-
-def _labelled(source: str, arrays: dict[str, np.ndarray], labels: Any, roles: SequenceRoles) -> SequenceSet:
-    lengths = arrays.get("lengths")
-    made = _from_arrays(arrays["X"], roles, source, lengths)
-    chosen = labels if labels is not None else arrays.get(roles.target or "y")
-    if chosen is None:
-        return made
-    chosen = np.asarray(chosen)
-    if lengths is not None and chosen.ndim == 2:
-        chosen = [row[:length] for row, length in zip(chosen, lengths, strict=True)]
-    return with_labels(made, chosen)
-
-
-def _from_arrays(
-    data: Any, roles: SequenceRoles, source: str = "the array", lengths: np.ndarray | None = None
-) -> SequenceSet:
-    if hasattr(data, "toarray"):
-        raise DataError("X: expected a dense array, got a sparse one; sparse data is not supported: use X.toarray()")
-    try:
-        array = np.asarray(data)
-    except ValueError:
-        if not isinstance(data, list | tuple):
-            raise
-        return _from_list(data)  # NumPy makes no array of sequences of different lengths
-    if isinstance(data, list | tuple) and array.ndim in (2, 3) and array.shape[0] and array.shape[1] == 0:
-        return _from_list(data)  # sequences that are all empty: one length by chance, not an array without steps
-    if array.dtype.kind == "c":
-        raise DataError("X: Complex data not supported; expected real numbers: stack real and imaginary parts")
-    if array.dtype.kind == "O":
-        array = _object_numbers(array)
-    if array.dtype.kind not in "iufb":
-        raise DataError(f"X: expected numbers, got {array.dtype}; encode words as numbers, or give a table")
-    if array.ndim not in (2, 3):
-        raise DataError(
-            f"X: expected shape (n, T, F), or (n, T) for one feature, got {array.shape}. Reshape your data either "
-            "using array.reshape(-1, 1) if it has a single feature or array.reshape(1, -1) if it is a single sequence"
-        )
-    if array.shape[0] == 0:
-        raise DataError(f"X: expected at least 1 sequence, got 0 sample(s) (shape={array.shape})")
-    if 0 in array.shape[1:]:
-        raise DataError(f"X: 0 feature(s) (shape={array.shape}) while a minimum of 1 is required.")
-    flat = array.ndim == 2
-    array = array.astype(np.float64)
-    if flat:
-        array = cut(array, roles.steps, "X")
-    n, steps, width = array.shape
-    counts = np.full(n, steps) if lengths is None else _whole(lengths)
-    if counts.shape != (n,) or (counts < 0).any() or (counts > steps).any():
-        shown = " ".join(repr(lengths).split())[:80]
-        raise DataError(f"lengths: expected {n} whole numbers from 0 to {steps}, got {shown}; correct them")
-    numbers = array.reshape(-1, width)
-    if lengths is not None:
-        numbers = numbers[(np.arange(steps) < counts[:, None]).reshape(-1)]
-    made = SequenceSet(source, _numbered(n), counts, numbers, _names(width), roles=roles, flat=flat)
-    require_finite(made)
-    return made
-
-
-def _whole(lengths: Any) -> np.ndarray:
-    """Lengths as int64, -1 for what is no whole number."""
-    array = np.asarray(lengths)
-    if array.dtype.kind not in "iuf":
-        return np.full(array.shape, -1, dtype=np.int64)
-    return np.where(array == np.round(array), array, -1).astype(np.int64)
-
-
-def cut(array: np.ndarray, steps: int | None, name: str) -> np.ndarray:
-    """(n, columns) as (n, steps, columns / steps); a step a column by default."""
-    count = steps or array.shape[1]
-    if array.shape[1] % count:
-        raise DataError(
-            f"steps: expected a number that divides the {array.shape[1]} columns of {name}, got {count}; "
-            "give another, or a 3-D array"
-        )
-    return array.reshape(len(array), count, -1)
-
-
-def _from_list(data: Sequence[Any]) -> SequenceSet:
-    arrays = []
-    for k, one in enumerate(data):
-        array = np.asarray(one)
-        if array.dtype.kind not in "iufb" or array.ndim not in (1, 2):
-            raise DataError(
-                f"sequence {k}: expected numbers of shape (T, F) or (T,), got {array.dtype} of shape {array.shape}"
-            )
-        arrays.append(array[:, None] if array.ndim == 1 else array)
-    width = arrays[0].shape[1]
-    for k, array in enumerate(arrays):
-        if array.shape[1] != width:
-            raise DataError(f"sequence {k}: expected {width} features, as sequence 0 has, got {array.shape[1]}")
-    lengths = np.array([len(array) for array in arrays], dtype=np.int64)
-    numbers = np.concatenate(arrays).astype(np.float64)
-    made = SequenceSet("the list", _numbered(len(arrays)), lengths, numbers, _names(width))
-    require_finite(made)
-    return made
-
-
-def _object_numbers(array: np.ndarray) -> np.ndarray:
-    for value in array.reshape(-1)[:1000].tolist():
-        if not isinstance(value, str | int | float | bool | np.number | type(None)):
-            raise TypeError(f"X: argument must be a string or a number, got {type(value).__name__}")
-    try:
-        return array.astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"X: expected numbers, got objects that are none ({error})") from None
 
 
 def require_finite(sequences: SequenceSet) -> None:
@@ -392,11 +283,3 @@ def require_finite(sequences: SequenceSet) -> None:
             f"{place}: Input X contains infinity in {sequences.number_names[feature]!r}; "
             "expected finite numbers: correct it, or make it missing (NaN)"
         )
-
-
-def _numbered(count: int) -> tuple[str, ...]:
-    return tuple(map(str, range(count)))
-
-
-def _names(width: int) -> tuple[str, ...]:
-    return tuple(f"x{k}" for k in range(width)) if width > 1 else ("x",)

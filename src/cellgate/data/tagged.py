@@ -120,14 +120,15 @@ def _column(path: Path, name: str, width: int) -> int:
 
 def is_words(data: Any) -> bool:
     """Whether data are lists of lists of words."""
-    if not isinstance(data, list | tuple) or not len(data):
+    if not isinstance(data, list | tuple | np.ndarray) or not len(data):
         return False
-    first = next((one for one in data if not isinstance(one, str) and isinstance(one, Sequence) and len(one)), None)
+    lists = (one for one in data if not isinstance(one, str) and isinstance(one, Sequence | np.ndarray))
+    first = next((one for one in lists if len(one)), None)
     return first is not None and isinstance(first[0], str)
 
 
-def from_words(data: Sequence[Sequence[str]], roles: SequenceRoles) -> SequenceSet:
-    """Sentences from lists of lists of words."""
+def from_words(data: Any, roles: SequenceRoles) -> SequenceSet:
+    """Sentences from lists, or arrays, of lists of words."""
     for k, one in enumerate(data):
         if isinstance(one, str) or not all(isinstance(word, str) for word in one):
             raise DataError(f"sequence {k}: expected a list of words, got {type(one).__name__} {str(one)[:30]!r}")

@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-from cellgate.data.sequences import label_array
+from cellgate.data.sequences import SequenceSet, label_array
 from cellgate.errors import InputError
 
 Kind = Literal["classifier", "regressor"]
@@ -153,6 +153,29 @@ def expect(name: str, value: Any, expected: str, holds: Callable[[Any], bool]) -
         good = False
     if not good:
         raise InputError(f"{name}: expected {expected}, got {value!r}")
+
+
+def require_used(estimator: Any, table: bool, sequences: SequenceSet) -> None:
+    """Refuse arguments that say nothing of such data: they would be passed over.
+
+    Args:
+        estimator: of sequences.
+        table: whether the sequences come from a table.
+        sequences: as they were read.
+
+    Raises:
+        InputError: naming the first.
+    """
+    useless = []
+    if not table:
+        named = ("id", "time") if sequences.token else ("id", "time", "features")
+        useless = [(name, "a table, whose column it names") for name in named if getattr(estimator, name)]
+    elif sequences.flat and estimator.time:
+        useless = [("time", "a table of several rows a sequence")]
+    if estimator.steps is not None and not sequences.flat:
+        useless.append(("steps", "flat sequences, one a row (--wide)"))
+    for name, expected in useless:
+        raise InputError(f"{name}: expected {expected}, got {sequences.source}; leave --{name} out")
 
 
 def check_seed(seed: Any) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from cellgate.data.features import FeatureEncoding
-from cellgate.data.sequences import SequenceRoles, SequenceSet, read_sequences
+from cellgate.data.sequences import SequenceRoles, SequenceSet, holds_columns, read_sequences
 from cellgate.errors import InputError
 from cellgate.estimators.explaining import Explanation, deliver, keep_report, require_examples
 from cellgate.estimators.folder import ModelFolderError, save_folder
@@ -26,6 +26,7 @@ from cellgate.estimators.protocol import (
     expect,
     is_count,
     not_fitted,
+    require_used,
     sklearn_tags,
 )
 from cellgate.estimators.sequence_card import sequence_card
@@ -112,8 +113,16 @@ class SequenceEstimator(Parameters):
     # ------------------------------------------------------------ reading
 
     def read(self, X: Any, y: Any = None) -> SequenceSet:
-        """Read data as `fit` would, with this estimator's column names."""
-        return read_sequences(X, y, self._roles())
+        """Read data as `fit` would, with this estimator's column names.
+
+        Raises:
+            DataError: for data that cannot be used.
+            InputError: for an argument that says something of other data than these.
+        """
+        sequences = read_sequences(X, y, self._roles())
+        if not isinstance(X, SequenceSet):
+            require_used(self, holds_columns(X), sequences)
+        return sequences
 
     def _roles(self) -> SequenceRoles:
         return SequenceRoles(self.id, self.time, self.target, tuple(self.features or ()), bool(self.wide), self.steps)
