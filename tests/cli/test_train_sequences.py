@@ -143,6 +143,17 @@ def test_mistakes_are_one_line_and_leave_nothing_behind(arguments, message, caps
     assert not (tmp_path / "m").exists()
 
 
+def test_what_only_the_fit_refuses_leaves_no_training_to_go_on_with(capsys, tmp_path):
+    table, out = write_table(tmp_path / "d.csv", "regress"), tmp_path / "m"
+    code, _, err = call(capsys, "train", table, "--task", "classify", "--out", out)
+    assert (code, "Unknown label type: continuous" in err) == (2, True)
+    assert not out.exists()
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    call(capsys, "train", table, "--task", "classify", "--out", out, "--force")
+    assert [path.name for path in out.iterdir()] == ["notes.txt"]
+
+
 ACCURACY = Score("accuracy", True)
 
 

@@ -20,6 +20,8 @@ def test_what_a_mask_hides_is_missing():
     assert np.array_equal(read.numbers, np.where(X > 1, np.nan, X).reshape(-1, 1), equal_nan=True)
     with pytest.raises(InputError, match="y: expected a label for each, got none"):
         read_sequences(X, np.ma.masked_array(Y, mask=Y > 0))
+    with pytest.raises(InputError, match="y: expected a label for each, got none"):
+        read_sequences(X, np.ma.masked_array(Y.astype(str), mask=Y > 0))
 
 
 @pytest.mark.parametrize("library", [pd, pytest.importorskip("polars")])

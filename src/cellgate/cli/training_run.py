@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellgate.cli.config import SAVED, seconds_so_far
 from cellgate.data.files import is_leftover, remove_leftovers
 from cellgate.data.words import counted
-from cellgate.errors import InputError
+from cellgate.errors import CellgateError, InputError
 
 if TYPE_CHECKING:
     from cellgate.training import TrainingRecord
@@ -50,7 +50,10 @@ def require_fresh(out: Path, force: bool, resume: bool) -> None:
 
 @contextmanager
 def saying_what_is_kept(out: Path) -> Iterator[None]:
-    """Around all from the fit to the saved model: Ctrl-C says what there is to go on from."""
+    """Around all from the fit to the saved model: Ctrl-C says what there is to go on from.
+
+    After an error before the first save there is nothing, and no options are left to look like a training cut short.
+    """
     try:
         yield
     except KeyboardInterrupt:
@@ -59,6 +62,12 @@ def saying_what_is_kept(out: Path) -> Iterator[None]:
         if any((out / CHECKPOINT).glob("*.safetensors")):
             told = f"before the model was written; {again} goes on from the last save"
         raise KeyboardInterrupt(f"stopped by Ctrl-C {told}") from None
+    except CellgateError:
+        if not any((out / CHECKPOINT).glob("*")) and not (out / "config.json").exists():
+            (out / SAVED).unlink(missing_ok=True)
+            with suppress(OSError):  # with something in it, it stays
+                out.rmdir()
+        raise
 
 
 def board_of(out: Path, wanted: bool) -> Path | None:

@@ -168,7 +168,7 @@ def read_sequences(data: Any, labels: Any = None, roles: SequenceRoles | None = 
         from cellgate.data.tagged import from_words, is_words
 
         if is_words(data):
-            made = from_words(list(data), roles)
+            made = from_words(data, roles)
             return made if labels is None else with_labels(made, labels)
     from cellgate.data.sequence_arrays import from_arrays
 
@@ -241,10 +241,10 @@ def _unpacked(data: Any) -> Any:
     What a masked array hides is missing.
     """
     if isinstance(data, np.ma.MaskedArray):
-        masked: Any = (
-            data if data.dtype.kind == "O" else data.astype(np.float64 if data.dtype.kind in "iufb" else object)
-        )
-        return masked.filled(None if masked.dtype.kind == "O" else np.nan)
+        numbers = data.dtype.kind in "iufb"
+        shown = np.asarray(data).astype(np.float64 if numbers else object)
+        missing: Any = np.nan if numbers else None
+        return np.where(np.ma.getmaskarray(data), missing, shown)
     held: list[Any] = []
     if isinstance(data, np.ndarray):
         held = list(data) if data.dtype.kind == "O" and data.ndim == 1 else []

@@ -127,7 +127,7 @@ def is_words(data: Any) -> bool:
     return first is not None and isinstance(first[0], str)
 
 
-def from_words(data: Sequence[Sequence[str]], roles: SequenceRoles) -> SequenceSet:
+def from_words(data: Any, roles: SequenceRoles) -> SequenceSet:
     """Sentences from lists, or arrays, of lists of words."""
     for k, one in enumerate(data):
         if isinstance(one, str) or not all(isinstance(word, str) for word in one):
