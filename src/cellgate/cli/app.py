@@ -196,9 +196,6 @@ def main(argv: list[str] | None = None) -> None:
     arguments = sys.argv[1:] if argv is None else argv
     _write_all_characters()
     as_json = "--json" in arguments
-    for output in (sys.stdout, sys.stderr):
-        if hasattr(output, "reconfigure"):  # what an output cannot encode is shown by its number, and no traceback
-            output.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
     try:
         left = app(arguments, prog_name="cellgate", standalone_mode=False)
         if left == INTERRUPTED:
