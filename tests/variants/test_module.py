@@ -231,6 +231,21 @@ def test_orthogonal() -> None:
         torch.testing.assert_close(block.T @ block, torch.eye(2, dtype=torch.float64))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    "keywords",
+    [{"orthogonal": True}, {"chrono": 30}, {"forget_bias": 1.0}, {"learned_state": True}, {"norm": "layer"}],
+    ids=str,
+)
+def test_initial_values_in_half_precision(keywords: dict, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    half = cellgate.LSTM(3, 6, dtype=dtype, **keywords)
+    assert all(p.dtype == dtype and p.isfinite().all() for p in half.parameters())
+    if "orthogonal" in keywords:
+        for block in half.weight_hh_l0.float().chunk(4):
+            torch.testing.assert_close(block @ block.T, torch.eye(6), rtol=0, atol=2e-2)
+
+
 @pytest.mark.parametrize("hidden", [4, [4, 5]])
 def test_learned_state(hidden) -> None:
     module = cellgate.LSTM(3, hidden, 2 if isinstance(hidden, int) else 1, bidirectional=True, learned_state=True)

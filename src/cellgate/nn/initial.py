@@ -58,7 +58,10 @@ def _as_asked(module: Any) -> None:
         tensors = {name.partition("_l")[0]: getattr(module, name) for name in names}
         if variant.orthogonal:
             for block in tensors["weight_hh"].chunk(4):
-                block.copy_(nn.init.orthogonal_(torch.empty_like(block, memory_format=torch.contiguous_format)))
+                # PyTorch's decomposition is of float32 and float64 only.
+                wide = torch.promote_types(block.dtype, torch.float32)
+                drawn = torch.empty_like(block, dtype=wide, memory_format=torch.contiguous_format)
+                block.copy_(nn.init.orthogonal_(drawn))
         if variant.forget_bias is None and variant.chrono is None:
             continue
         size = tensors["weight_hh"].shape[0] // 4
