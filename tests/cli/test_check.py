@@ -52,6 +52,18 @@ def test_a_broken_table(capsys, tmp_path):
     assert err.startswith("error: d.csv, line 3: expected each time once, got 2024-01-01 again (first at line 2)")
 
 
+def test_a_name_with_a_comma_is_quoted_as_in_csv(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [f"{k},{k % 7},{k % 5},{k % 3}" for k in range(60)]
+    (tmp_path / "d.csv").write_text("\n".join(['ds,y,"wind, gusts",sun', *rows]))
+    code, out, _ = call(capsys, "check", "d.csv", "--target", "y", "--past", '"wind, gusts",sun')
+    assert code == 0
+    assert "past     wind, gusts, sun: up to the last step" in out
+    told = next(line for line in out.splitlines() if line.startswith("usable")).partition("yes: cellgate ")[2]
+    assert call(capsys, *shlex.split(told), "--max-epochs", 1, "--hidden-size", 4)[0] == 0
+    assert call(capsys, "train", "--config", "model/train.toml", "--out", "again")[0] == 0
+
+
 def test_columns_beside_the_target_are_looked_at(capsys, tmp_path):
     rows = [f"{shop},{k},{k % 7},{5},{k if k % 3 else ''},x" for shop in "ab" for k in range(30)]
     (tmp_path / "d.csv").write_text("\n".join(["unique_id,ds,y,still,gappy,kind", *rows]))

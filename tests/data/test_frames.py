@@ -140,6 +140,14 @@ def test_levels_of_an_index_need_no_name(names, turned):
     assert (panel.roles.id, panel.roles.time) == (names[0] or "unique_id", names[1] or "ds")
 
 
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16", "int32"])
+def test_tensors_are_arrays(dtype):
+    torch = pytest.importorskip("torch")
+    values = torch.tensor(WEEK).to(getattr(torch, dtype))
+    assert read_panel(values).values[0].tolist() == WEEK
+    assert len(read_panel(torch.stack([values, values], 1))) == 2
+
+
 def test_row_labels_are_no_column():
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"ds": DAYS, "y": WEEK}, index=[f"row {k}" for k in range(60)])

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cellgate.cli.columns import as_typed
 from cellgate.errors import InputError
 
 Task = Annotated[
@@ -26,7 +27,7 @@ def train_command(data: str, task: str | None = None, **options: Any) -> str:
         if value is True:
             words.append(option)
         elif value not in (None, False, (), []):
-            words += [option, ",".join(value) if isinstance(value, list | tuple) else str(value)]
+            words += [option, as_typed(value) if isinstance(value, list | tuple) else str(value)]
     return shlex.join([*words, "--out", "model"])
 
 

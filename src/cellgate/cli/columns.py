@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -74,6 +77,14 @@ def levels(given: list[str] | None) -> tuple[float, ...]:
     return tuple(dict.fromkeys(found)) or (90.0,)
 
 
+def as_typed(columns: Sequence[str]) -> str:
+    """Column names as one option has them: what `names` reads."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(columns)
+    return text.getvalue()
+
+
 def names(given: list[str] | None) -> tuple[str, ...]:
-    """The column names of a repeatable option: `--past a,b --past c` is ("a", "b", "c")."""
-    return tuple(name.strip() for text in given or () for name in text.split(",") if name.strip())
+    """The column names of a repeatable option: `--past a,b --past '"c,d"'` is ("a", "b", "c,d"), as in CSV."""
+    cells = (name for text in given or () for name in next(csv.reader([text], skipinitialspace=True), []))
+    return tuple(name.strip() for name in cells if name.strip())

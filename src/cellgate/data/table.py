@@ -66,13 +66,15 @@ def read_table(data: Any) -> Table:
     Args:
         data: the path of a CSV, TSV (also compressed by gzip), Parquet, Arrow or Feather file; a bundled name such as
             "airline"; a pandas, polars or pyarrow frame (anything narwhals takes) or a pandas Series; a mapping of
-            names to columns; a (T,) array, or a (T, n) array of n series side by side.
+            names to columns; a (T,) array or tensor, or one of (T, n), n series side by side.
 
     Raises:
         DataError: if it cannot be read, with the line where that shows.
     """
     if isinstance(data, Table):
         return data
+    if type(data).__module__ == "torch":
+        data = data.detach().cpu().double().numpy()
     if isinstance(data, str | Path):
         return _read_path(data)
     if isinstance(data, Mapping):
