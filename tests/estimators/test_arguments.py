@@ -18,11 +18,23 @@ def test_numbers_of_numpy_are_arguments_as_those_of_python(tmp_path):
     numpy = {name: (np.float64 if name == "dropout" else np.int64)(value) for name, value in plain.items()}
     expected = SequenceClassifier(**plain).fit(X, UP).predict_proba(X)
     classifier = SequenceClassifier(**numpy, bidirectional=np.bool_(True)).fit(X, UP)
+    many, which = np.tile(X, (6, 1, 1)), np.tile(UP, 6)  # enough to hold a part back, in place of folds
+    assert SequenceClassifier(**numpy).fit(many, which).score(many, which) > 0.4
     assert np.array_equal(classifier.predict_proba(X), expected)
     classifier.save(tmp_path)
     assert np.array_equal(cellgate.load(tmp_path).predict_proba(X), expected)
     text = LanguageModel(**numpy).fit(TEXT)
     assert text.generate(length=9, seed=np.int64(1)) == LanguageModel(**plain).fit(TEXT).generate(length=9, seed=1)
+
+
+def test_a_forecaster_takes_numbers_of_numpy(tmp_path):
+    plain = {"horizon": 3, "hidden_size": 4, "num_layers": 2, "batch_size": 8, "max_epochs": 2, "seed": 3}
+    values = np.sin(np.arange(80.0))
+    expected = Forecaster(**plain).fit(values).predict()["cellgate"]
+    forecaster = Forecaster(**{name: np.int64(value) for name, value in plain.items()}).fit(values)
+    assert np.array_equal(forecaster.predict()["cellgate"], expected)
+    forecaster.save(tmp_path)
+    assert np.array_equal(cellgate.load(tmp_path).predict()["cellgate"], expected)
 
 
 def test_every_seed_that_pytorch_takes_is_one():

@@ -52,6 +52,8 @@ class ForecastNetwork(nn.Module):
         simple: int,
     ) -> None:
         super().__init__()
+        # A search over parameters gives numpy's numbers, which the layer, like nn.LSTM, does not take.
+        hidden_size, num_layers = int(hidden_size), int(num_layers)
         self.horizon, self.quantiles, self.simple = horizon, quantiles, simple
         self.lstm = LSTM(input_size, hidden_size, num_layers, batch_first=True)
         weights = quantiles * (_AHEAD_UNITS + simple)

@@ -76,6 +76,11 @@ class TrainingSettings:
     schedule_epochs: int | None = None
     average: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Numbers of numpy, as a search over parameters gives them, become Python's, which PyTorch asks for."""
+        for name in ("max_epochs", "batch_size", "patience", "seed"):
+            object.__setattr__(self, name, int(getattr(self, name)))
+
 
 @dataclass(frozen=True)
 class Progress:
