@@ -150,7 +150,8 @@ def test_odd_series_are_forecast_with_finite_numbers():
     ("changes", "message"),
     [
         ({"horizon": 0}, "horizon: expected a whole number of 1 or more, got 0"),
-        ({"levels": (0,)}, "levels: expected percentages between 0 and 100"),
+        ({"levels": (0,)}, "levels: expected percentages from 1 to below 100"),
+        ({"levels": (0.9,)}, "levels: expected percentages from 1 to below 100, such as 90, got"),
         ({"dropout": 1}, "dropout: expected a share"),
         ({"seed": 0, "learning_rate": -1}, "learning_rate: expected a number above 0"),
         ({"max_seconds": 0}, "max_seconds: expected a number above 0"),

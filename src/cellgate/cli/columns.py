@@ -63,7 +63,7 @@ def levels(given: list[str] | None) -> tuple[float, ...]:
     """The intervals of a repeatable option: `--level 80,95` is (80.0, 95.0); (90.0,) where none is given.
 
     Raises:
-        InputError: for what is no percentage between 0 and 100.
+        InputError: for what is no percentage from 1 to below 100.
     """
     found = []
     for word in names(given):
@@ -71,8 +71,8 @@ def levels(given: list[str] | None) -> tuple[float, ...]:
             value = float(word)
         except ValueError:
             value = -1.0
-        if not 0 < value < 100:
-            raise InputError(f"--level: expected percentages between 0 and 100, got {word!r}; write --level 80,95")
+        if not 1 <= value < 100:
+            raise InputError(f"--level: expected percentages from 1 to below 100, got {word!r}; write --level 80,95")
         found.append(value)
     return tuple(dict.fromkeys(found)) or (90.0,)
 
