@@ -78,7 +78,9 @@ class ForecasterArguments(Parameters):
             value = getattr(self, name)
             if value is not None:
                 expect(name, value, "a whole number of 1 or more, or None", is_count)
-        expect("levels", self.levels, "percentages from 1 to below 100, such as 90", lambda v: all(1 <= x < 100 for x in v))
+        expect(
+            "levels", self.levels, "percentages from 1 to below 100, such as 90", lambda v: all(1 <= x < 100 for x in v)
+        )
         expect("dropout", self.dropout, "a share from 0 to below 1", lambda v: 0 <= v < 1)
         expect("learning_rate", self.learning_rate, "a number above 0", lambda v: v > 0)
         check_seconds(self.max_seconds)
