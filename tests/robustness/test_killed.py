@@ -84,6 +84,11 @@ def test_a_training_killed_at_random_moments(server, tmp_path, inputs, task):
                 # Killed when all was done, while it was leaving: perhaps before it wrote what it had found.
                 (out / "train.toml").write_bytes((tmp_path / "whole" / "train.toml").read_bytes())
                 break
+    else:
+        # Killed every time: the last is left in peace.
+        resume = ["--resume"] if (out / "checkpoint").is_dir() else []
+        ended = server.run(*options, "--out", out, *resume)
+        assert ended.code == 0, ended.output
     assert kills >= 4
     assert not (out / "checkpoint").exists()
     assert not [path.name for path in out.iterdir() if path.name.startswith(".")]
