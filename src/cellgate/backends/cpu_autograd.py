@@ -19,10 +19,10 @@ from torch import Tensor
 from torch.autograd import Function
 
 from cellgate.equations import LSTMWeights
-from cellgate.errors import ShapeError
 
 from . import cpu_tensors, reference
 from .cpu_tensors import (
+    Saved,
     addresses,
     contiguous,
     empty_gradient,
@@ -45,9 +45,9 @@ __all__ = [
     "KEEP",
     "Recorded",
     "backward",
-    "check_sizes_given_back",
     "forward",
     "gradients_of",
+    "keep_of",
     "recorded",
     "recorded_backward",
     "run_kept",
@@ -275,7 +275,7 @@ class _Stack(Function):
         done = recorded(problem, inputs, call.threads, x, y, saved, tensors)
         h_n, c_n = forward(call.stack, problem, done, problem.needs_grad)
         ctx.call, ctx.arguments, ctx.extras = call, done.arguments, done.extras
-        ctx.addresses = addresses(done.tensors)
+        ctx.saved = Saved.of(done.tensors)
         # The addresses are good as long as these tensors live, and autograd sees to it that nobody has written to them.
         ctx.save_for_backward(*done.tensors)
         return (y, *h_n, *c_n, *(trace_views(saved, problem) if problem.gates else ()))
@@ -290,35 +290,10 @@ class _Stack(Function):
             x, _, _, *tensors = tensors
             return None, *recorded_backward(problem, call.inputs, x, tensors, needs, (dy, *grads))
         done = Recorded(ctx.arguments, tensors, ctx.extras)
-        if addresses(tensors) != ctx.addresses:
-            # A hook of autograd (checkpointing, offloading) gives back other tensors than it was given.
-            cpu_tensors.check_given_back(tensors, problem.dtype)
+        if ctx.saved.replaced(tensors):
             x, y, saved, *rest = tensors
-            check_sizes_given_back(call.stack, problem, call.inputs, x, y, saved)
             done = recorded(problem, call.inputs, call.threads, x, y, saved, tuple(rest))
         return None, *backward(call.stack, problem, done, needs, (dy, *grads))
-
-
-def check_sizes_given_back(stack: Any, problem: Problem, inputs: Inputs, x: Tensor, y: Tensor, saved: Tensor) -> None:
-    """Check what backward finds in the places of the tensors that forward kept, before the native core reads it.
-
-    Raises:
-        ShapeError: A hook of autograd gave back another size than it was given.
-    """
-    rows = 0 if inputs.batch_sizes is None else int(inputs.batch_sizes.sum())
-    leading = (rows,) if problem.packed else (problem.steps, problem.batch)
-    kept = stack.saved_size(problem.steps, problem.batch, rows, *keep_of(problem), inputs.dropout_masks is not None)
-    expected = {
-        "input": (x, (*leading, problem.input_size)),
-        "output": (y, (*leading, problem.directions * problem.output_sizes[-1])),
-        "block of gates": (saved, (kept,)),
-    }
-    for name, (tensor, shape) in expected.items():
-        if tuple(tensor.shape) != shape:
-            raise ShapeError(
-                f"saved tensors: expected the {name} of {shape}, as it was kept, got {tuple(tensor.shape)} from a hook "
-                "of autograd (saved_tensors_hooks): give back what it was given in its unpack_hook"
-            )
 
 
 def recorded_backward(

@@ -135,7 +135,7 @@ class _Half(Function):
         wide = x.new_empty(0, dtype=torch.float32)  # whatever the default dtype is
         saved = cpu_tensors.new_block((size,), wide, cpu_tensors.REUSED_BLOCK)
         y, h_n, c_n = _forward(call, x, saved, tensors)
-        ctx.call, ctx.addresses = call, addresses((x, y, saved, *tensors))
+        ctx.call, ctx.saved = call, cpu_tensors.Saved.of((x, y, saved, *tensors))
         ctx.save_for_backward(x, y, saved, *tensors)
         return (y, *h_n, *c_n)
 
@@ -144,9 +144,7 @@ class _Half(Function):
         call: _Call = ctx.call
         problem, sizes = call.problem, call.problem.output_sizes
         x, y, saved, *tensors = ctx.saved_tensors
-        if addresses(ctx.saved_tensors) != ctx.addresses:
-            cpu_tensors.check_given_back((x, y, *tensors), problem.dtype)
-            cpu_tensors.check_given_back((saved,), torch.float32)
+        ctx.saved.replaced((x, y, saved, *tensors))
         needs = ctx.needs_input_grad[1:]
         if torch.is_grad_enabled() or more_than_numbers((dy, *grads)):
             return None, *recorded_backward(problem, call.inputs, x, tensors, needs, (dy, *grads))

@@ -67,7 +67,6 @@ def _backward_in_full(
     """Run backward where a graph or a batch is asked for, or a tensor does not lie as the native call wants it."""
     x, y, saved, h0, c0, *weights = tensors
     layers, directions, bias, hidden, proj, memory, bits = training.description
-    cpu_tensors.check_given_back(tensors, torch.float64 if bits == 64 else torch.float32)
     lengths, sizes, reset = (None, None, None) if extent is None else extent.parts
     steps, batch = x.shape[:2] if extent is None else (extent.steps, extent.batch)
     problem = Problem(
@@ -78,7 +77,7 @@ def _backward_in_full(
         (proj,) * layers,
         directions,
         bias,
-        x.dtype,
+        torch.float64 if bits == 64 else torch.float32,
         "cpu",
         needs_grad=True,
         packed=sizes is not None,
@@ -86,6 +85,8 @@ def _backward_in_full(
         reset=reset is not None,
         memory=memory,
     )
+    stack = cpu.stack_of(problem)
+    cpu_tensors.check_given_back(tensors, [(shape, problem.dtype) for shape in _shapes_saved(stack, problem, sizes)])
     inputs = Inputs(
         x,
         h0,
@@ -102,8 +103,22 @@ def _backward_in_full(
     if _is_grad_enabled() or cpu_tensors.more_than_numbers(grads):
         found = cpu_autograd.recorded_backward(problem, inputs, x, (*states, *weights), needs, grads)
     else:
-        stack = cpu.stack_of(problem)
-        cpu_autograd.check_sizes_given_back(stack, problem, inputs, x, y, saved)
         call = cpu_autograd.recorded(problem, inputs, torch.get_num_threads(), x, y, saved, (*states, *weights))
         found = cpu_autograd.backward(stack, problem, call, needs, grads)
     return found if states else [found[0], None, None, *found[1:]]
+
+
+def _shapes_saved(stack: Any, problem: Problem, batch_sizes: Sequence[int] | None) -> list[tuple[int, ...]]:
+    """Return the shapes of what was saved: x, output, the block, h0, c0 and the weights."""
+    hidden, out = problem.hidden_sizes[0], problem.output_sizes[0]
+    leading = (problem.steps, problem.batch) if batch_sizes is None else (sum(batch_sizes),)
+    rows, width = 0 if batch_sizes is None else sum(batch_sizes), problem.directions * out
+    states = (problem.layers * problem.directions, problem.batch)
+    kept = stack.saved_size(problem.steps, problem.batch, rows, *cpu_autograd.keep_of(problem), False)
+    shapes = [(*leading, problem.input_size), (*leading, width), (kept,), (*states, out), (*states, hidden)]
+    for layer in range(problem.layers):
+        weights = [(4 * hidden, width if layer else problem.input_size), (4 * hidden, out)]
+        weights += [(4 * hidden,)] * 2 if problem.bias else []
+        weights += [(out, hidden)] if problem.proj_sizes[0] else []
+        shapes += weights * problem.directions
+    return shapes

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from cellgate.errors import DtypeError, InputError
+from cellgate.errors import DtypeError, InputError, ShapeError
 
 from .problem import Inputs, Problem, State, any_wrapped
 
@@ -17,6 +17,7 @@ __all__ = [
     "LOW_ADDRESSES",
     "REUSED_BLOCK",
     "REUSED_PIECE",
+    "Saved",
     "addresses",
     "check_backed",
     "check_given_back",
@@ -104,20 +105,60 @@ def check_backed(named: Iterable[tuple[str, Tensor | None]]) -> None:
             )
 
 
-def check_given_back(tensors: Iterable[Tensor | None], dtype: torch.dtype) -> None:
-    """Check tensors that backward finds in the places of those that forward kept.
+@dataclass(slots=True)
+class Saved:
+    """The tensors that forward kept, as backward knows them again: autograd's hooks may give back others."""
+
+    addresses: tuple[int, ...]
+    forms: tuple[tuple[tuple[int, ...], torch.dtype] | None, ...]
+
+    @staticmethod
+    def of(tensors: Sequence[Tensor | None]) -> Saved:
+        """Describe what is about to be saved."""
+        return Saved(addresses(tensors), tuple([None if t is None else (tuple(t.shape), t.dtype) for t in tensors]))
+
+    def replaced(self, tensors: Sequence[Tensor | None]) -> bool:
+        """Return whether some are others than were saved, as with checkpointing or offloading.
+
+        Raises:
+            As :func:`check_given_back`, for those.
+        """
+        if addresses(tensors) == self.addresses:
+            return False
+        check_given_back(tensors, self.forms)
+        return True
+
+
+def check_given_back(
+    tensors: Iterable[Tensor | None], forms: Iterable[tuple[tuple[int, ...] | None, torch.dtype] | None]
+) -> None:
+    """Check tensors that backward finds in the places of those that forward kept, before the native core reads them.
+
+    Args:
+        tensors: What was found.
+        forms: The shape, None where another place sees to it, and the dtype of each that was kept.
 
     Raises:
         DtypeError: A hook of autograd gave back another dtype than it was given.
+        ShapeError: The same of a size.
         InputError: There is no memory behind one any more.
     """
-    there = [t for t in tensors if t is not None]
-    for t in there:
+    there = []
+    for t, form in zip(tensors, forms, strict=True):
+        if t is None or form is None:
+            continue
+        shape, dtype = form
         if t.dtype != dtype:
             raise DtypeError(
                 f"saved tensors: expected {dtype}, as they were kept, got {t.dtype} from a hook of autograd "
                 "(saved_tensors_hooks): convert them back in its unpack_hook"
             )
+        if shape is not None and tuple(t.shape) != shape:
+            raise ShapeError(
+                f"saved tensors: expected {shape}, as it was kept, got {tuple(t.shape)} from a hook of autograd "
+                "(saved_tensors_hooks): give back what it was given in its unpack_hook"
+            )
+        there.append(t)
     check_backed(("saved tensors", t) for t in there)
 
 

@@ -195,7 +195,7 @@ class _Direction(Function):
         outs, given, kept = _run(call, *tensors)
         ctx.call = call
         saved = (outs[0], *given, *kept.tensors())
-        ctx.addresses = _addresses(saved)
+        ctx.saved = cpu_tensors.Saved.of(saved)
         ctx.save_for_backward(*saved)
         return outs
 
@@ -203,8 +203,7 @@ class _Direction(Function):
     def backward(ctx: Any, dy: Tensor | None, dh_n: Any, dc_n: Any, *trace: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         call: DirectionCall = ctx.call
         output, x, *tensors = saved = ctx.saved_tensors
-        if _addresses(saved) != ctx.addresses:
-            cpu_tensors.check_given_back(saved, call.problem.dtype)
+        ctx.saved.replaced(saved)
         needs, grads = ctx.needs_input_grad[1:], (dy, dh_n, dc_n, *trace)
         if torch.is_grad_enabled() or cpu_tensors.more_than_numbers(grads):
             return (None, *recorded_backward(needs, call, x, tensors, grads))
@@ -309,7 +308,7 @@ def _arguments(
     ]
     clip = problem.cell.clip or 0.0
     is_double = x.dtype == torch.float64
-    return (is_double, sizes, form_of(problem.cell), clip, tuple(strides), _addresses(ordered)), ordered
+    return (is_double, sizes, form_of(problem.cell), clip, tuple(strides), cpu_tensors.addresses(ordered)), ordered
 
 
 def _run_forward(call: DirectionCall, x: Tensor, tensors: Sequence[Tensor | None], kept: _Kept) -> tuple[Tensor, ...]:
@@ -360,7 +359,7 @@ def _run_backward(
     strides = (*((0, 0) if dy is None else dy.stride()[:2]), *((0, 0) if dx is None else dx.stride()[:2]))
     named = ("w_hr", "peephole", "w_gg", "gain_ih", "gain_hh", "gain_c", "shift_c")
     ordered = [dy, dh_n, dc_n, dgates, dcell, dx, d["w_ih"], d["w_hh"], db, *(d[name] for name in named), dh0, dc0]
-    call.native.variant_backward(*arguments, strides, _addresses(ordered))
+    call.native.variant_backward(*arguments, strides, cpu_tensors.addresses(ordered))
     return [dx, dh0, dc0, *(d[name] if need[name] else None for name in LSTMWeights._fields)]
 
 
@@ -425,7 +424,3 @@ def _plain(t: Tensor) -> Tensor:
     """Return the tensor with its last dimension contiguous."""
     t = t.resolve_neg()
     return t if t.stride(-1) == 1 or t.shape[-1] <= 1 else t.contiguous()
-
-
-def _addresses(tensors: Sequence[Tensor | None]) -> tuple[int, ...]:
-    return tuple(0 if t is None else t.data_ptr() for t in tensors)

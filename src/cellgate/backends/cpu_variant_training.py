@@ -44,7 +44,8 @@ class _Direction(Function):
             found = training.backward(tensors, needs, masks, dy, dh_n, dc_n)
             if found is None and not more_than_numbers((dy, dh_n, dc_n)):
                 # A gradient does not lie as the native call wants it, or a hook of autograd has put in other tensors.
-                cpu_tensors.check_given_back(tensors, ctx.dtype)
+                # Their sizes the native call looks at.
+                cpu_tensors.check_given_back(tensors, [(None, ctx.dtype)] * len(tensors))
                 dy = None if dy is None else cpu_tensors.plain_gradient(dy)
                 dh_n, dc_n = (None if g is None else g.resolve_neg().contiguous() for g in (dh_n, dc_n))
                 tensors = tuple(t.resolve_neg().contiguous() for t in tensors)

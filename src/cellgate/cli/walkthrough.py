@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -84,8 +83,6 @@ def command(
     elif html is not None:
         say(f"wrote {html} ({html.stat().st_size / 1e6:.1f} MB): open it in a browser")
     else:
-        if hasattr(sys.stdout, "reconfigure"):  # a terminal without 早 or σ shows ? and not a traceback
-            sys.stdout.reconfigure(errors="replace")  # pyright: ignore[reportAttributeAccessIssue]
         show(example, paper(highlight=False))
     return 0 if example.holds else 1
 

@@ -184,8 +184,7 @@ def check_seed(seed: Any) -> None:
     Raises:
         InputError: for another.
     """
-    whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
-    expect("seed", seed, "a whole number from -2**63 to 2**64 - 1", lambda v: whole and -(2**63) <= v < 2**64)
+    expect("seed", seed, "a whole number from -2**63 to 2**64 - 1", lambda v: is_whole(v) and -(2**63) <= v < 2**64)
 
 
 def check_seconds(seconds: Any) -> None:

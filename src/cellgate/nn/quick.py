@@ -21,7 +21,6 @@ from .gates import LayerGates
 __all__ = ["plain_calls", "run_packed", "run_quick", "run_quick_with_gates"]
 
 _is_compiling = torch.compiler.is_compiling
-_is_grad_enabled = torch.is_grad_enabled
 
 
 def plain_calls(kind: str, *must_be_false: Any) -> Any:
@@ -67,7 +66,7 @@ def run_quick(module: Any, x: Any, hx: Any, lengths: Any = None, reset: Any = No
     if _is_compiling() or _run is None:
         return None
     if type(x) is PackedSequence:
-        return None if _is_grad_enabled() else run_packed(_packed, module, x, hx, lengths, reset)
+        return run_packed(_packed, module, x, hx, lengths, reset)
     return _run(module, x, hx, False, lengths, reset)
 
 
