@@ -1,13 +1,17 @@
 """What every test gets: one thread, one seed, and a way to the larger data sets."""
 
+import hashlib
+import json
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+
+from cellgate.estimators.folder import sum_of
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -42,3 +46,19 @@ def data_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs data sets that are not part of the repository: no folder {folder} (set CELLGATE_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def rewrite() -> Callable[[Path, Callable[[dict], object]], None]:
+    """Change a saved model's preprocess.json, its sums with it: as an earlier version may have written it."""
+
+    def changed(folder: Path, change: Callable[[dict], object]) -> None:
+        file, config_file = folder / "preprocess.json", folder / "config.json"
+        preprocess, config = json.loads(file.read_text()), json.loads(config_file.read_text())
+        change(preprocess)
+        file.write_text(json.dumps(preprocess))
+        config["files"][file.name] = hashlib.sha256(file.read_bytes()).hexdigest()
+        config.pop("sum")
+        config_file.write_text(json.dumps({**config, "sum": sum_of(config)}))
+
+    return changed

@@ -1,15 +1,11 @@
 """Newer rows mean what they would have meant in training: columns, dates, frequency, names; known values stay known."""
 
-import hashlib
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from cellgate.data import DataError, read_panel
 from cellgate.estimators import Forecaster, load
-from cellgate.estimators.folder import sum_of
 
 OPTIONS = {"max_epochs": 1, "hidden_size": 4}
 DAYS = pd.date_range("2024-01-01", "2024-04-29")
@@ -27,18 +23,6 @@ def kept(forecaster, folder, loaded):
         return forecaster
     forecaster.save(folder / "m")
     return load(folder / "m")
-
-
-def rewrite(folder, change):
-    """A folder's preprocess.json as an earlier version may have written it."""
-    file, config_file = folder / "preprocess.json", folder / "config.json"
-    preprocess = json.loads(file.read_text())
-    change(preprocess)
-    file.write_text(json.dumps(preprocess))
-    config = json.loads(config_file.read_text())
-    config["files"]["preprocess.json"] = hashlib.sha256(file.read_bytes()).hexdigest()
-    config.pop("sum")
-    config_file.write_text(json.dumps({**config, "sum": sum_of(config)}))
 
 
 @pytest.fixture(params=[False, True], ids=["as fitted", "loaded"])
@@ -175,7 +159,7 @@ def test_numbers_as_times_keep_their_meaning(tmp_path, loaded, times, newer, for
     assert forecaster.time_format is None
 
 
-def test_a_folder_without_what_was_found_still_loads(tmp_path):
+def test_a_folder_without_what_was_found_still_loads(tmp_path, rewrite):
     path = write(tmp_path / "t.csv", "ds,y", [(f"{day:%Y-%m-%d}", y) for day, y in zip(DAYS, VALUES, strict=True)])
     Forecaster(3, **OPTIONS).fit(path).save(tmp_path / "m")
 
@@ -275,7 +259,7 @@ def test_numbers_with_a_decimal_point_beside_others_are_read_plainly(european):
     assert european.panel_.values[0][-2:].tolist() == [1.234, 2.5]
 
 
-def test_a_folder_of_an_earlier_version_tells_the_decimal_sign_by_its_notes(european, tmp_path):
+def test_a_folder_of_an_earlier_version_tells_the_decimal_sign_by_its_notes(european, tmp_path, rewrite):
     european.save(tmp_path / "m")
     rewrite(tmp_path / "m", lambda preprocess: preprocess.pop("decimal_comma"))
     older = load(tmp_path / "m").update({"ds": ["30.04.2024"], "y": ["1.234"]})

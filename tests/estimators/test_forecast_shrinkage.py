@@ -1,16 +1,13 @@
-"""A Forecaster on little data: not worse than its naive forecast, and its factors go wherever the model goes."""
-
-import hashlib
-import json
+"""A Forecaster on little data: better than its naive forecast, and its factors go wherever the model goes."""
 
 import numpy as np
 import pytest
 
 from cellgate.data import read_panel
 from cellgate.estimators import Forecaster, load
-from cellgate.estimators.folder import sum_of
 from cellgate.estimators.forecast_training import _parts
 from cellgate.tasks.baselines import seasonal_naive
+from cellgate.tasks.start import start_of
 
 SEASON, HORIZON = 8, 24
 
@@ -23,7 +20,7 @@ def repeating(seed, seasons=30):
 
 @pytest.fixture(scope="module")
 def fitted():
-    """With factors from the whole answer to the naive forecast, whatever validation found."""
+    """With factors from the whole answer to none of it, whatever validation found."""
     head, _ = repeating(0).split(100)
     forecaster = Forecaster(HORIZON, season=SEASON, hidden_size=8, context=48, max_epochs=8, learning_rate=0.05).fit(
         head
@@ -32,8 +29,8 @@ def fitted():
     return forecaster
 
 
-def test_repetition_with_noise_is_not_forecast_worse_than_by_repeating():
-    """Measured: an error of 1.038 in the mean, by repeating 1.034, with whole answers 1.042."""
+def test_repetition_with_noise_is_forecast_better_than_by_repeating():
+    """Measured: an error of 0.907 in the mean, by repeating 1.034, with whole answers 0.916."""
     ours, naive, factors = [], [], []
     for seed in range(4):
         head, tail = repeating(seed).split(HORIZON)
@@ -42,13 +39,21 @@ def test_repetition_with_noise_is_not_forecast_worse_than_by_repeating():
         ours.append(np.abs(actual - forecaster.forecast().median[0]).mean())
         naive.append(np.abs(actual - base).mean())
         factors.append(forecaster.shrinkage_)
-    assert np.mean(ours) <= 1.02 * np.mean(naive)
+    assert np.mean(ours) <= 0.92 * np.mean(naive)
     assert 0 <= np.min(factors) < np.max(factors) <= 1
 
 
-def test_a_factor_of_zero_is_the_naive_forecast(fitted):
+def test_a_factor_of_zero_is_what_the_network_corrects(fitted):
     made = fitted.forecast()
-    base = seasonal_naive(fitted.panel_.values[0], SEASON, HORIZON)
+    kept = fitted.shrinkage_
+    fitted.shrinkage_ = np.zeros(HORIZON)
+    base = fitted.forecast().median[0]
+    fitted.shrinkage_ = kept
+    values, name = fitted.panel_.values[0], fitted.panel_.ids[0]
+    start = start_of(values, SEASON, SEASON, fitted.mixes_[name])
+    last = np.tile(start.repeated[-SEASON:], HORIZON // SEASON)
+    carried = start.off[-1] * np.exp(-np.arange(1, HORIZON + 1) / SEASON)
+    np.testing.assert_allclose(base, last + start.flat[-1] + carried, rtol=1e-9, atol=1e-9)
     assert made.median[0, -1] == pytest.approx(base[-1], rel=1e-12)
     assert np.abs(made.median[0] - base).max() > 1e-3
     low, high = made.interval(90)
@@ -63,16 +68,9 @@ def test_saved_and_loaded(fitted, tmp_path):
     assert np.array_equal(loaded.forecast().values, fitted.forecast().values)
 
 
-def test_a_folder_from_before_has_whole_answers(fitted, tmp_path):
+def test_a_folder_from_before_has_whole_answers(fitted, tmp_path, rewrite):
     fitted.save(tmp_path)
-    path = tmp_path / "preprocess.json"
-    preprocess = json.loads(path.read_text())
-    del preprocess["shrinkage"]
-    path.write_text(json.dumps(preprocess))
-    config = json.loads((tmp_path / "config.json").read_text())
-    config["files"][path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
-    del config["sum"]
-    (tmp_path / "config.json").write_text(json.dumps({**config, "sum": sum_of(config)}))
+    rewrite(tmp_path, lambda preprocess: preprocess.pop("shrinkage"))
     assert (load(tmp_path).shrinkage_ == 1).all()
 
 

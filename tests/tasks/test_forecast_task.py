@@ -15,15 +15,16 @@ from cellgate.tasks.forecast_operators import rows_of
 from cellgate.tasks.forecast_task import ForecastTask
 from cellgate.tasks.intervals import level_bounds, widening
 from cellgate.tasks.seasons import long_season
+from cellgate.tasks.start import naive_mix
 
 
 def still(scales, lags):
-    """Units of series that carry nothing of what they are off now: an answer of zero is the naive forecast itself."""
-    return Units(scales, lags, np.zeros(len(scales)))
+    """Units of series whose answers correct the naive forecast itself."""
+    return Units(scales, lags, (naive_mix(),) * len(scales))
 
 
 def still_units(panel, task, ends=None):
-    """Those fitted on a panel, but for what is carried."""
+    """Those fitted on a panel, but for what is corrected."""
     found = fit_units(panel, task, ends)
     return still(found.scales, found.lags)
 

@@ -1,4 +1,4 @@
-"""Answers drawn back towards the naive forecast: by what validation shows, the more clearly the further."""
+"""Answers drawn back towards what they correct: by what validation shows, the more clearly the further."""
 
 from dataclasses import replace
 
@@ -13,6 +13,7 @@ from cellgate.tasks.forecast_network import ForecastNetwork
 from cellgate.tasks.forecast_task import ForecastTask
 from cellgate.tasks.intervals import widening
 from cellgate.tasks.shrinkage import shrinkage
+from cellgate.tasks.start import naive_mix
 
 SERIES, STEPS, TRAINED = 6, 120, 60
 TASK = ForecastTask(horizon=8, season=1, quantiles=(0.05, 0.5, 0.95), log=False, context=40)
@@ -22,7 +23,7 @@ def make_objective(times=1.0, until=STEPS):
     """Series that rise by `times` a step: the right answer for h steps ahead is times h, but for noise."""
     noise = np.random.default_rng(3).normal(size=(STEPS, SERIES))
     panel = read_panel(times * (np.arange(STEPS)[:, None] + 0.2 * noise))
-    data = prepare(panel, TASK, Units(np.ones(SERIES), np.ones(SERIES, dtype=np.int64), np.zeros(SERIES)))
+    data = prepare(panel, TASK, Units(np.ones(SERIES), np.ones(SERIES, dtype=np.int64), (naive_mix(),) * SERIES))
     return ForecastObjective(data, TASK, np.full(SERIES, TRAINED), np.full(SERIES, until))
 
 

@@ -118,13 +118,17 @@ class _Series:
         self.seen_first = int(np.argmax(observed)) if observed.any() else self.step
         self.z = transform(panel, 0, self.task)[-self.keep :] / self.units.scales[0]
         self.known = observed[-self.keep :]
+        self.bounds = (np.inf, -np.inf)
         self.panel = panel.since([max(0, self.step - self.keep)])
         self.states = self._read(panel)
 
     @torch.no_grad()
     def _read(self, panel: Panel) -> tuple[Tensor, Tensor]:
         """The two states after the history, (L, 2, H) each."""
-        features = prepare(panel, self.task, self.units, self.forecaster.coding_).features
+        data = prepare(panel, self.task, self.units, self.forecaster.coding_)
+        if self.step:
+            self.bounds = float(data.lowest[-1]), float(data.highest[-1])
+        features = data.features
         last = self.step - 1
         states = []
         for begin in (
@@ -174,7 +178,9 @@ class _Series:
         if self.step and self.step % context == 0:
             # A block is over: the state that began with it is now the one to answer, and another begins.
             h, c = (torch.stack([state[:, 1], torch.zeros_like(state[:, 1])], 1) for state in (h, c))
-        self.tail = prepare_tail(self.panel, self.z, self.known, self.task, self.units, self.forecaster.coding_)
+        coding = self.forecaster.coding_
+        self.tail = prepare_tail(self.panel, self.z, self.known, self.task, self.units, coding, self.bounds)
+        self.bounds = float(self.tail.lowest[-1]), float(self.tail.highest[-1])
         hidden, self.states = self.model.lstm(self.tail.features[-1].expand(2, 1, -1), (h, c))
         self.step += 1
         return hidden[0, 0]

@@ -78,7 +78,7 @@ class Forecaster(ForecasterArguments):
         settings_: the TrainingSettings of the last fit; a loaded model has none.
         scales_: id -> scale of each series trained on.
         lags_: id -> the season that each series' naive forecast repeats, of the two.
-        carries_: id -> the share of what the naive forecast is off now that is carried on, from 0 to 1.
+        mixes_: id -> the weights of the simple forecasts that are corrected, a `tasks.start.Mix`.
         trained_: id -> stamp of the last step that each series was trained on.
         coding_: how covariates become numbers.
         shrinkage_: (horizon,) what its median answers are multiplied by, from 0 to 1; 1 where one model was trained.
@@ -175,7 +175,7 @@ class Forecaster(ForecasterArguments):
         self.shrinkage_, self.widening_ = fitted.shrinkage, fitted.widening
         self.scales_ = dict(zip(fitted.panel.ids, fitted.units.scales.tolist(), strict=True))
         self.lags_ = dict(zip(fitted.panel.ids, fitted.units.lags.tolist(), strict=True))
-        self.carries_ = dict(zip(fitted.panel.ids, fitted.units.carries.tolist(), strict=True))
+        self.mixes_ = dict(zip(fitted.panel.ids, fitted.units.mixes, strict=True))
         self.trained_ = {name: fitted.panel.times(k)[-1] for k, name in enumerate(fitted.panel.ids)}
         self.metrics_: dict[str, Any] = {}
 
@@ -314,8 +314,8 @@ class Forecaster(ForecasterArguments):
         """Those of the training, and fresh ones for series that it did not have."""
         scales = [self.scales_.get(name, found) for name, found in zip(ids, fresh.scales, strict=True)]
         lags = [self.lags_.get(name, found) for name, found in zip(ids, fresh.lags, strict=True)]
-        carries = [self.carries_.get(name, found) for name, found in zip(ids, fresh.carries, strict=True)]
-        return Units(np.array(scales), np.array(lags, dtype=np.int64), np.array(carries))
+        mixes = [self.mixes_.get(name, found) for name, found in zip(ids, fresh.mixes, strict=True)]
+        return Units(np.array(scales), np.array(lags, dtype=np.int64), tuple(mixes))
 
     def evaluate(self, tail: Any, history: Any = None) -> dict[str, Any]:
         """Score the forecast from the current history against the steps that followed it, beside the baseline.

@@ -17,6 +17,7 @@ from cellgate.estimators.folder import ModelFolderError, save_folder
 from cellgate.tasks.covariates import CovariateCoding
 from cellgate.tasks.forecast_network import ForecastNetwork
 from cellgate.tasks.forecast_task import ForecastTask
+from cellgate.tasks.start import Mix, mix_from_json, mix_to_json, naive_mix
 from cellgate.training import TrainingRecord
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def save_forecaster(forecaster: Forecaster, path: str | Path) -> None:
                 "steps_ahead": panel.known_ahead(k),
                 "scale": forecaster.scales_.get(name),
                 "lag": forecaster.lags_.get(name),
-                "carry": forecaster.carries_.get(name),
+                "mix": mix_to_json(forecaster.mixes_[name]) if name in forecaster.mixes_ else None,
                 "trained_until": _plain(forecaster.trained_[name]) if name in forecaster.trained_ else None,
             }
             for k, (name, start, values) in enumerate(zip(panel.ids, panel.starts, panel.values, strict=True))
@@ -93,8 +94,7 @@ def restore_forecaster(
         forecaster.panel_ = _panel(preprocess, files["history.safetensors"])
         forecaster.scales_ = {entry["id"]: entry["scale"] for entry in series if entry["scale"] is not None}
         forecaster.lags_ = {entry["id"]: entry["lag"] for entry in series if entry["lag"] is not None}
-        # A folder of an earlier version has none: its answers correct the naive forecast itself.
-        forecaster.carries_ = {entry["id"]: entry.get("carry") or 0.0 for entry in series if entry["lag"] is not None}
+        forecaster.mixes_ = {entry["id"]: _mix(entry) for entry in series if entry["lag"] is not None}
         forecaster.trained_ = {
             entry["id"]: _stamp(entry["trained_until"]) for entry in series if entry["trained_until"] is not None
         }
@@ -145,6 +145,13 @@ def _panel(preprocess: dict[str, Any], history: dict[str, Tensor]) -> Panel:
         columns=tuple(preprocess.get("columns", ())),  # a folder of an earlier version has none
         decimal_comma=preprocess.get("decimal_comma", has_decimal_comma(preprocess["notes"])),  # nor this one
     )
+
+
+def _mix(entry: dict[str, Any]) -> Mix:
+    """The weights of simple forecasts; a folder of an earlier version corrects the naive one, and a share carried."""
+    if entry.get("mix") is None:
+        return naive_mix(entry.get("carry") or 0.0)
+    return mix_from_json(entry["mix"])
 
 
 def _with_nan(metrics: Any) -> Any:

@@ -2,15 +2,14 @@
 
 At every step t the network has read the series up to t and answers for all of t+1, ..., t+horizon at
 once (direct multi-step, several quantiles each), so nothing predicted is ever fed back. What it
-answers is the difference from the seasonal naive forecast, in units of the mean seasonal change:
+answers is the difference from a simple forecast, in units of the mean seasonal change:
 
     z       = log y where the swing grows with the level, else y
-    base    = z one season before t+h (the last season known at t); of two seasons, the one that did better
-    start   = base, and of long series a share of what it is off now, fading (tasks/carry.py)
+    start   = the seasonal naive forecast and others as simple, weighted by how well they did (tasks/start.py)
     answer  = (z[t+h] - start) / scale,   scale = mean |z[t] - z[t-season]| of the training part
 
-so a network that has learnt nothing answers 0 and equals the baseline it is compared with, or that with
-its drift set right, and its absolute error is, for z = y, the MASE itself. Of a few thousand steps, quantiles beside
+so a network that has learnt nothing answers 0 and is about as good as the best of those, and its absolute error is, for
+z = y, the MASE itself. Of a few thousand steps, quantiles beside
 the median begin as far from it as the training part's are, so that training may end before the median learns what is
 not there to be learnt. One network serves all series of a panel.
 
@@ -103,7 +102,7 @@ def look_up(data: Prepared, task: ForecastTask, series: Tensor, origins: Tensor)
     there, base, far = ahead.split([planned, planned, 2])
     torch.sub(there, base, out=base)
     far.copy_(data.far[:, None, None])
-    start += carried(data, series, origins).float()
+    start += added(data, series, origins).float()
     if len(simple):
         simple[-1] = data.horizons.value(planned + len(simple), series, origins)[..., None]  # a level
         simple.sub_(start).nan_to_num_(0.0, torch.inf, -torch.inf)
@@ -128,10 +127,10 @@ def base_index(origins: Tensor, lags: Tensor, horizon: int) -> Tensor:
     return origins[..., None] + 1 - lags + torch.arange(horizon) % lags
 
 
-def carried(data: Prepared, series: Tensor, origins: Tensor) -> Tensor:
-    """(B, K, horizon) float64, what is added to the naive forecast at some steps of some series: see tasks.carry."""
-    off = data.off[data.offsets[series][:, None] + origins]
-    return off[..., None] * data.fades[series][:, None]
+def added(data: Prepared, series: Tensor, origins: Tensor) -> Tensor:
+    """(B, K, horizon) float64, what is added to the steps repeated, at some steps of some series: see tasks.start."""
+    at = data.offsets[series][:, None] + origins
+    return data.flat[at][..., None] + data.off[at][..., None] * data.fades[series][:, None]
 
 
 def pinball(answers: Tensor, targets: Tensor, quantiles: Tensor, counted: Tensor) -> Tensor:
@@ -368,17 +367,27 @@ def in_data_units(
     widening: np.ndarray | None,
     shrinkage: np.ndarray | None = None,
 ) -> np.ndarray:
-    """(B, K, horizon, Q) answers as values of the data, in float64, ascending along Q."""
+    """(B, K, horizon, Q) answers as values of the data, in float64, ascending along Q.
+
+    A series that had one value only keeps it, and one that reached 0 but was never below stays at 0 or above.
+    """
     ordered = answers.double().sort(-1).values
     if shrinkage is not None:
         ordered = shrunk(ordered, shrinkage, task)
     if widening is not None:
         # A negative widening may not push one quantile past another.
         ordered = (ordered + torch.from_numpy(widening)).sort(-1).values
+    at = data.offsets[series][:, None] + origins
+    lowest, highest = data.lowest[at][..., None, None], data.highest[at][..., None, None]
+    ordered = torch.where(highest > lowest, ordered, 0.0)  # what never changed is not expected to
     base = base_index(origins, data.lags[series][:, None], task.horizon).clamp(min=0)
-    base = data.z[data.offsets[series][:, None, None] + base] + carried(data, series, origins)
+    start = data.repeated[data.offsets[series][:, None, None] + base] + added(data, series, origins)
+    start += data.first[series][:, None, None]
     scale = torch.from_numpy(data.scales[series.numpy()])[:, None, None, None]
-    z = (base[..., None] + ordered) * scale
+    z = start[..., None] + ordered
+    if not task.log:
+        z = torch.where(lowest == 0, z.clamp(min=0), z)  # counts, demand: what reached 0 and never fell below it
+    z = z * scale
     return (z.exp() if task.log else z).numpy()
 
 

@@ -17,11 +17,11 @@ from cellgate.data.calendar import calendar_cycles, calendar_features, calendar_
 from cellgate.data.frequency import COUNT, Frequency
 from cellgate.data.panel import show_time
 from cellgate.tasks.baselines import fill_by_season
-from cellgate.tasks.carry import carry, deviation, fade, mean_of_last
 from cellgate.tasks.covariates import CovariateCoding
 from cellgate.tasks.forecast_task import ForecastTask
 from cellgate.tasks.horizons import Horizons
 from cellgate.tasks.seasons import naive_error
+from cellgate.tasks.start import SEASONS_BACK, Mix, fade, fit_mix, mean_of_last, start_of
 
 _CLIP = 20.0  # features are in units of the usual change; beyond this they are an outlier's
 _CYCLE_SECONDS = {"hour": 3600, "day": 86_400, "week": 604_800, "month": 30 * 86_400, "year": 365 * 86_400}
@@ -35,17 +35,17 @@ class Units:
 
     Attributes:
         scales: (S,) float64, the mean seasonal change, by which values are divided.
-        lags: (S,) int64, the season that the naive forecast repeats: the shorter or the longer, whichever did better.
-        carries: (S,) float64, the share of its present deviation that is carried on: see tasks.carry.
+        lags: (S,) int64, the season that simple forecasts repeat: the shorter or the longer, whichever did better.
+        mixes: S weights of simple forecasts, whose mean is corrected: see tasks.start.
     """
 
     scales: np.ndarray
     lags: np.ndarray
-    carries: np.ndarray
+    mixes: tuple[Mix, ...]
 
     def one(self, k: int) -> Units:
         """Those of one series."""
-        return Units(self.scales[k : k + 1], self.lags[k : k + 1], self.carries[k : k + 1])
+        return Units(self.scales[k : k + 1], self.lags[k : k + 1], self.mixes[k : k + 1])
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,12 @@ class Prepared:
 
     Attributes:
         z: (N,) float64 the transformed values divided by their series' scale, gaps filled.
-        off: (N,) float64 the deviation of each step that is carried into the steps after it.
-        fades: (S, horizon) float64 how much of that is left at each step ahead.
+        first: (S,) float64 the first of each series, from which `repeated` and `flat` are counted.
+        repeated, flat, off: (N,) float64 of which the simple forecast is made that answers correct: see tasks.start.
+        lowest, highest: (N,) float64 the least and the largest value up to each step.
+        fades: (S, horizon) float64 how much of `off` is left at each step ahead.
         features: (N, F) float32 the input of the network.
-        horizons: what is known beforehand of every step, z and the simple forecasts, to be read a horizon at a time.
+        horizons: what is known beforehand of every step, z and simple forecasts, to be read a horizon at a time.
         planned: D, how many numbers are known beforehand of a step.
         far: (2, horizon) float32 how far ahead the steps of a horizon are, and the root of that.
         offsets: (S,) int64 where each series begins in z.
@@ -67,7 +69,12 @@ class Prepared:
     """
 
     z: Tensor
+    first: Tensor
+    repeated: Tensor
+    flat: Tensor
     off: Tensor
+    lowest: Tensor
+    highest: Tensor
     fades: Tensor
     features: Tensor
     horizons: Horizons
@@ -115,13 +122,13 @@ def wants_log(panel: Panel) -> bool:
 
 def fit_units(panel: Panel, task: ForecastTask, ends: np.ndarray | None = None) -> Units:
     """The units of each series, by its first `ends` steps (all by default)."""
-    scales, lags, carries = [], [], []
+    scales, lags, mixes = [], [], []
     for k in range(len(panel)):
         z = transform(panel, k, task)[: None if ends is None else int(ends[k])]
         scales.append(_scale(z, task.season))
         lags.append(min(task.seasons, key=lambda lag: naive_error(z, lag, task.horizon)))
-        carries.append(carry(z, lags[-1], task.season, task.horizon) if task.simple else 0.0)
-    return Units(np.array(scales), np.array(lags, dtype=np.int64), np.array(carries))
+        mixes.append(fit_mix(z, lags[-1], task.season, task.horizon))
+    return Units(np.array(scales), np.array(lags, dtype=np.int64), tuple(mixes))
 
 
 def transform(panel: Panel, k: int, task: ForecastTask) -> np.ndarray:
@@ -158,7 +165,13 @@ def prepare(panel: Panel, task: ForecastTask, units: Units, coding: CovariateCod
 
 
 def prepare_tail(
-    panel: Panel, z: np.ndarray, known: np.ndarray, task: ForecastTask, units: Units, coding: CovariateCoding | None
+    panel: Panel,
+    z: np.ndarray,
+    known: np.ndarray,
+    task: ForecastTask,
+    units: Units,
+    coding: CovariateCoding | None,
+    before: tuple[float, float],
 ) -> Prepared:
     """The last steps of one series as `prepare` describes them, exact in the last step if `lookback` more are given.
 
@@ -169,8 +182,11 @@ def prepare_tail(
         task: the task.
         units: those of the series.
         coding: of the covariates.
+        before: the least and the largest value that the series had before.
     """
-    return _together([_described(panel, 0, z, known, task, units.one(0), coding)], task, units)
+    part = _described(panel, 0, z, known, task, units.one(0), coding)
+    part["lowest"], part["highest"] = np.minimum(part["lowest"], before[0]), np.maximum(part["highest"], before[1])
+    return _together([part], task, units)
 
 
 def _described(
@@ -185,14 +201,20 @@ def _described(
     """The parts of a Prepared that one series brings."""
     lag = int(units.lags[0])
     planned, extra = describe_steps(panel, k, task, lag, coding)
-    near = np.concatenate([z[:, None], simple_values(z, task), np.where(known, z, np.nan)[:, None]], axis=1)
+    first = z[:1].sum()  # of no step: 0
+    start = start_of(z - first, lag, task.season, units.mixes[0])
+    near = np.concatenate([simple_values(z, task), np.where(known, z, np.nan)[:, None]], axis=1) - first
+    near = np.concatenate([start.repeated[:, None], near], axis=1)
     before, columns = max(task.seasons), planned.shape[1]  # before its first step a series is planned as at it
     table = np.full((columns + near.shape[1], before + len(planned)), np.nan, dtype=np.float32)
     table[:columns, :before], table[:columns, before:] = planned[:1].T, planned.T
-    table[columns:, before : before + len(z)] = (near - (z[0] if len(z) else 0.0)).T
+    table[columns:, before : before + len(z)] = near.T
     return {
         "z": z,
-        "off": units.carries[0] * deviation(z, lag, task.season),
+        "first": np.array([first]),
+        **start._asdict(),
+        "lowest": np.minimum.accumulate(z),
+        "highest": np.maximum.accumulate(z),
         "features": np.concatenate(
             [value_features(z, known, task), planned[: len(z)], extra], axis=1, dtype=np.float32
         ),
@@ -222,7 +244,10 @@ def _together(parts: list[dict[str, np.ndarray]], task: ForecastTask, units: Uni
 
 
 def _rows_read(planned: int, lags: list[int]) -> list[tuple[int, int | None]]:
-    """What tasks.forecast.look_up reads, in its order; tables hold planned values, z, simple forecasts, the outcome."""
+    """What tasks.forecast.look_up reads, in its order.
+
+    Tables hold planned values, what is repeated, simple forecasts and the outcome.
+    """
     return [
         *((k, 0) for k in range(planned)),
         *((k, None) for k in range(planned)),
@@ -245,7 +270,7 @@ def _scale(z: np.ndarray, season: int) -> float:
 
 def lookback(task: ForecastTask) -> int:
     """How many steps before a step the columns below may depend on."""
-    return max(_DAYS_AVERAGED * task.season, *(_SEASONS_AVERAGED * season for season in task.seasons)) + 1
+    return (SEASONS_BACK + 1) * max(task.seasons) + task.season
 
 
 def value_features(z: np.ndarray, known: np.ndarray, task: ForecastTask) -> np.ndarray:
