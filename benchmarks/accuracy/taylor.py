@@ -42,9 +42,8 @@ def _run() -> Outcome:
         f"than the week before does (MASE "
         + ", ".join(f"{own:.3f} against {week:.3f}" for own, week in weeks)
         + f"). The week before is off by {weeks[-1][1]:.3f} in the last week, by {others:.3f} or more in the five "
-        "before it: the present deviation, which cellgate carries on because that was best so far, fades at once "
-        "there. What moves demand from week to week is the weather: its forecast, as a column known beforehand, is the "
-        "next idea."
+        "before it, and those are what the weights of simple forecasts go by. What moves demand from week to week is "
+        "the weather: its forecast, as a column known beforehand, is the next idea."
     )
     return Outcome(
         {"MASE": ours, "mean of six weeks": float(mean)},

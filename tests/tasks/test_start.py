@@ -180,6 +180,18 @@ def test_saved_streamed_and_loaded_it_is_the_same(fitted, tmp_path):
     np.testing.assert_allclose(pushed.values, again.forecast(fresh).values, rtol=1e-5)
 
 
+@pytest.mark.parametrize("long_season", [1, 24])
+def test_a_stream_looks_back_as_far_as_a_forecast(long_season):
+    values = np.random.default_rng(0).normal(size=60 * SEASON)
+    forecaster = Forecaster(HORIZON, season=SEASON, long_season=long_season, hidden_size=4, max_epochs=1)
+    forecaster.fit(values[:-1])
+    name = forecaster.panel_.ids[0]
+    forecaster.lags_[name] = max(SEASON, long_season)
+    forecaster.mixes_[name] = Mix(np.full(4, 0.1), np.full(4, 0.1), np.full(3, 0.2))
+    pushed, fresh = forecaster.stream().push(values[-1]), forecaster.forecast(values)
+    np.testing.assert_allclose(pushed.values, fresh.values, atol=1e-6)
+
+
 def test_a_folder_of_an_earlier_version_corrects_what_it_did(fitted, tmp_path, rewrite):
     fitted.save(tmp_path / "m")
     rewrite(tmp_path / "m", lambda content: content["series"][0].update(mix=None, carry=0.25))
