@@ -13,7 +13,7 @@ from cellgate.estimators.folder import ModelFolderError
 from cellgate.tasks.baselines import seasonal_naive
 from cellgate.tasks.forecast import added
 from cellgate.tasks.forecast_data import fit_units, prepare
-from cellgate.tasks.start import FLAT, SHARES, SMOOTHINGS, Mix, fit_mix, naive_mix, start_of
+from cellgate.tasks.start import FLAT, SHARES, SPANS, Mix, fit_mix, middle_of_last, naive_mix, start_of
 
 SEASON, HORIZON = 12, 24
 NAIVE = naive_mix()
@@ -28,31 +28,32 @@ def drifting(seed=0, seasons=100, memory=0.98):
     return np.tile(5 * np.sin(2 * np.pi * np.arange(SEASON) / SEASON), seasons) + level
 
 
-def smoothed(values, t, a, lag=SEASON):
-    """The smoothed value of a step's place in the season, written out step by step."""
-    weights = [(1 - a) ** back for back in range(16) if t - back * lag >= 0]
-    return sum(w * values[t - back * lag] for back, w in enumerate(weights)) / sum(weights)
+def middle(values, t, span, lag=SEASON):
+    """The interquartile mean of a step's place in so many seasons, written out."""
+    seen = sorted(values[t - back * lag] for back in range(span) if t - back * lag >= 0)
+    return np.mean(seen[len(seen) // 4 : len(seen) - len(seen) // 4])
 
 
-def repeated(values, t, a, share, lag=SEASON, season=SEASON, horizon=HORIZON):
+def repeated(values, t, span, share, lag=SEASON, season=SEASON, horizon=HORIZON):
     """A repeated forecast after step t with a share of what it is off, written out step by step."""
-    off = np.mean([values[u] - smoothed(values, u - lag, a, lag) for u in range(t - season + 1, t + 1)])
+    off = np.mean([values[u] - middle(values, u - lag, span, lag) for u in range(t - season + 1, t + 1)])
     places = [t - lag + 1 + h % lag for h in range(horizon)]
-    return np.array([smoothed(values, u, a, lag) + share * off * np.exp(-(h + 1) / lag) for h, u in enumerate(places)])
+    return np.array([middle(values, u, span, lag) + share * off * np.exp(-(h + 1) / lag) for h, u in enumerate(places)])
 
 
 def flat(values, t):
     """The three flat forecasts after step t, written out."""
-    return [values[t], values[t - SEASON + 1 : t + 1].mean(), values[max(0, t - 16 * SEASON + 1) : t + 1].mean()]
+    means = np.array([values[max(0, u - SEASON + 1) : u + 1].mean() for u in range(t + 1)])
+    return [values[t], means[t], middle(means, t, 16)]
 
 
 def expected_start(values, mix):
     """What the mean of all simple forecasts is after the last step."""
     t = len(values) - 1
     total = np.full(HORIZON, float(mix.flat @ flat(values, t)))
-    for a, weight, carried in zip(SMOOTHINGS, mix.repeated, mix.carried, strict=True):
-        plain = repeated(values, t, a, 0.0)
-        total += weight * plain + carried * (repeated(values, t, a, 1.0) - plain)
+    for span, weight, carried in zip(SPANS, mix.repeated, mix.carried, strict=True):
+        plain = repeated(values, t, span, 0.0)
+        total += weight * plain + carried * (repeated(values, t, span, 1.0) - plain)
     return total
 
 
@@ -61,15 +62,13 @@ def test_weights_go_by_likelihood_and_the_naive_forecast_counts_twice_beforehand
     origins = range(2 * SEASON - 1, len(values) - 1)
 
     def loss(forecast):
-        errors = [np.abs(forecast(t) - values[t + 1 : t + 1 + HORIZON][: len(forecast(t))]) for t in origins]
-        return np.concatenate(errors).mean()
+        errors = [np.abs(forecast(t) - values[t + 1 : t + 1 + HORIZON]).mean() for t in origins]
+        return np.sqrt(errors).mean() ** 2
 
     def ahead(t):
         return min(HORIZON, len(values) - 1 - t)
 
-    losses = [
-        [loss(lambda t, a=a, s=s: repeated(values, t, a, s, horizon=ahead(t))) for s in SHARES] for a in SMOOTHINGS
-    ]
+    losses = [[loss(lambda t, n=n, s=s: repeated(values, t, n, s, horizon=ahead(t))) for s in SHARES] for n in SPANS]
     level = [loss(lambda t, k=k: np.full(ahead(t), flat(values, t)[k])) for k in range(3)]
     weights = np.concatenate([np.array(losses).ravel(), level]) ** -5.0  # a season is a draw
     weights[:20] /= 5  # beforehand, all shares of one forecast count as one
@@ -90,8 +89,8 @@ def test_each_kind_of_series_has_its_forecast():
     trend = np.arange(1200) * 0.1 + 3 * np.tile(season[:SEASON], 100)
     noise = fit_mix(rng.normal(size=2400), SEASON, SEASON, HORIZON)
     seasonal = fit_mix(season + rng.normal(size=720), SEASON, SEASON, HORIZON)
-    assert noise.flat[FLAT.index("mean of many seasons")] > 0.9
-    assert seasonal.repeated[SMOOTHINGS <= 0.2].sum() > 0.99
+    assert noise.flat[FLAT.index("level of many seasons")] > 0.9
+    assert seasonal.repeated[SPANS.index(16)] > 0.9
     assert fit_mix(walk, SEASON, SEASON, HORIZON).flat[FLAT.index("last value")] > 0.9
     rising = fit_mix(trend, SEASON, SEASON, HORIZON)
     assert rising.carried.sum() > 0.99
@@ -123,15 +122,52 @@ def test_the_parts_are_those_written_out(lag):
     mix = Mix(np.array([0.1, 0.2, 0.3, 0.1]), np.array([0.1, 0.05, 0.2, 0.0]), np.array([0.05, 0.15, 0.1]))
     start = start_of(z, lag, SEASON, mix)
     t = 140
-    repeat = sum(w * smoothed(z, t, a, lag) for a, w in zip(SMOOTHINGS, mix.repeated, strict=True))
+    repeat = sum(w * middle(z, t, span, lag) for span, w in zip(SPANS, mix.repeated, strict=True))
     assert start.repeated[t] == pytest.approx(repeat, rel=1e-9)
     assert start.flat[t] == pytest.approx(mix.flat @ flat(z, t), rel=1e-9)
     off = 0.0
     if lag < t:
-        for a, w in zip(SMOOTHINGS, mix.carried, strict=True):
-            off += w * np.mean([z[u] - smoothed(z, u - lag, a, lag) for u in range(t - SEASON + 1, t + 1)])
+        for span, w in zip(SPANS, mix.carried, strict=True):
+            off += w * np.mean([z[u] - middle(z, u - lag, span, lag) for u in range(t - SEASON + 1, t + 1)])
     assert start.off[t] == pytest.approx(off, rel=1e-9)
     assert (start.off[: min(lag, len(z))] == 0).all()
+
+
+def test_long_series_are_gone_through_in_parts(monkeypatch):
+    z = np.random.default_rng(6).normal(size=500)
+    whole = middle_of_last(z, 7, 16)
+    monkeypatch.setattr("cellgate.tasks.start._COLUMNS", 37)
+    np.testing.assert_array_equal(middle_of_last(z, 7, 16), whole)
+    assert whole[499] == pytest.approx(middle(z, 499, 16, 7), rel=1e-12)
+
+
+def test_the_last_forecast_alone_is_the_same():
+    z = np.random.default_rng(7).normal(size=400)
+    mix = Mix(np.full(4, 0.1), np.full(4, 0.1), np.full(3, 0.2))
+    whole, last = start_of(z, 24, SEASON, mix), start_of(z, 24, SEASON, mix, last_only=True)
+    np.testing.assert_array_equal(last.repeated[-24:], whole.repeated[-24:])
+    np.testing.assert_allclose([last.flat[-1], last.off[-1]], [whole.flat[-1], whole.off[-1]], rtol=1e-9)
+
+
+def test_one_odd_value_long_ago_changes_little():
+    rng = np.random.default_rng(8)
+    usual = 10 + 3 * np.tile(np.sin(2 * np.pi * np.arange(7) / 7), 40) + 0.5 * rng.normal(size=280)
+    odd = usual.copy()
+    odd[180] = 1e6
+    made = [Forecaster(14, season=7, max_epochs=5).fit(values).forecast() for values in (usual, odd)]
+    for forecast in made:
+        low, high = forecast.interval(90)
+        assert 0 < low.min()
+        assert high.max() < 20
+    assert np.abs(made[0].median - made[1].median).mean() < 0.5
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1e12])
+def test_units_do_not_matter(unit):
+    values = 10 + np.random.default_rng(9).normal(size=120)
+    plain = Forecaster(6, season=4, max_epochs=3).fit(values).forecast().values
+    scaled = Forecaster(6, season=4, max_epochs=3).fit(values * unit).forecast().values
+    np.testing.assert_allclose(scaled / unit, plain, rtol=1e-3)
 
 
 @pytest.fixture(scope="module")

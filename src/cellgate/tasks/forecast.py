@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cellgate.tasks.forecast_data import Prepared
+from cellgate.tasks.forecast_data import CLIP, Prepared
 from cellgate.tasks.forecast_network import ForecastNetwork
 from cellgate.tasks.forecast_operators import rows_of
 from cellgate.tasks.forecast_task import ForecastTask
@@ -105,7 +105,7 @@ def look_up(data: Prepared, task: ForecastTask, series: Tensor, origins: Tensor)
     start += added(data, series, origins).float()
     if len(simple):
         simple[-1] = data.horizons.value(planned + len(simple), series, origins)[..., None]  # a level
-        simple.sub_(start).nan_to_num_(0.0, torch.inf, -torch.inf)
+        simple.sub_(start).nan_to_num_(0.0).clamp_(-CLIP, CLIP)
     return LookedUp(ahead.movedim(0, -1), simple.movedim(0, -1), start, found[-1])
 
 

@@ -6,6 +6,7 @@ and the drivers that are known beforehand) reaches past the end of a series.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,8 +24,9 @@ from cellgate.tasks.horizons import Horizons
 from cellgate.tasks.seasons import naive_error
 from cellgate.tasks.start import SEASONS_BACK, Mix, fade, fit_mix, mean_of_last, start_of
 
-_CLIP = 20.0  # features are in units of the usual change; beyond this they are an outlier's
+CLIP = 20.0  # of the usual change; what is beyond is an outlier's
 _CYCLE_SECONDS = {"hour": 3600, "day": 86_400, "week": 604_800, "month": 30 * 86_400, "year": 365 * 86_400}
+_USUAL = 0.95  # of the changes
 _SEASONS_AVERAGED = 4
 _DAYS_AVERAGED = 7  # of the shorter season, where there is a longer one
 
@@ -184,7 +186,7 @@ def prepare_tail(
         coding: of the covariates.
         before: the least and the largest value that the series had before.
     """
-    part = _described(panel, 0, z, known, task, units.one(0), coding)
+    part = _described(panel, 0, z, known, task, units.one(0), coding, last_only=True)
     part["lowest"], part["highest"] = np.minimum(part["lowest"], before[0]), np.maximum(part["highest"], before[1])
     return _together([part], task, units)
 
@@ -197,12 +199,13 @@ def _described(
     task: ForecastTask,
     units: Units,
     coding: CovariateCoding | None,
+    last_only: bool = False,
 ) -> dict[str, np.ndarray]:
     """The parts of a Prepared that one series brings."""
     lag = int(units.lags[0])
     planned, extra = describe_steps(panel, k, task, lag, coding)
     first = z[:1].sum()  # of no step: 0
-    start = start_of(z - first, lag, task.season, units.mixes[0])
+    start = start_of(z - first, lag, task.season, units.mixes[0], last_only)
     near = np.concatenate([simple_values(z, task), np.where(known, z, np.nan)[:, None]], axis=1) - first
     near = np.concatenate([start.repeated[:, None], near], axis=1)
     before, columns = max(task.seasons), planned.shape[1]  # before its first step a series is planned as at it
@@ -259,10 +262,19 @@ def _rows_read(planned: int, lags: list[int]) -> list[tuple[int, int | None]]:
 
 
 def _scale(z: np.ndarray, season: int) -> float:
-    """The mean absolute seasonal change; the spread where a series only repeats itself; 1 where it is constant."""
-    candidates = [np.abs(z[lag:] - z[:-lag]).mean() for lag in (season, 1) if len(z) > lag]
-    tiny = 1e-9 * max(1.0, float(np.abs(z).max(initial=0.0)))
-    return next((float(c) for c in candidates if c > tiny), 1.0)
+    """The mean absolute seasonal change; the spread where a series only repeats itself; 1 where it is constant.
+
+    A change far beyond the usual ones counts no more than one at the bound would: it would make all else look small.
+    """
+    tiny = 1e-9 * float(np.abs(z).max(initial=0.0))
+    for lag in (season, 1):
+        if len(z) > lag:
+            changes = np.sort(np.abs(z[lag:] - z[:-lag]))
+            usual = changes[: math.ceil(_USUAL * len(changes))].mean()
+            scale = float(changes.clip(max=CLIP * usual if usual > tiny else None).mean())
+            if scale > tiny:
+                return scale
+    return 1.0
 
 
 # ---------------------------------------------------------------- a step, by its value and those before it
@@ -280,7 +292,7 @@ def value_features(z: np.ndarray, known: np.ndarray, task: ForecastTask) -> np.n
     columns += [np.diff(z, prepend=z[:1]), z - mean_of_last(z, task.season)]
     if len(task.seasons) > 1:
         columns.append(z - mean_of_last(z, task.seasons[1]))
-    clipped = np.clip(np.stack(columns, axis=1) * known[:, None], -_CLIP, _CLIP)
+    clipped = np.clip(np.stack(columns, axis=1) * known[:, None], -CLIP, CLIP)
     return np.concatenate([clipped, known[:, None]], axis=1)
 
 
