@@ -271,7 +271,7 @@ def _scale(z: np.ndarray, season: int) -> float:
         if len(z) > lag:
             changes = np.sort(np.abs(z[lag:] - z[:-lag]))
             usual = changes[: math.ceil(_USUAL * len(changes))].mean()
-            scale = float(changes.clip(max=CLIP * usual if usual > tiny else None).mean())
+            scale = float(np.minimum(changes, CLIP * usual if usual > tiny else np.inf).mean())
             if scale > tiny:
                 return scale
     return 1.0
