@@ -24,6 +24,7 @@ from cellgate.data.panel import show_time
 from cellgate.data.time_formats import CLOCKS
 from cellgate.data.words import some
 from cellgate.estimators.forecast import Forecast
+from cellgate.estimators.plain_torch import in_plain_torch
 from cellgate.tasks.forecast import in_data_units, known_ahead, reading_start
 from cellgate.tasks.forecast_data import fit_units, lookback, prepare, prepare_tail, transform
 
@@ -53,6 +54,7 @@ class ForecastStream:
         """The series that can be continued."""
         return self._forecaster.panel_.ids
 
+    @in_plain_torch
     def push(
         self,
         value: float | None,

@@ -16,12 +16,23 @@ import numpy as np
 
 from cellgate.data.sequences import SequenceSet, label_array
 from cellgate.errors import InputError
+from cellgate.estimators.plain_torch import in_plain_torch
 
 Kind = Literal["classifier", "regressor"]
 
 
 class Parameters:
-    """get_params, set_params, load and a repr by the constructor's signature; arguments are kept as they are given."""
+    """get_params, set_params, load and a repr by the constructor's signature; arguments are kept as they are given.
+
+    The public methods of what is derived from it run in `plain_torch`.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Take care of the methods that a class adds."""
+        super().__init_subclass__(**kwargs)
+        for name, method in list(vars(cls).items()):
+            if inspect.isfunction(method) and not name.startswith("_"):
+                setattr(cls, name, in_plain_torch(method))
 
     @classmethod
     def parameter_names(cls) -> tuple[str, ...]:
