@@ -93,7 +93,9 @@ def test_coming_rows_from_a_table_of_their_own(tmp_path):
         ]
     (tmp_path / "coming.csv").write_text("\n".join(lines))
     longer = with_future(panel, tmp_path / "coming.csv")
-    assert longer.known_ahead(0) == longer.known_ahead(1) == 4
+    assert longer.known_ahead(0) == longer.known_ahead(1) == 1  # the day of the second is a new word, the third is open
+    assert [len(future) for future in longer.future] == [14, 14]
+    assert longer.foretold() == longer.foretold(1) == [0, 1]
     assert np.array_equal(longer.future[0][10:, 0], [22, 24, np.nan, 28], equal_nan=True)
     assert np.array_equal(longer.future[1][10:, 1], [1, np.nan, np.nan, 1], equal_nan=True)
     assert np.array_equal(longer.future[0][:10], panel.future[0])
@@ -104,11 +106,19 @@ def test_coming_rows_from_a_table_of_their_own(tmp_path):
 HEAD = "date,shop,price,day\n"
 
 
+def test_series_without_coming_rows_stay_as_they_are(tmp_path):
+    panel = read(tmp_path, table(coming=0))
+    (tmp_path / "c.csv").write_text(f"{HEAD}2024-01-11,b,1,sale\n")
+    longer = with_future(panel, tmp_path / "c.csv")
+    assert longer.foretold() == [1]
+    assert np.array_equal(longer.future[0], panel.future[0], equal_nan=True)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("date,shop,price\n2024-01-11,a,1\n", r"c.csv: expected the columns .* found no day; add"),
-        (f"{HEAD}2024-01-11,a,1,sale\n", r"after the end of series 'b', which ends at 2024-01-10"),
+        (f"{HEAD}2024-01-10,b,1,sale\n", r"after the end of series 'a', which ends at 2024-01-10"),
         (f"{HEAD}2024-01-11 07:00,a,1,sale\n", r"c.csv, line 2: expected daily steps .* 2024-01-11 07:00"),
         (
             f"{HEAD}2024-01-11,a,x,sale\n2024-01-11,b,w,sale\n",

@@ -115,12 +115,15 @@ def command(
     panel = forecaster.read(data)
     tail = horizon if holdout is None else holdout
     _require_length(panel, tail)
-    # Where drivers are not known for a whole horizon after the end, there is nothing to forecast yet.
-    known = min((panel.known_ahead(k) for k in range(len(panel))), default=0)
-    if report and not tail and panel.future and known < horizon:
+    # Where drivers are not known for a whole horizon after the end, there is nothing to forecast yet. Series of which
+    # nothing is known, such as those that ended earlier, are left out and keep no other from being forecast.
+    foretold = panel.foretold(horizon)
+    known = min((panel.known_ahead(k) for k in foretold), default=0)
+    of_all = known if len(foretold) == len(panel) else 0
+    if report and not tail and panel.future and of_all < horizon:
         raise InputError(
-            f"--report: expected {', '.join(panel.future_names)} known for {horizon} steps after the end, got {known}; "
-            "hold steps out (--holdout), or explain the model later with data that have them"
+            f"--report: expected {', '.join(panel.future_names)} known for {horizon} steps after every end, got "
+            f"{of_all}; hold steps out (--holdout), or explain the model later with data that have them"
         )
     if not as_json:
         scored = f", of which only the horizon of {horizon} is scored" if tail > horizon else ""
@@ -139,7 +142,8 @@ def command(
         files = write_forecast_files(out, panel, coming, backcast, rest, metrics)
         if report:
             # Where the steps to come are not known, it is opened where a whole horizon is.
-            forecaster.explain(panel.split(max(tail, horizon))[0] if coming is None else None, out=out / REPORT)
+            opened = panel.split(max(tail, horizon))[0] if panel.future and of_all < horizon else None
+            forecaster.explain(opened, out=out / REPORT)
             files.append(REPORT)
         forecaster.save(out)  # its config.json is the last file: where it stands, everything does
     forget_checkpoint(out)
@@ -156,10 +160,13 @@ def command(
                 "training": training_facts(record),
                 "seconds": seconds_so_far(),
                 "files": files,
+                **({"left_out": list(coming.left_out)} if coming and coming.left_out else {}),
             }
         )
     else:
         _report(out, forecaster, metrics, files, coming is not None)
+        if coming and coming.note:
+            say(f"forecast.csv has {coming.note}")
         if coming is None:
             say(
                 f"no forecast yet: {', '.join(panel.future_names)} known for {known} of {counted(horizon, 'step')} "

@@ -118,8 +118,23 @@ class Panel:
         return self.frequency.grid(self.starts[series], len(self.values[series]), steps)
 
     def known_ahead(self, series: int) -> int:
-        """How many steps after the end of a series its future columns are known for; 0 without such columns."""
-        return len(self.future[series]) - len(self.values[series]) if self.future else 0
+        """How many steps after the end of a series have a value of every future column; 0 without such columns."""
+        if not self.future:
+            return 0
+        coming = self.future[series][len(self.values[series]) :]
+        open_steps = np.flatnonzero(~np.isfinite(coming).all(axis=1))
+        return int(open_steps[0]) if len(open_steps) else len(coming)
+
+    def foretold(self, steps: int | None = None) -> list[int]:
+        """The series of which a future column is known at any step after the end; all without such columns.
+
+        Args:
+            steps: look only so far.
+        """
+        if not self.future:
+            return list(range(len(self)))
+        coming = [future[len(values) :][:steps] for future, values in zip(self.future, self.values, strict=True)]
+        return [k for k, rows in enumerate(coming) if np.isfinite(rows).any()]
 
     def named(self, repeats: int) -> np.ndarray:
         """(S * repeats,) the name of each series so many times: int64 where the table had such, else objects."""

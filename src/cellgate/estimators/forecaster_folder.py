@@ -52,7 +52,7 @@ def save_forecaster(forecaster: Forecaster, path: str | Path) -> None:
                 "id": name,
                 "start": _plain(start),
                 "steps": len(values),
-                "steps_ahead": panel.known_ahead(k),
+                "steps_ahead": len(panel.future[k]) - len(values) if panel.future else 0,
                 "scale": forecaster.scales_.get(name),
                 "lag": forecaster.lags_.get(name),
                 "carry": forecaster.carries_.get(name),
