@@ -47,9 +47,12 @@ def command(
     """
     if out is not None:
         require_csv(out, "--out", force)
-    columns, key, made = _predict(estimators.load(model), data, future_data)
-    if made and made.note:
-        print(f"note: {made.note}", file=sys.stderr)
+    estimator = estimators.load(model)
+    columns, key, made = _predict(estimator, data, future_data)
+    # What was assumed at training was said then.
+    notes = [note for note in made.panel.notes if note not in estimator.panel_.notes] if made else []
+    for note in [*notes, *([made.note] if made and made.note else [])]:
+        print(f"note: {note}", file=sys.stderr)
     if as_json:
         rows = [
             {name: _plain(value) for name, value in zip(columns, row, strict=True)}

@@ -80,7 +80,7 @@ class Panel:
         future_names: (F,) those of `future`.
         static_names: (C,) those of `static`.
         categories: column -> its values, for columns that are categorical: the numbers in the arrays are positions
-            in it, NaN for none of them.
+            in it, NaN for none, and the number after the last position for a value that training did not have.
         integer_ids: whether the table named its series by whole numbers.
         columns: all columns of the table in its order, used or not; () where it is not known.
         decimal_comma: whether numbers were written with a decimal comma.
@@ -188,7 +188,8 @@ class Panel:
     def with_categories(self, categories: dict[str, tuple[str, ...]]) -> Panel:
         """The same series with their categories numbered as in another panel (that of the training).
 
-        A value that is not among them becomes NaN, and a note says so.
+        A value that is not among them becomes the number after theirs, which stands for an unknown one, and a note says
+        so.
 
         Raises:
             DataError: where a column is categorical in one of the panels and numeric in the other.
@@ -205,7 +206,8 @@ class Panel:
                         f"{self.source}: expected {was} in {name!r}, as in training, got {now}; correct the column"
                     )
                 position = {value: float(k) for k, value in enumerate(there)}
-                table = np.array([position.get(value, np.nan) for value in here] + [np.nan])
+                other = float(len(there))
+                table = np.array([position.get(value, other) for value in here] + [other, np.nan])
                 unknown = [value for value in here if value not in position]
                 if unknown:
                     some = ", ".join(repr(value) for value in unknown[:3]) + (", ..." if len(unknown) > 3 else "")

@@ -248,8 +248,10 @@ def _stamp(time: Any, form: str | None) -> np.datetime64 | None:
 
 
 def _code(panel: Panel, name: str, value: Any) -> float:
-    """A cell of a covariate as its number: a category's position, NaN where there is none."""
+    """A cell of a covariate as its number: a category's position, or the one after all for another; NaN for none."""
+    if value is None or value == "":
+        return float("nan")
     labels = panel.categories.get(name)
     if labels is not None:
-        return float(labels.index(str(value))) if str(value) in labels else float("nan")
-    return float("nan") if value is None or value == "" else float(value)
+        return float(labels.index(str(value)) if str(value) in labels else len(labels))
+    return float(value)
