@@ -32,9 +32,11 @@ from cellgate.cli.forecast_files import write_forecast_files
 from cellgate.cli.forecast_words import SCORES, say_verdict, score_text
 from cellgate.cli.training_run import (
     CHECKPOINT,
+    HISTORY,
     REPORT,
+    alone_in,
     board_of,
-    forget_checkpoint,
+    forget_earlier,
     require_fresh,
     saying_what_is_kept,
     sizes_found,
@@ -129,27 +131,27 @@ def command(
         scored = f", of which only the horizon of {horizon} is scored" if tail > horizon else ""
         held = [("held out", f"the last {counted(tail, 'step')}{scored}")] if tail else []
         say_pairs([*panel.summary(), *held])
-    save_config(out)
     head, rest = panel.split(tail) if tail else (panel, None)
-    with saying_what_is_kept(out):
-        with training_progress(as_json, board_of(out, tensorboard)) as watch:
-            forecaster.fit(head, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)
-        backcast = forecaster.forecast(steps=min(tail, horizon)) if rest else None
-        metrics = forecaster.evaluate(rest) if rest else {}
-        forecaster.update(panel)
-        coming = None if panel.future and known < horizon else forecaster.forecast()
-        out.mkdir(parents=True, exist_ok=True)
-        files = write_forecast_files(out, panel, coming, backcast, rest, metrics)
-        if report:
-            # Where the steps to come are not known, it is opened where a whole horizon is.
-            opened = panel.split(max(tail, horizon))[0] if panel.future and of_all < horizon else None
-            forecaster.explain(opened, out=out / REPORT)
-            files.append(REPORT)
-        forecaster.save(out)  # its config.json is the last file: where it stands, everything does
-    forget_checkpoint(out)
-    found = _columns_found(panel)
-    found |= {"season": forecaster.task_.season, "holdout": tail, "level": list(forecaster.levels)}
-    save_config(out, {**found, **sizes_found(forecaster)})
+    with alone_in(out, force, resume):
+        save_config(out)
+        with saying_what_is_kept(out):
+            with training_progress(as_json, board_of(out, tensorboard)) as watch:
+                forecaster.fit(head, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)
+            backcast = forecaster.forecast(steps=min(tail, horizon)) if rest else None
+            metrics = forecaster.evaluate(rest) if rest else {}
+            forecaster.update(panel)
+            coming = None if panel.future and known < horizon else forecaster.forecast()
+            files = write_forecast_files(out, panel, coming, backcast, rest, metrics)
+            if report:
+                # Where the steps to come are not known, it is opened where a whole horizon is.
+                opened = panel.split(max(tail, horizon))[0] if panel.future and of_all < horizon else None
+                forecaster.explain(opened, out=out / REPORT)
+                files.append(REPORT)
+            forecaster.save(out)  # its config.json is the last file: where it stands, everything does
+        forget_earlier(out, [*files, HISTORY])
+        found = _columns_found(panel)
+        found |= {"season": forecaster.task_.season, "holdout": tail, "level": list(forecaster.levels)}
+        save_config(out, {**found, **sizes_found(forecaster)})
     record = forecaster.record_
     if as_json:
         say_json(
