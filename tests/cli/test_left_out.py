@@ -1,6 +1,8 @@
 """Series of whose coming steps nothing is known, a product that is no longer sold for instance: the others go on."""
 
 import json
+import re
+import shlex
 
 import pandas as pd
 import pytest
@@ -96,3 +98,20 @@ def test_predict_and_explain_say_what_they_leave_out(here, capsys):
     assert json.loads(out)["left_out"] == ["jam"]
     out, _ = call(capsys, "explain", "model", "--future-data", "coming.csv", "--out", "page.html")
     assert "without the series that coming.csv says nothing of: jam" in out
+
+
+def test_what_is_to_be_typed_next_can_be_typed_and_the_card_says_it_too(here, capsys):
+    COMING.to_csv("coming.csv", index=False)
+    out, _ = call(capsys, "train", "history.csv", *OPTIONS, "--out", "my model")
+    (told,) = [line for line in out.splitlines() if line.startswith("next")]
+    words = shlex.split(told)[2:]
+    assert words == ["predict", "my model", "--future-data", "FILE"]
+    call(capsys, *[word.replace("FILE", "coming.csv") for word in words])
+    card = (here / "my model/README.md").read_text()
+    assert "`cellgate predict FOLDER --future-data coming.csv`. `coming.csv` has rows for the steps to come" in card
+    assert "- Reads `sold`, " in card
+    assert "- Beside it: `promo` (for the steps to come too)." in card
+    (code,) = re.findall("```python\n(.*?)```", card, re.DOTALL)
+    HISTORY.to_csv("newer.csv", index=False)
+    with pytest.warns(UserWarning, match=NOTE):
+        exec(code.replace("THIS FOLDER", "my model"), {})

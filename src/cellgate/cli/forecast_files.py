@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cellgate.cli.training_run import FORECAST
 from cellgate.data import Panel
 from cellgate.data.files import write_atomic
 from cellgate.data.panel import show_time
@@ -62,8 +63,8 @@ def write_forecast_files(
     """
     names = []
     if coming is not None:
-        write_atomic(out / "forecast.csv", csv_text(coming.columns()).encode())
-        names.append("forecast.csv")
+        write_atomic(out / FORECAST, csv_text(coming.columns()).encode())
+        names.append(FORECAST)
     if backcast is not None and rest is not None:
         write_atomic(out / "holdout.csv", csv_text(_holdout_columns(backcast, rest)).encode())
         names.append("holdout.csv")

@@ -17,6 +17,7 @@ from cellgate.cli.training_run import (
     alone_in,
     board_of,
     forget_earlier,
+    next_command,
     report_line,
     require_fresh,
     saying_what_is_kept,
@@ -93,7 +94,7 @@ def run(
         say(f"wrote {out}: the model{took()}")
         if report:
             say(report_line(out))
-        say(f"next  cellgate predict {out} --data DATA")
+        say(f"next  {next_command(out, type(estimator).__name__)}")
     return INTERRUPTED if record.stopped_by == "Ctrl-C" else None
 
 

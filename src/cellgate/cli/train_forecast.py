@@ -37,6 +37,7 @@ from cellgate.cli.training_run import (
     alone_in,
     board_of,
     forget_earlier,
+    next_command,
     require_fresh,
     saying_what_is_kept,
     sizes_found,
@@ -217,4 +218,4 @@ def _report(
         say_verdict(metrics)
     say()
     say(f"wrote {out}: {', '.join(files)} and the model{took()}")
-    say(f"next  cellgate predict {out}{'' if known else ' --future-data FILE'}")
+    say(f"next  {next_command(out, 'Forecaster', known)}")

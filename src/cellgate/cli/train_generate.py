@@ -19,6 +19,7 @@ from cellgate.cli.training_run import (
     alone_in,
     board_of,
     forget_earlier,
+    next_command,
     report_line,
     require_fresh,
     saying_what_is_kept,
@@ -156,4 +157,4 @@ def _say_report(
     say(f"wrote {out}: the model{took()}")
     if report:
         say(report_line(out))
-    say(f"next  cellgate generate {out} --prompt TEXT")
+    say(f"next  {next_command(out, 'LanguageModel')}")

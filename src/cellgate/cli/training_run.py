@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -25,7 +26,8 @@ except ImportError:  # Windows has none: there, nobody is kept from a folder in 
 CHECKPOINT = "checkpoint"
 REPORT = "report.html"
 HISTORY = "history.safetensors"
-_BESIDE = ("forecast.csv", "holdout.csv", "forecast.svg", REPORT, HISTORY)  # not every training writes them
+FORECAST = "forecast.csv"
+_BESIDE = (FORECAST, "holdout.csv", "forecast.svg", REPORT, HISTORY)  # not every training writes them
 _WHY = {
     "patience": "no better for a while",
     "max_epochs": "all epochs done",
@@ -111,7 +113,7 @@ def saying_what_is_kept(out: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        again = f"cellgate train --resume --out {out}"
+        again = f"cellgate train --resume --out {shlex.quote(str(out))}"
         told = f"before a pass over the data was done: no model is kept; {again} begins again"
         if any((out / CHECKPOINT).glob("*.safetensors")):
             told = f"before the model was written; {again} goes on from the last save"
@@ -164,6 +166,21 @@ def sizes_found(estimator: Any) -> dict[str, int]:
     settings = estimator.settings_
     hidden = estimator.model_.lstm.hidden_size
     return {"hidden_size": hidden, "max_epochs": settings.max_epochs, "patience": settings.patience}
+
+
+def next_command(out: Path, kind: str, foretold: bool = True) -> str:
+    """What to type next, such that a shell takes it.
+
+    Args:
+        out: the model's folder.
+        kind: the estimator's name.
+        foretold: whether the model can forecast from what it was saved with.
+    """
+    verb, rest = {
+        "Forecaster": ("predict", "" if foretold else " --future-data FILE"),
+        "LanguageModel": ("generate", " --prompt TEXT"),
+    }.get(kind, ("predict", " --data DATA"))
+    return f"cellgate {verb} {shlex.quote(str(out))}{rest}"
 
 
 def took() -> str:

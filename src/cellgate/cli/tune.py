@@ -11,6 +11,7 @@ import importlib.util
 import inspect
 import io
 import json
+import shlex
 import shutil
 import time as clock
 from collections.abc import Callable, Sequence
@@ -22,10 +23,10 @@ import typer
 
 from cellgate.cli import train
 from cellgate.cli.app import INTERRUPTED
-from cellgate.cli.config import remembered
+from cellgate.cli.config import SAVED, remembered
 from cellgate.cli.console import say, say_json, say_pairs
 from cellgate.cli.forecast_files import csv_text
-from cellgate.cli.training_run import alone_in, require_fresh
+from cellgate.cli.training_run import FORECAST, alone_in, next_command, require_fresh
 from cellgate.data.files import write_atomic
 from cellgate.errors import CellgateError, InputError
 
@@ -230,10 +231,12 @@ def _end(search: _Search, as_json: bool, code: int | None) -> int | None:
     for name, scores in metrics.items():
         if isinstance(scores, dict):
             values = ", ".join(f"{score} {value:.3f}" for score, value in scores.items() if isinstance(value, float))
-            say(f"on what was held out, {name}: {values}")
+            if values:  # those of plain forecasts are another table
+                say(f"on what was held out, {name}: {values}")
     say()
     say(f"wrote {search.out}: model, {_TRIALS}")
-    say(
-        f"next  cellgate predict {search.out / 'model'}, or train again: --config {search.out / 'model' / 'train.toml'}"
-    )
+    model = search.out / "model"
+    kind = json.loads((model / "config.json").read_text())["kind"]
+    again = shlex.quote(str(model / SAVED))
+    say(f"next  {next_command(model, kind, (model / FORECAST).exists())}, or train again: --config {again}")
     return code
