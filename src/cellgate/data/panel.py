@@ -16,7 +16,9 @@ from cellgate.data.words import counted
 
 def as_names(given: str | Sequence[str] | None) -> tuple[str, ...]:
     """Names of columns, given as one or as several."""
-    return (given,) if isinstance(given, str) else tuple(given or ())
+    if given is None or isinstance(given, str):
+        return (given,) if given else ()
+    return tuple(given)  # an array of names has no truth of its own
 
 
 @dataclass(frozen=True)

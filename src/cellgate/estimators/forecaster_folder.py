@@ -26,9 +26,8 @@ if TYPE_CHECKING:
 def save_forecaster(forecaster: Forecaster, path: str | Path) -> None:
     """Write the folder."""
     panel = forecaster.panel_
-    params = forecaster.get_params()
     config = {
-        "estimator": {name: list(value) if isinstance(value, tuple) else value for name, value in params.items()},
+        "estimator": forecaster.plain_params(),
         "model": forecaster.model_.config(),
         "task": forecaster.task_.to_json(),
         "training": {key: value for key, value in asdict(forecaster.record_).items() if key != "history"},
