@@ -111,6 +111,10 @@ class Panel:
         """How many series."""
         return len(self.ids)
 
+    def __repr__(self) -> str:
+        """What it holds in a line: a notebook shows it wherever a cell ends with it."""
+        return f"<Panel of {dict(self.summary())['data']}>"
+
     def times(self, series: int) -> np.ndarray:
         """(T,) the stamps of one series."""
         return self.frequency.grid(self.starts[series], 0, len(self.values[series]))

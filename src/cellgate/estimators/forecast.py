@@ -51,6 +51,14 @@ class Forecast:
         """From (S, H, Q) values in the order of `quantiles`."""
         return cls(panel, levels, median_first(answers, quantiles, levels))
 
+    def __repr__(self) -> str:
+        """What it holds in a line, not all of its numbers."""
+        levels = " and ".join(f"{level:g} %" for level in self.levels)
+        return (
+            f"<Forecast of {len(self.panel):,} series, {counted(self.values.shape[1], 'step')} ahead"
+            f"{f', with {levels} intervals' if levels else ''}: columns() is its table>"
+        )
+
     @property
     def note(self) -> str:
         """Which series are left out, and why, in a line; empty if none is."""
