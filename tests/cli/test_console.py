@@ -1,6 +1,7 @@
 """What the verbs print, and the bar that a training draws on a terminal."""
 
 import io
+import itertools
 import json
 import os
 import subprocess
@@ -55,3 +56,18 @@ def test_names_that_an_output_cannot_encode_are_no_fault(tmp_path, encoding):
             assert name in json.dumps(json.loads(out), ensure_ascii=False)
         else:
             assert f"value = {name.encode(encoding, 'backslashreplace').decode(encoding)}" in out
+
+
+@pytest.mark.parametrize("width", [60, 200])
+def test_paragraphs_of_a_help_are_broken_by_the_terminal_alone(width, environment):
+    environment = {**environment, "COLUMNS": str(width), "TERMINAL_WIDTH": str(width)}
+    shown = subprocess.run(
+        [sys.executable, "-m", "cellgate.cli.app", "stream", "--help"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    lines = [line.strip() for line in shown[shown.index("Rows are") : shown.index("tail -f")].strip().splitlines()]
+    for line, following in itertools.pairwise(lines):
+        assert len(line) + 1 + len(following.split()[0]) > width - 3  # no line ends before it has to

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 import tomllib
 
 import numpy as np
@@ -38,6 +39,8 @@ def test_the_best_trial_by_validation_is_kept(capsys, tmp_path):
         assert config["estimator"]["learning_rate"] == pytest.approx(float(best["learning_rate"]))
         assert f"best: trial {best['trial']}" in out
     assert "on what was held out, seasonal naive: MASE" in out
+    assert "plain" not in out
+    assert f"next  cellgate predict {tmp_path / 't' / 'model'}, or train again: --config" in out
     # The model is one as any other, with the options to train it again.
     cellgate.estimators.load(tmp_path / "t" / "model")
     saved = tomllib.loads((tmp_path / "t" / "model" / "train.toml").read_text())["train"]
@@ -114,3 +117,18 @@ def test_what_cannot_be_tuned(capsys, tmp_path, monkeypatch):
     code, _, err = call(capsys, "tune", *QUICK, "--out", tmp_path / "t")
     assert code == 2
     assert "pip install 'cellgate[tune]'" in err
+
+
+@pytest.mark.parametrize(
+    ("task", "told"), [("classify", "predict {} --data DATA"), ("generate", "generate {} --prompt TEXT")]
+)
+def test_what_is_to_be_typed_next_fits_the_task(capsys, tmp_path, task, told):
+    x = np.random.default_rng(0).normal(size=(40, 6))
+    np.savez(tmp_path / "classify.npz", X=x[:, :, None], y=(x.sum(1) > 0).astype(int))
+    (tmp_path / "generate").write_text("one two three four\n" * 60)
+    data = tmp_path / ("classify.npz" if task == "classify" else "generate")
+    code, out, _ = call(
+        capsys, "tune", data, "--task", task, "--max-epochs", 1, "--trials", 1, "--out", tmp_path / "a b"
+    )
+    assert code == 0
+    assert f"next  cellgate {told.format(shlex.quote(str(tmp_path / 'a b' / 'model')))}, or train again" in out

@@ -93,9 +93,11 @@ def test_coming_rows_from_a_table_of_their_own(tmp_path):
         ]
     (tmp_path / "coming.csv").write_text("\n".join(lines))
     longer = with_future(panel, tmp_path / "coming.csv")
-    assert longer.known_ahead(0) == longer.known_ahead(1) == 4
+    assert longer.known_ahead(0) == longer.known_ahead(1) == 2  # the third day has no row
+    assert [len(future) for future in longer.future] == [14, 14]
+    assert longer.foretold() == longer.foretold(1) == [0, 1]
     assert np.array_equal(longer.future[0][10:, 0], [22, 24, np.nan, 28], equal_nan=True)
-    assert np.array_equal(longer.future[1][10:, 1], [1, np.nan, np.nan, 1], equal_nan=True)
+    assert np.array_equal(longer.future[1][10:, 1], [1, 2, np.nan, 1], equal_nan=True)
     assert np.array_equal(longer.future[0][:10], panel.future[0])
     assert "day: 'new' did not occur in training and is taken as unknown" in longer.notes
     assert np.array_equal(longer.past[0], panel.past[0])
@@ -104,11 +106,19 @@ def test_coming_rows_from_a_table_of_their_own(tmp_path):
 HEAD = "date,shop,price,day\n"
 
 
+def test_series_without_coming_rows_stay_as_they_are(tmp_path):
+    panel = read(tmp_path, table(coming=0))
+    (tmp_path / "c.csv").write_text(f"{HEAD}2024-01-11,b,1,sale\n")
+    longer = with_future(panel, tmp_path / "c.csv")
+    assert longer.foretold() == [1]
+    assert np.array_equal(longer.future[0], panel.future[0], equal_nan=True)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("date,shop,price\n2024-01-11,a,1\n", r"c.csv: expected the columns .* found no day; add"),
-        (f"{HEAD}2024-01-11,a,1,sale\n", r"after the end of series 'b', which ends at 2024-01-10"),
+        (f"{HEAD}2024-01-10,b,1,sale\n", r"after the end of series 'a', which ends at 2024-01-10"),
         (f"{HEAD}2024-01-11 07:00,a,1,sale\n", r"c.csv, line 2: expected daily steps .* 2024-01-11 07:00"),
         (
             f"{HEAD}2024-01-11,a,x,sale\n2024-01-11,b,w,sale\n",
@@ -130,7 +140,8 @@ def test_categories_are_numbered_as_in_training(tmp_path):
     other = read(tmp_path, table().replace("sale", "zest").replace(",n\n", ",s\n"), name="u.csv")
     same = other.with_categories(trained.categories)
     assert same.categories == trained.categories
-    assert np.array_equal(same.future[0][:2, 1], [np.nan, 0], equal_nan=True)
+    assert np.array_equal(same.future[0][:2, 1], [2, 0])
+    assert np.array_equal(same.with_categories(other.categories).future[0][:2, 1], [2, 0])  # unknown stays unknown
     assert same.static.tolist() == [[1], [1]]
     assert any("'zest'" in note for note in same.notes)
 

@@ -286,6 +286,10 @@ def test_the_first_column_of_numbers_is_proposed(tmp_path):
     rows = [f"{day},{k},{k + 1},{k + 2}" for k, day in enumerate(days(9))]
     with pytest.raises(DataError, match="such as --target 'items sold', or predict all of them with --wide"):
         read_panel(write(tmp_path, "\n".join(["ds,items sold,temp,price", *rows])))
+    # Not all of them where times repeat: such a table is not wide.
+    rows = [f"{day},{shop},{k},{k + 1}" for k, day in enumerate(days(9)) for shop in "ab"]
+    with pytest.raises(DataError, match=r"such as --target 'items sold'$"):
+        read_panel(write(tmp_path, "\n".join(["ds,shop,items sold,price", *rows])))
 
 
 def test_all_columns_are_remembered_in_their_order(tmp_path):

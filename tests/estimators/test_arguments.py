@@ -1,10 +1,11 @@
 """Arguments of the estimators of sequences and texts: numpy's numbers, seeds, times, data of no known kind."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import cellgate
-from cellgate import Forecaster, LanguageModel, SequenceClassifier
+from cellgate import Forecaster, LanguageModel, SequenceClassifier, SequenceTagger
 from cellgate.errors import InputError
 from cellgate.tasks.sequence_batches import hold_back
 
@@ -90,3 +91,49 @@ def test_scores_say_how_much_of_a_text_is_unknown():
     model = LanguageModel(hidden_size=8, max_epochs=1).fit(TEXT)
     assert model.evaluate("one two, six\n")["unknown"] == 4  # the comma, s, i and x
     assert "unknown" not in model.evaluate(TEXT)
+
+
+@pytest.mark.parametrize("several", [list, tuple, np.array, pd.Index, set])
+def test_several_names_or_numbers_may_come_in_whatever_holds_them(tmp_path, several):
+    days = pd.date_range("2024-01-01", periods=40)
+    frame = pd.DataFrame({"ds": days, "y": np.arange(40) % 7, "p": np.arange(40.0), "q": np.arange(40) % 3})
+    options = {"past": several(["p", "q"]), "levels": several([80, 90]), "target": "y"}
+    forecaster = Forecaster(3, max_epochs=1, **options).fit(frame)
+    forecaster.save(tmp_path / "forecaster")
+    loaded = cellgate.load(tmp_path / "forecaster")
+    assert set(loaded.past) == {"p", "q"}
+    assert set(loaded.levels) == {80, 90}
+    assert np.array_equal(loaded.forecast().values, forecaster.forecast().values)
+    table = pd.DataFrame(
+        {"id": np.repeat(np.arange(20), 5), "p": np.arange(100) % 7, "y": np.repeat(np.arange(20) % 2, 5)}
+    )
+    options = {"id": "id", "target": "y", "max_epochs": 1, "hidden_size": 4}
+    classifier = SequenceClassifier(features=several(["p"]), **options).fit(table)
+    classifier.save(tmp_path / "classifier")
+    assert cellgate.load(tmp_path / "classifier").features == ("p",)
+    assert SequenceClassifier(features="p", **options).fit(table).encoding_.names == classifier.encoding_.names
+
+
+@pytest.mark.parametrize(
+    ("argument", "told"),
+    [
+        ({"target": ["y"]}, "target: expected the name of one column, or None, got ['y']"),
+        ({"id": ("a",)}, "id: expected the name of one column, or None, got ('a',)"),
+        ({"freq": pd.offsets.Day()}, "freq: expected a text such as 'h', '15min' or 'MS', or None, got <Day>"),
+        ({"time_format": 3}, "time_format: expected a text such as '%d.%m.%Y', or None, got 3"),
+    ],
+)
+def test_what_says_nothing_of_a_table_is_named(argument, told):
+    with pytest.raises(InputError) as error:
+        Forecaster(**argument).fit("airline")
+    assert str(error.value) == told
+    if not {"freq", "time_format"} & set(argument):
+        for kind in (SequenceClassifier, SequenceTagger):
+            with pytest.raises(InputError) as error:
+                kind(**argument).fit(pd.DataFrame({"a": [1, 2], "y": [0, 1]}))
+            assert str(error.value) == told
+
+
+def test_an_argument_that_there_is_not_is_one_of_the_class_that_was_called():
+    with pytest.raises(TypeError, match=r"^Forecaster\.__init__\(\) got an unexpected keyword argument 'horizn'"):
+        Forecaster(horizn=3)

@@ -202,3 +202,28 @@ def test_a_report_that_cannot_be_made_is_said_before_the_training(tmp_path):
     with pytest.raises(DataError, match="expected 'promo' for the 8 steps after its end"):
         forecaster.fit(frame, report=tmp_path / "report.html", watch=lambda _: pytest.fail("it was trained"))
     assert not list(tmp_path.iterdir())
+
+
+def test_a_word_that_training_did_not_have_is_none_of_those_it_did(tmp_path):
+    frame, _ = make(words=True)
+    options = {"target": "y", "time": "ds", "future": ["promo"], **OPTIONS, "max_epochs": 2}
+    forecaster = Forecaster(HORIZON, **options).fit(frame)
+    coming = frame.iloc[LENGTH:][["ds", "promo"]].assign(promo=["carnival", *frame.promo[LENGTH + 1 :]])
+    made = forecaster.forecast(future=coming)
+    assert "promo: 'carnival' did not occur in training and is taken as unknown" in made.panel.notes
+    told = {word: forecaster.forecast(future=coming.replace("carnival", word)).median for word in ("yes", "no")}
+    assert not np.array_equal(made.median[0, :1], told["yes"][0, :1])
+    assert not np.array_equal(made.median[0, :1], told["no"][0, :1])
+    # It is the same in the history, saved and loaded, and to a stream.
+    forecaster.update(coming.assign(y=5.0).iloc[:1])
+    later = coming.assign(ds=coming.ds + pd.Timedelta(days=1)).replace("carnival", "no")
+    expected = forecaster.forecast(future=later).median
+    forecaster.save(tmp_path)
+    assert np.array_equal(load(tmp_path).forecast(future=later).median, expected)
+    stream = Forecaster(HORIZON, **options).fit(frame.iloc[:LENGTH]).stream()
+    pushed = stream.push(5.0, future={"promo": ["carnival", *later.promo]})
+    assert np.allclose(pushed.median, expected, rtol=1e-4)
+    # A fit on such a history counts it as a value that is missing.
+    again = Forecaster(HORIZON, **options).fit(forecaster.panel_)
+    assert again.coding_.future_columns[0].categories == ("no", "yes")
+    assert again.coding_.future_columns[0].flagged

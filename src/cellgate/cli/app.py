@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import inspect
 import io
 import json
 import os
@@ -113,8 +114,13 @@ def _load(name: str, arguments: Sequence[str] = ()) -> Any:
 
         function = remembered(function, name)
     single = typer.Typer(add_completion=False, rich_markup_mode="rich")
-    single.command(name)(function)
+    single.command(name, help=_paragraphs(function.__doc__ or ""))(function)
     return typer.main.get_command(single)
+
+
+def _paragraphs(text: str) -> str:
+    """A docstring with its paragraphs in a line each: a terminal has its own width to break them at."""
+    return "\n\n".join(" ".join(part.split()) for part in inspect.cleandoc(text).split("\n\n"))
 
 
 app = typer.Typer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -56,9 +57,10 @@ def command(
 
 def _forecast(forecaster: estimators.Forecaster, model: Path, data: str, holdout: int | None, as_json: bool) -> None:
     if holdout is not None and holdout > forecaster.horizon:
+        backtest = shlex.join(["cellgate", "backtest", str(model), "--data", data])
         raise InputError(
             f"--holdout {holdout}: expected at most the model's horizon of {forecaster.horizon}, which is as far as it "
-            f"predicts; give fewer, or use cellgate backtest {model} --data {data} for many moments"
+            f"predicts; give fewer, or use {backtest} for many moments"
         )
     tail = holdout or forecaster.horizon
     panel = forecaster.read(data)

@@ -12,7 +12,7 @@ from cellgate.cli.console import say, say_json
 from cellgate.cli.files import require_new
 from cellgate.data import Panel, with_future
 from cellgate.data.newer import coming_rows
-from cellgate.data.words import counted
+from cellgate.data.words import counted, some
 from cellgate.errors import InputError
 
 
@@ -95,7 +95,12 @@ def _panel(forecaster: estimators.Forecaster, data: str | None, future: str | No
     """The series to open the model on, and a note where that is before their end."""
     panel = forecaster.panel_ if data is None else forecaster.read(data)
     if future is not None:
-        return with_future(panel, coming_rows(future, panel)), ""
+        whole = with_future(panel, coming_rows(future, panel))
+        foretold = whole.foretold(forecaster.horizon)
+        if not 0 < len(foretold) < len(whole):
+            return whole, ""
+        left_out = some([name for k, name in enumerate(whole.ids) if k not in set(foretold)])
+        return whole.select(foretold), f"without the series that {future} says nothing of: {left_out}"
     horizon = forecaster.horizon
     known = min(panel.known_ahead(k) for k in range(len(panel)))
     if not panel.future or known >= horizon or min(len(values) for values in panel.values) <= horizon + 1:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cellgate.cli.training_run import FORECAST
 from cellgate.data import Panel
 from cellgate.data.files import write_atomic
 from cellgate.data.panel import show_time
@@ -52,7 +53,7 @@ def write_forecast_files(
     Args:
         out: the folder.
         panel: the whole history.
-        coming: the forecast that follows it; or None where drivers are not known so far.
+        coming: the forecast that follows it, perhaps without some series; or None where drivers are not known so far.
         backcast: the forecast for the held-out steps, made without them; or None.
         rest: those steps; or None.
         metrics: the scores, for the picture.
@@ -62,8 +63,8 @@ def write_forecast_files(
     """
     names = []
     if coming is not None:
-        write_atomic(out / "forecast.csv", csv_text(coming.columns()).encode())
-        names.append("forecast.csv")
+        write_atomic(out / FORECAST, csv_text(coming.columns()).encode())
+        names.append(FORECAST)
     if backcast is not None and rest is not None:
         write_atomic(out / "holdout.csv", csv_text(_holdout_columns(backcast, rest)).encode())
         names.append("holdout.csv")
@@ -101,11 +102,13 @@ def _picture(
     horizon, level = coming.values.shape[1], coming.levels[0]
     low, high = coming.interval(level)
     drawings = []
-    for k in range(min(len(panel), _DRAWN_SERIES)):
+    names = coming.panel.ids[:_DRAWN_SERIES]
+    for j, name in enumerate(names):
+        k = panel.ids.index(name)  # the forecast may leave series out
         length = len(panel.values[k])
         begin = max(0, length - max(_DRAWN_HORIZONS * horizon, 4 * panel.season))
         times = panel.frequency.grid(panel.starts[k], begin, length - begin + horizon)
-        segments = [Segment(length - begin, coming.median[k], low[k], high[k])]
+        segments = [Segment(length - begin, coming.median[j], low[j], high[j])]
         held = 0
         if backcast is not None and rest is not None:
             held = len(rest.values[k])
@@ -126,8 +129,8 @@ def _picture(
         if metrics and len(panel) == 1:
             ours, naive = (metrics[name]["MASE"] for name in ("cellgate", "seasonal naive"))
             note = f"held-out MASE {ours:.2f}, seasonal naive {naive:.2f}"
-        drawings.append(Drawing(panel.ids[k], note, times, panel.values[k][begin:], segments, held))
+        drawings.append(Drawing(name, note, times, panel.values[k][begin:], segments, held))
     title = f"The next {counted(horizon, 'step')} of {panel.source}"
-    if len(panel) > _DRAWN_SERIES:
-        title += f" (the first {_DRAWN_SERIES} of {len(panel)} series)"
+    if len(panel) > len(names):
+        title += f" ({len(names)} of {len(panel):,} series)"
     return forecast_svg(title, drawings, f"{level:g} % interval")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
@@ -16,6 +16,9 @@ from cellgate.cli.forecast_files import csv_text
 from cellgate.data.files import write_atomic
 from cellgate.data.panel import show_time
 from cellgate.errors import InputError
+
+if TYPE_CHECKING:
+    from cellgate.estimators.forecast import Forecast
 
 
 def command(
@@ -44,13 +47,19 @@ def command(
     """
     if out is not None:
         require_csv(out, "--out", force)
-    columns, key = _predict(estimators.load(model), data, future_data)
+    estimator = estimators.load(model)
+    columns, key, made = _predict(estimator, data, future_data)
+    # What was assumed at training was said then.
+    notes = [note for note in made.panel.notes if note not in estimator.panel_.notes] if made else []
+    for note in [*notes, *([made.note] if made and made.note else [])]:
+        print(f"note: {note}", file=sys.stderr)
     if as_json:
         rows = [
             {name: _plain(value) for name, value in zip(columns, row, strict=True)}
             for row in zip(*columns.values(), strict=True)
         ]
-        say_json({"model": str(model), key: rows, **({"out": str(out)} if out else {})})
+        left_out = {"left_out": list(made.left_out)} if made and made.left_out else {}
+        say_json({"model": str(model), key: rows, **left_out, **({"out": str(out)} if out else {})})
     text = csv_text(columns)
     if out is not None:
         write_atomic(out, text.encode())
@@ -58,17 +67,20 @@ def command(
         sys.stdout.write(text)
 
 
-def _predict(estimator: Any, data: str | None, future: str | None) -> tuple[dict[str, np.ndarray], str]:
-    """Columns, and what they are called in JSON."""
+def _predict(
+    estimator: Any, data: str | None, future: str | None
+) -> tuple[dict[str, np.ndarray], str, Forecast | None]:
+    """Columns, what they are called in JSON, and the forecast if it is one."""
     if isinstance(estimator, estimators.Forecaster):
-        return estimator.forecast(data, future=future).columns(), "forecast"
+        made = estimator.forecast(data, future=future)
+        return made.columns(), "forecast", made
     if not hasattr(estimator, "table"):
         raise InputError(f"expected a model that predicts, got a {type(estimator).__name__}; use cellgate generate")
     if future is not None:
         raise InputError(f"--future-data: expected a forecaster, got a {type(estimator).__name__}; leave it out")
     if data is None:
         raise InputError(f"--data: expected sequences to predict for, as the model is a {type(estimator).__name__}")
-    return estimator.table(data), "predictions"
+    return estimator.table(data), "predictions", None
 
 
 def _plain(value: Any) -> Any:

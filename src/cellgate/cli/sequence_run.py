@@ -14,8 +14,10 @@ from cellgate.cli.console import say, say_json, say_pairs, say_table, training_p
 from cellgate.cli.training_run import (
     CHECKPOINT,
     REPORT,
+    alone_in,
     board_of,
-    forget_checkpoint,
+    forget_earlier,
+    next_command,
     report_line,
     require_fresh,
     saying_what_is_kept,
@@ -66,19 +68,19 @@ def run(
     learnt, measured, told = _split(estimator, sequences, test, holdout)
     if not as_json:
         say_pairs([*sequences.summary(), *label_lines(sequences), ("held out", told)])
-    save_config(out)
-    with saying_what_is_kept(out):
-        with training_progress(as_json, board_of(out, tensorboard)) as watch:
-            estimator.fit(learnt, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)
-        metrics = estimator.evaluate(measured) if measured is not None else {}
-        out.mkdir(parents=True, exist_ok=True)
-        if report:
-            held = None if measured is None else replace(measured, source=f"{measured.source}, held out")
-            estimator.explain(held or learnt, out=out / REPORT)
-        estimator.save(out)  # its config.json is the last file: where it stands, everything does
-    forget_checkpoint(out)
-    found = {name: getattr(sequences.roles, name) or None for name in ("id", "time", "target", "token")}
-    save_config(out, {**found, **sizes_found(estimator)})
+    with alone_in(out, force, resume):
+        save_config(out)
+        with saying_what_is_kept(out):
+            with training_progress(as_json, board_of(out, tensorboard)) as watch:
+                estimator.fit(learnt, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)
+            metrics = estimator.evaluate(measured) if measured is not None else {}
+            if report:
+                held = None if measured is None else replace(measured, source=f"{measured.source}, held out")
+                estimator.explain(held or learnt, out=out / REPORT)
+            estimator.save(out)  # its config.json is the last file: where it stands, everything does
+        forget_earlier(out, [REPORT] if report else [])
+        found = {name: getattr(sequences.roles, name) or None for name in ("id", "time", "target", "token")}
+        save_config(out, {**found, **sizes_found(estimator)})
     record = estimator.record_
     if as_json:
         facts = {"out": str(out), "data": dict(sequences.summary()[:1])["data"], "metrics": metrics}
@@ -92,7 +94,7 @@ def run(
         say(f"wrote {out}: the model{took()}")
         if report:
             say(report_line(out))
-        say(f"next  cellgate predict {out} --data DATA")
+        say(f"next  {next_command(out, type(estimator).__name__)}")
     return INTERRUPTED if record.stopped_by == "Ctrl-C" else None
 
 

@@ -32,9 +32,12 @@ from cellgate.cli.forecast_files import write_forecast_files
 from cellgate.cli.forecast_words import SCORES, say_verdict, score_text
 from cellgate.cli.training_run import (
     CHECKPOINT,
+    HISTORY,
     REPORT,
+    alone_in,
     board_of,
-    forget_checkpoint,
+    forget_earlier,
+    next_command,
     require_fresh,
     saying_what_is_kept,
     sizes_found,
@@ -115,37 +118,41 @@ def command(
     panel = forecaster.read(data)
     tail = horizon if holdout is None else holdout
     _require_length(panel, tail)
-    # Where drivers are not known for a whole horizon after the end, there is nothing to forecast yet.
-    known = min((panel.known_ahead(k) for k in range(len(panel))), default=0)
-    if report and not tail and panel.future and known < horizon:
+    # Where drivers are not known for a whole horizon after the end, there is nothing to forecast yet. Series of which
+    # nothing is known, such as those that ended earlier, are left out and keep no other from being forecast.
+    foretold = panel.foretold(horizon)
+    known = min((panel.known_ahead(k) for k in foretold), default=0)
+    of_all = known if len(foretold) == len(panel) else 0
+    if report and not tail and panel.future and of_all < horizon:
         raise InputError(
-            f"--report: expected {', '.join(panel.future_names)} known for {horizon} steps after the end, got {known}; "
-            "hold steps out (--holdout), or explain the model later with data that have them"
+            f"--report: expected {', '.join(panel.future_names)} known for {horizon} steps after every end, got "
+            f"{of_all}; hold steps out (--holdout), or explain the model later with data that have them"
         )
     if not as_json:
         scored = f", of which only the horizon of {horizon} is scored" if tail > horizon else ""
         held = [("held out", f"the last {counted(tail, 'step')}{scored}")] if tail else []
         say_pairs([*panel.summary(), *held])
-    save_config(out)
     head, rest = panel.split(tail) if tail else (panel, None)
-    with saying_what_is_kept(out):
-        with training_progress(as_json, board_of(out, tensorboard)) as watch:
-            forecaster.fit(head, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)
-        backcast = forecaster.forecast(steps=min(tail, horizon)) if rest else None
-        metrics = forecaster.evaluate(rest) if rest else {}
-        forecaster.update(panel)
-        coming = None if panel.future and known < horizon else forecaster.forecast()
-        out.mkdir(parents=True, exist_ok=True)
-        files = write_forecast_files(out, panel, coming, backcast, rest, metrics)
-        if report:
-            # Where the steps to come are not known, it is opened where a whole horizon is.
-            forecaster.explain(panel.split(max(tail, horizon))[0] if coming is None else None, out=out / REPORT)
-            files.append(REPORT)
-        forecaster.save(out)  # its config.json is the last file: where it stands, everything does
-    forget_checkpoint(out)
-    found = _columns_found(panel)
-    found |= {"season": forecaster.task_.season, "holdout": tail, "level": list(forecaster.levels)}
-    save_config(out, {**found, **sizes_found(forecaster)})
+    with alone_in(out, force, resume):
+        save_config(out)
+        with saying_what_is_kept(out):
+            with training_progress(as_json, board_of(out, tensorboard)) as watch:
+                forecaster.fit(head, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)
+            backcast = forecaster.forecast(steps=min(tail, horizon)) if rest else None
+            metrics = forecaster.evaluate(rest) if rest else {}
+            forecaster.update(panel)
+            coming = None if panel.future and known < horizon else forecaster.forecast()
+            files = write_forecast_files(out, panel, coming, backcast, rest, metrics)
+            if report:
+                # Where the steps to come are not known, it is opened where a whole horizon is.
+                opened = panel.split(max(tail, horizon))[0] if panel.future and of_all < horizon else None
+                forecaster.explain(opened, out=out / REPORT)
+                files.append(REPORT)
+            forecaster.save(out)  # its config.json is the last file: where it stands, everything does
+        forget_earlier(out, [*files, HISTORY])
+        found = _columns_found(panel)
+        found |= {"season": forecaster.task_.season, "holdout": tail, "level": list(forecaster.levels)}
+        save_config(out, {**found, **sizes_found(forecaster)})
     record = forecaster.record_
     if as_json:
         say_json(
@@ -156,10 +163,13 @@ def command(
                 "training": training_facts(record),
                 "seconds": seconds_so_far(),
                 "files": files,
+                **({"left_out": list(coming.left_out)} if coming and coming.left_out else {}),
             }
         )
     else:
         _report(out, forecaster, metrics, files, coming is not None)
+        if coming and coming.note:
+            say(f"forecast.csv has {coming.note}")
         if coming is None:
             say(
                 f"no forecast yet: {', '.join(panel.future_names)} known for {known} of {counted(horizon, 'step')} "
@@ -208,4 +218,4 @@ def _report(
         say_verdict(metrics)
     say()
     say(f"wrote {out}: {', '.join(files)} and the model{took()}")
-    say(f"next  cellgate predict {out}{'' if known else ' --future-data FILE'}")
+    say(f"next  {next_command(out, 'Forecaster', known)}")

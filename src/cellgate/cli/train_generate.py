@@ -16,8 +16,10 @@ from cellgate.cli.sequence_run import Score, say_scores
 from cellgate.cli.training_run import (
     CHECKPOINT,
     REPORT,
+    alone_in,
     board_of,
-    forget_checkpoint,
+    forget_earlier,
+    next_command,
     report_line,
     require_fresh,
     saying_what_is_kept,
@@ -110,17 +112,17 @@ def command(
         size = f"{counted(len(text.text), 'character')}, {counted(text.text.count(chr(10)) + 1, 'line')}"
         lines = [("data", f"{text.source}: {size}")]
         say_pairs([*lines, *(("note", note) for note in text.notes), ("held out", told)])
-    save_config(out)
-    with saying_what_is_kept(out):
-        with training_progress(as_json, board_of(out, tensorboard)) as watch:
-            model.fit(learnt, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)
-        metrics = model.evaluate(measured) if measured is not None else {}
-        out.mkdir(parents=True, exist_ok=True)
-        if report:
-            model.explain(measured if measured is not None else learnt, out=out / REPORT)
-        model.save(out)  # its config.json is the last file: where it stands, everything does
-    forget_checkpoint(out)
-    save_config(out, sizes_found(model))
+    with alone_in(out, force, resume):
+        save_config(out)
+        with saying_what_is_kept(out):
+            with training_progress(as_json, board_of(out, tensorboard)) as watch:
+                model.fit(learnt, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)
+            metrics = model.evaluate(measured) if measured is not None else {}
+            if report:
+                model.explain(measured if measured is not None else learnt, out=out / REPORT)
+            model.save(out)  # its config.json is the last file: where it stands, everything does
+        forget_earlier(out, [REPORT] if report else [])
+        save_config(out, sizes_found(model))
     _say_report(out, text, model, metrics, report, as_json)
     return INTERRUPTED if model.record_.stopped_by == "Ctrl-C" else None
 
@@ -155,4 +157,4 @@ def _say_report(
     say(f"wrote {out}: the model{took()}")
     if report:
         say(report_line(out))
-    say(f"next  cellgate generate {out} --prompt TEXT")
+    say(f"next  {next_command(out, 'LanguageModel')}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +18,16 @@ from cellgate.errors import CellgateError, InputError
 if TYPE_CHECKING:
     from cellgate.training import TrainingRecord
 
+try:
+    import fcntl
+except ImportError:  # Windows has none: there, nobody is kept from a folder in use
+    fcntl = None
+
 CHECKPOINT = "checkpoint"
 REPORT = "report.html"
+HISTORY = "history.safetensors"
+FORECAST = "forecast.csv"
+_BESIDE = (FORECAST, "holdout.csv", "forecast.svg", REPORT, HISTORY)  # not every training writes them
 _WHY = {
     "patience": "no better for a while",
     "max_epochs": "all epochs done",
@@ -27,7 +37,7 @@ _WHY = {
 
 
 def require_fresh(out: Path, force: bool, resume: bool) -> None:
-    """Refuse a folder with something in it, before any time is spent; forget a checkpoint that is not resumed."""
+    """Refuse a folder with something in it, before any time is spent."""
     cut_short = (out / CHECKPOINT).is_dir()
     if resume:
         finished = (out / "config.json").is_file()
@@ -44,8 +54,54 @@ def require_fresh(out: Path, force: bool, resume: bool) -> None:
         if cut_short:
             remedy = "--resume goes on with the training in it that was cut short, --force starts again"
         raise InputError(f"--out {out}: expected a new or empty folder, got one with files in it; {remedy}")
-    if cut_short:
-        shutil.rmtree(out / CHECKPOINT)
+
+
+@contextmanager
+def alone_in(out: Path, force: bool, resume: bool) -> Iterator[None]:
+    """Around all that is written to the folder: no other training writes to it, and none has since `require_fresh`.
+
+    Two into one folder would leave parts of both there. The folder itself is locked, so that nothing is left of it in
+    whatever way the training ends. A checkpoint that is not resumed is forgotten.
+
+    Raises:
+        InputError: for a folder that another training is writing to, or has written to.
+    """
+    new = not out.exists()
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with _locked(out):
+            require_fresh(out, force, resume)
+            if not resume:
+                shutil.rmtree(out / CHECKPOINT, ignore_errors=True)
+            yield
+    except BaseException:
+        if new:
+            with suppress(OSError):  # with something in it, it stays
+                out.rmdir()
+        raise
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    handle = None
+    try:
+        if fcntl is not None:
+            with suppress(OSError):  # a folder that cannot be read cannot be locked
+                handle = os.open(folder, os.O_RDONLY)
+        if fcntl is not None and handle is not None:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise InputError(
+                    f"--out {folder}: expected a folder of this training alone, got one that another is writing to; "
+                    "give another name, or wait for its end"
+                ) from None
+            except OSError:  # some network drives have no locks
+                pass
+        yield
+    finally:
+        if handle is not None:
+            os.close(handle)
 
 
 @contextmanager
@@ -57,7 +113,7 @@ def saying_what_is_kept(out: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        again = f"cellgate train --resume --out {out}"
+        again = f"cellgate train --resume --out {shlex.quote(str(out))}"
         told = f"before a pass over the data was done: no model is kept; {again} begins again"
         if any((out / CHECKPOINT).glob("*.safetensors")):
             told = f"before the model was written; {again} goes on from the last save"
@@ -75,8 +131,17 @@ def board_of(out: Path, wanted: bool) -> Path | None:
     return out / "tensorboard" if wanted else None
 
 
-def forget_checkpoint(out: Path) -> None:
-    """Remove the state to resume from; called when everything else is written."""
+def forget_earlier(out: Path, written: Collection[str]) -> None:
+    """Remove the state to resume from, and what a training before left that is of another model than this one's.
+
+    Called when everything else is written.
+
+    Args:
+        out: the folder.
+        written: the names of the files that this training has written beside the model.
+    """
+    for name in set(_BESIDE).difference(written):
+        (out / name).unlink(missing_ok=True)
     remove_leftovers(out)
     shutil.rmtree(out / CHECKPOINT, ignore_errors=True)
 
@@ -101,6 +166,21 @@ def sizes_found(estimator: Any) -> dict[str, int]:
     settings = estimator.settings_
     hidden = estimator.model_.lstm.hidden_size
     return {"hidden_size": hidden, "max_epochs": settings.max_epochs, "patience": settings.patience}
+
+
+def next_command(out: Path, kind: str, foretold: bool = True) -> str:
+    """What to type next, such that a shell takes it.
+
+    Args:
+        out: the model's folder.
+        kind: the estimator's name.
+        foretold: whether the model can forecast from what it was saved with.
+    """
+    verb, rest = {
+        "Forecaster": ("predict", "" if foretold else " --future-data FILE"),
+        "LanguageModel": ("generate", " --prompt TEXT"),
+    }.get(kind, ("predict", " --data DATA"))
+    return f"cellgate {verb} {shlex.quote(str(out))}{rest}"
 
 
 def took() -> str:

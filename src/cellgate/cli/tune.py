@@ -11,6 +11,7 @@ import importlib.util
 import inspect
 import io
 import json
+import shlex
 import shutil
 import time as clock
 from collections.abc import Callable, Sequence
@@ -22,10 +23,10 @@ import typer
 
 from cellgate.cli import train
 from cellgate.cli.app import INTERRUPTED
-from cellgate.cli.config import remembered
+from cellgate.cli.config import SAVED, remembered
 from cellgate.cli.console import say, say_json, say_pairs
 from cellgate.cli.forecast_files import csv_text
-from cellgate.cli.training_run import require_fresh
+from cellgate.cli.training_run import FORECAST, alone_in, next_command, require_fresh
 from cellgate.data.files import write_atomic
 from cellgate.errors import CellgateError, InputError
 
@@ -35,6 +36,7 @@ Trials = Annotated[int, typer.Option(min=1, help="The most trainings.", rich_hel
 Budget = Annotated[
     float | None, typer.Option(min=1, help="Start no training after so many seconds.", rich_help_panel=_PANEL)
 ]
+_TRIALS = "trials.csv"
 # What is searched, where the task has it and it is not typed.
 _SPACE: dict[str, Callable[[Any], Any]] = {
     "hidden_size": lambda trial: trial.suggest_categorical("hidden_size", [16, 32, 64, 128]),
@@ -121,25 +123,26 @@ def _run(
         say_pairs(
             [("searches", ", ".join(name.replace("_", " ") for name in searched)), ("trials", f"at most {trials}")]
         )
-    code = None
-    for k in range(trials):
-        if k and budget is not None and clock.monotonic() - began > budget:
-            break
-        trial = study.ask() if k else None
-        chosen = {name: draw(trial) for name, draw in searched.items()} if trial else {}
-        try:
-            code = _try(trained, {**parameters, **chosen}, chosen, search)
-        except KeyboardInterrupt:
-            code = INTERRUPTED
-        if code == INTERRUPTED:
-            break
-        if trial is not None:
-            failed = search.rows[-1]["validation"] is None
-            state = optuna.trial.TrialState.FAIL if failed else optuna.trial.TrialState.COMPLETE
-            study.tell(trial, None if failed else search.rows[-1]["validation"], state=state)
-        if not as_json:
-            say(_line(search, searched))
-    return _end(search, as_json, code)
+    with alone_in(out, force, resume=False):
+        code = None
+        for k in range(trials):
+            if k and budget is not None and clock.monotonic() - began > budget:
+                break
+            trial = study.ask() if k else None
+            chosen = {name: draw(trial) for name, draw in searched.items()} if trial else {}
+            try:
+                code = _try(trained, {**parameters, **chosen}, chosen, search)
+            except KeyboardInterrupt:
+                code = INTERRUPTED
+            if code == INTERRUPTED:
+                break
+            if trial is not None:
+                failed = search.rows[-1]["validation"] is None
+                state = optuna.trial.TrialState.FAIL if failed else optuna.trial.TrialState.COMPLETE
+                study.tell(trial, None if failed else search.rows[-1]["validation"], state=state)
+            if not as_json:
+                say(_line(search, searched))
+        return _end(search, as_json, code)
 
 
 def _try(
@@ -186,7 +189,7 @@ def _try(
     columns = {
         name: [row.get(name, "") for row in search.rows] for name in dict.fromkeys(n for r in search.rows for n in r)
     }
-    write_atomic(search.out / "trials.csv", csv_text(columns).encode())  # type: ignore[arg-type]
+    write_atomic(search.out / _TRIALS, csv_text(columns).encode())  # type: ignore[arg-type]
     return None
 
 
@@ -200,7 +203,10 @@ def _line(search: _Search, searched: dict[str, Any]) -> str:
 
 def _end(search: _Search, as_json: bool, code: int | None) -> int | None:
     if search.best is None:
-        shutil.rmtree(search.out, ignore_errors=True)
+        if search.rows:
+            (search.out / _TRIALS).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # with something in it, which is not the search's, it stays
+            search.out.rmdir()
         if code == INTERRUPTED:
             raise KeyboardInterrupt("stopped by Ctrl-C before the first training was done: nothing is kept")
         raise CellgateError("tune: expected a training that ends well, got none; lower --learning-rate, check the data")
@@ -225,10 +231,12 @@ def _end(search: _Search, as_json: bool, code: int | None) -> int | None:
     for name, scores in metrics.items():
         if isinstance(scores, dict):
             values = ", ".join(f"{score} {value:.3f}" for score, value in scores.items() if isinstance(value, float))
-            say(f"on what was held out, {name}: {values}")
+            if values:  # those of plain forecasts are another table
+                say(f"on what was held out, {name}: {values}")
     say()
-    say(f"wrote {search.out}: model, trials.csv")
-    say(
-        f"next  cellgate predict {search.out / 'model'}, or train again: --config {search.out / 'model' / 'train.toml'}"
-    )
+    say(f"wrote {search.out}: model, {_TRIALS}")
+    model = search.out / "model"
+    kind = json.loads((model / "config.json").read_text())["kind"]
+    again = shlex.quote(str(model / SAVED))
+    say(f"next  {next_command(model, kind, (model / FORECAST).exists())}, or train again: --config {again}")
     return code

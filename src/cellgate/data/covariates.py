@@ -123,10 +123,10 @@ def with_future(panel: Panel, data: Any) -> Panel:
     Args:
         panel: series with future columns.
         data: a file, frame or array with the same time, id and future columns; rows of the past are passed over,
-            others are not needed, and the target may be missing.
+            others are not needed, and the target may be missing. Of series without a row nothing more is known.
 
     Raises:
-        DataError: for missing columns, series or stamps that are not on the grid.
+        DataError: for missing columns, stamps that are not on the grid, or where no series has a row after its end.
     """
     table, roles, names = read_table(data), panel.roles, panel.future_names
     if not names:
@@ -155,6 +155,8 @@ def with_future(panel: Panel, data: Any) -> Panel:
     for times in readings:
         try:
             future = [_continue(panel, k, table, rows, times, held.future) for k, rows in enumerate(groups)]
+            if not any(map(len, future)):
+                raise _nothing_coming(panel, table)
             break
         except DataError as error:
             failure = failure or error
@@ -195,11 +197,7 @@ def _continue(
             f"{show_time(times[row])}; correct the time stamp"
         )
     if not after.any():
-        ends = f"ends at {show_time(panel.times(k)[-1])}" if length else "is empty"
-        raise DataError(
-            f"{table.source}: expected rows after the end of series {panel.ids[k]!r}, which {ends}, found none; "
-            "add the rows to predict"
-        )
+        return held[:0]
     coming, places = steps[after] - length, rows[after]
     order = np.argsort(coming, kind="stable")
     twice = np.flatnonzero(np.diff(coming[order]) == 0)
@@ -218,3 +216,14 @@ def _continue(
     array = np.full((int(coming.max()) + 1, held.shape[1]), np.nan)
     array[coming] = held[places]
     return array
+
+
+def _nothing_coming(panel: Panel, table: Table) -> DataError:
+    """The first of the series that end last stands for all."""
+    ends = [panel.times(k)[-1] if len(values) else panel.starts[k] for k, values in enumerate(panel.values)]
+    last = max(range(len(panel)), key=lambda k: ends[k])
+    told = f"ends at {show_time(ends[last])}" if len(panel.values[last]) else "is empty"
+    return DataError(
+        f"{table.source}: expected rows after the end of series {panel.ids[last]!r}, which {told}, found none; "
+        "add the rows to predict"
+    )

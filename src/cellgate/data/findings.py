@@ -65,7 +65,7 @@ def _beside(panel: Panel) -> list[str]:
             lines.append(f"{name} is the same in every series: nothing can be learnt from it")
         elif len(known) < len(column):
             lines.append(f"{name} is missing in {len(column) - len(known)} of {len(column)} series")
-    if panel.future and not any(panel.known_ahead(k) for k in range(len(panel))):
+    if panel.future and not panel.foretold():
         names = ", ".join(panel.future_names)
         lines.append(f"no row after the last value says {names}: to predict, give them with --future-data")
     return lines

@@ -16,7 +16,9 @@ from cellgate.data.words import counted
 
 def as_names(given: str | Sequence[str] | None) -> tuple[str, ...]:
     """Names of columns, given as one or as several."""
-    return (given,) if isinstance(given, str) else tuple(given or ())
+    if given is None or isinstance(given, str):
+        return (given,) if given else ()
+    return tuple(given)  # an array of names has no truth of its own
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Panel:
         future_names: (F,) those of `future`.
         static_names: (C,) those of `static`.
         categories: column -> its values, for columns that are categorical: the numbers in the arrays are positions
-            in it, NaN for none of them.
+            in it, NaN for none, and the number after the last position for a value that training did not have.
         integer_ids: whether the table named its series by whole numbers.
         columns: all columns of the table in its order, used or not; () where it is not known.
         decimal_comma: whether numbers were written with a decimal comma.
@@ -109,6 +111,10 @@ class Panel:
         """How many series."""
         return len(self.ids)
 
+    def __repr__(self) -> str:
+        """What it holds in a line: a notebook shows it wherever a cell ends with it."""
+        return f"<Panel of {dict(self.summary())['data']}>"
+
     def times(self, series: int) -> np.ndarray:
         """(T,) the stamps of one series."""
         return self.frequency.grid(self.starts[series], 0, len(self.values[series]))
@@ -118,8 +124,23 @@ class Panel:
         return self.frequency.grid(self.starts[series], len(self.values[series]), steps)
 
     def known_ahead(self, series: int) -> int:
-        """How many steps after the end of a series its future columns are known for; 0 without such columns."""
-        return len(self.future[series]) - len(self.values[series]) if self.future else 0
+        """How many steps after the end of a series have a value of every future column; 0 without such columns."""
+        if not self.future:
+            return 0
+        coming = self.future[series][len(self.values[series]) :]
+        open_steps = np.flatnonzero(~np.isfinite(coming).all(axis=1))
+        return int(open_steps[0]) if len(open_steps) else len(coming)
+
+    def foretold(self, steps: int | None = None) -> list[int]:
+        """The series of which a future column is known at any step after the end; all without such columns.
+
+        Args:
+            steps: look only so far.
+        """
+        if not self.future:
+            return list(range(len(self)))
+        coming = [future[len(values) :][:steps] for future, values in zip(self.future, self.values, strict=True)]
+        return [k for k, rows in enumerate(coming) if np.isfinite(rows).any()]
 
     def named(self, repeats: int) -> np.ndarray:
         """(S * repeats,) the name of each series so many times: int64 where the table had such, else objects."""
@@ -173,7 +194,8 @@ class Panel:
     def with_categories(self, categories: dict[str, tuple[str, ...]]) -> Panel:
         """The same series with their categories numbered as in another panel (that of the training).
 
-        A value that is not among them becomes NaN, and a note says so.
+        A value that is not among them becomes the number after theirs, which stands for an unknown one, and a note says
+        so.
 
         Raises:
             DataError: where a column is categorical in one of the panels and numeric in the other.
@@ -190,7 +212,8 @@ class Panel:
                         f"{self.source}: expected {was} in {name!r}, as in training, got {now}; correct the column"
                     )
                 position = {value: float(k) for k, value in enumerate(there)}
-                table = np.array([position.get(value, np.nan) for value in here] + [np.nan])
+                other = float(len(there))
+                table = np.array([position.get(value, other) for value in here] + [other, np.nan])
                 unknown = [value for value in here if value not in position]
                 if unknown:
                     some = ", ".join(repr(value) for value in unknown[:3]) + (", ..." if len(unknown) > 3 else "")

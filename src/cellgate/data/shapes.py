@@ -96,7 +96,7 @@ def _shape(table: Table, roles: Roles) -> Panel:
     name = roles.id or _find_id(table, columns, time, roles) or _find_numbered_id(table, columns, time, roles)
     if name:
         columns.pop(name)
-    target = roles.target or _find_target(table, columns)
+    target = roles.target or _find_target(table, columns, time)
     columns.pop(target, None)
     return _from_long(table, replace(roles, time=time, id=name, target=target), list(columns))
 
@@ -201,7 +201,7 @@ def _find_numbered_id(table: Table, columns: dict[str, np.ndarray], time: str | 
     return fitting[0] if len(fitting) == 1 else None
 
 
-def _find_target(table: Table, columns: dict[str, np.ndarray]) -> str:
+def _find_target(table: Table, columns: dict[str, np.ndarray], time: str | None) -> str:
     numeric = [name for name, column in columns.items() if looks_numeric(column) and _has_values(column)]
     named = [name for name in numeric if name.lower() in _TARGET_NAMES]
     if len(named) == 1:
@@ -214,9 +214,12 @@ def _find_target(table: Table, columns: dict[str, np.ndarray]) -> str:
             + _nearest_to_numbers(table, columns)
             + (or_text(table.source) if table.lines is not None else "")
         )
+    # Rows of several series have their times several times, which a wide table has not.
+    once = time is None or len(set(table.columns[time].tolist())) == table.rows
     raise DataError(
         f"{table.source}: expected one column of numbers to predict, found {len(numeric)}: {some(numeric)}; "
-        f"choose one, such as --target {shlex.quote(numeric[0])}, or predict all of them with --wide"
+        f"choose one, such as --target {shlex.quote(numeric[0])}"
+        + (", or predict all of them with --wide" if once else "")
     )
 
 

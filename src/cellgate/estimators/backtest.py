@@ -9,6 +9,7 @@ import numpy as np
 
 from cellgate.data import DataError, Panel
 from cellgate.data.frame_kind import FrameKind
+from cellgate.data.words import counted
 from cellgate.estimators.forecast_rows import in_kind
 from cellgate.estimators.forecast_scores import naive_from, plain_forecasts, scores
 from cellgate.tasks.metrics import seasonal_scale
@@ -39,6 +40,14 @@ class Backtest:
     seen: int
     fits: int
     kind: FrameKind | None = None
+
+    def __repr__(self) -> str:
+        """What it holds in a line, not all of its numbers."""
+        _, moments, steps = self.actual.shape
+        return (
+            f"<Backtest of {len(self.panel):,} series from {counted(moments, 'moment')} each, {counted(steps, 'step')} "
+            "ahead: metrics, by_step and frame() have the rest>"
+        )
 
     @property
     def median(self) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from cellgate.data.words import counted
@@ -11,6 +12,7 @@ def forecaster_card(config: dict[str, Any], preprocess: dict[str, Any], metrics:
     """README.md of a Forecaster's folder."""
     model, task, training = config["model"], config["task"], config["training"]
     series = preprocess["series"]
+    roles = preprocess["roles"]
     steps = sum(entry["steps"] for entry in series)
     layers = f"{model['num_layers']} layer{'s' if model['num_layers'] > 1 else ''}"
     lines = [
@@ -25,11 +27,7 @@ def forecaster_card(config: dict[str, Any], preprocess: dict[str, Any], metrics:
         "import cellgate",
         "",
         'forecaster = cellgate.load("THIS FOLDER")',
-        "forecaster.predict()                 # what follows the history it was saved with",
-        'forecaster.predict("newer.csv")      # what follows a newer one; same columns',
-        "```",
-        "",
-        "or `cellgate predict FOLDER`. The values given are medians and intervals.",
+        *_use(roles),
         "",
         "## How good it is",
         "",
@@ -41,8 +39,14 @@ def forecaster_card(config: dict[str, Any], preprocess: dict[str, Any], metrics:
             "| | MASE | sMAPE | MAE |",
             "|---|---|---|---|",
             *(
-                f"| {name} | {metrics[name]['MASE']:.3f} | {metrics[name]['sMAPE']:.2f} | {metrics[name]['MAE']:.4g} |"
-                for name in ("cellgate", "seasonal naive")
+                f"| {name} | {_shown(scores['MASE'], '.3f')} | {_shown(scores['sMAPE'], '.2f')} | {scores['MAE']:.4g} |"
+                for name, scores in ((name, metrics[name]) for name in ("cellgate", "seasonal naive"))
+            ),
+            "",
+            *(
+                f"{share:.0%} of the values lay in the {name.removeprefix('coverage-')} % interval."
+                for name, share in metrics["cellgate"].items()
+                if name.startswith("coverage-")
             ),
             "",
             "Seasonal naive repeats the last season. MASE below 1 beats what it did within the history; "
@@ -54,8 +58,10 @@ def forecaster_card(config: dict[str, Any], preprocess: dict[str, Any], metrics:
         "",
         "## How it was made",
         "",
-        f"- Reads {'log y' if task['log'] else 'y'}, up to {task['context']} steps; a season has {task['season']}"
+        f"- Reads {'the logarithm of ' if task['log'] else ''}{_target(roles)}, up to {task['context']} steps; "
+        f"a season has {task['season']}"
         + (f", a longer one {task['long_season']}." if task["long_season"] > 1 else "."),
+        *_beside(roles),
         f"- Answers for {counted(task['horizon'], 'step')} at once, as differences from the seasonal naive forecast.",
         f"- {counted(training['epochs'], 'epoch')} in {training['seconds']:.1f} s, "
         f"stopped by {training['stopped_by']}.",
@@ -74,3 +80,43 @@ def forecaster_card(config: dict[str, Any], preprocess: dict[str, Any], metrics:
         "",
     ]
     return "\n".join(lines)
+
+
+def _use(roles: dict[str, Any]) -> list[str]:
+    """How to forecast, to the end of the section; a model with future columns has to be told of the steps to come."""
+    future = roles["future"]
+    calls = [
+        ("forecaster.predict()", "what follows the history it was saved with"),
+        ('forecaster.predict("newer.csv")', "what follows a newer one; same columns"),
+    ]
+    if future:
+        calls = [
+            ('forecaster.predict(future="coming.csv")', "what follows the history it was saved with"),
+            ('forecaster.predict("newer.csv", future="coming.csv")', "what follows a newer one; same columns"),
+        ]
+    width = max(len(call) for call, _ in calls)
+    told = "The values given are medians and intervals."
+    command = "cellgate predict FOLDER"
+    if future:
+        command += " --future-data coming.csv"
+        told = f"`coming.csv` has rows for the steps to come, with {_named(future)}. {told}"
+    return [*(f"{call:<{width}}  # {does}" for call, does in calls), "```", "", f"or `{command}`. {told}"]
+
+
+def _target(roles: dict[str, Any]) -> str:
+    return _named([roles["target"]]) if roles["target"] and not roles["wide"] else "the values"
+
+
+def _beside(roles: dict[str, Any]) -> list[str]:
+    """A line on the columns beside the target, if there are any."""
+    known = {"past": "up to the last step", "future": "for the steps to come too", "static": "of every series"}
+    parts = [f"{_named(roles[kind])} ({what})" for kind, what in known.items() if roles[kind]]
+    return [f"- Beside it: {', '.join(parts)}."] if parts else []
+
+
+def _named(columns: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in columns)
+
+
+def _shown(score: float, form: str) -> str:
+    return "-" if score != score else format(score, form)

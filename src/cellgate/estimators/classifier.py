@@ -77,7 +77,7 @@ class SequenceClassifier(SequenceEstimator):
         id: str | None = None,
         time: str | None = None,
         target: str | None = None,
-        features: Sequence[str] = (),
+        features: str | Sequence[str] = (),
         wide: bool = False,
         steps: int | None = None,
         hidden_size: int | None = None,

@@ -42,6 +42,11 @@ class Explanation:
 
     report: Report
 
+    def __repr__(self) -> str:
+        """What is found, a line each, not all of its numbers."""
+        found = "".join(f"\n  {finding}" for finding in self.report.findings)
+        return f"<Explanation, {self.report.title}: save(path) writes the page>{found}"
+
     @property
     def html(self) -> str:
         """The page, one HTML file that needs nothing else."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,7 @@ def load_folder(path: str | Path) -> tuple[str, dict[str, Any], dict[str, Any]]:
     if not (folder / CONFIG).is_file() and (folder / OPTIONS).is_file():
         raise ModelFolderError(
             f"{folder}: expected a model folder with a {CONFIG}, got a training that was cut short; "
-            f"cellgate train --resume --out {folder} goes on with it"
+            f"cellgate train --resume --out {shlex.quote(str(folder))} goes on with it"
         )
     if not (folder / CONFIG).is_file():
         raise ModelFolderError(

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from cellgate.data import Panel
+from cellgate.data.words import counted, some
 from cellgate.errors import InputError
 from cellgate.tasks.intervals import level_bounds
 from cellgate.tasks.sequence_batches import EncodedSequences
@@ -35,11 +36,13 @@ class Forecast:
         panel: the series that are continued.
         levels: the probability of each interval, in percent.
         values: (S, H, 1 + 2 * levels) in the unit of the data: the median, then low and high of each level.
+        left_out: names of the series that could not be predicted, as nothing is known of their future columns.
     """
 
     panel: Panel
     levels: tuple[float, ...]
     values: np.ndarray
+    left_out: tuple[str, ...] = ()
 
     @classmethod
     def from_quantiles(
@@ -47,6 +50,25 @@ class Forecast:
     ) -> Forecast:
         """From (S, H, Q) values in the order of `quantiles`."""
         return cls(panel, levels, median_first(answers, quantiles, levels))
+
+    def __repr__(self) -> str:
+        """What it holds in a line, not all of its numbers."""
+        levels = " and ".join(f"{level:g} %" for level in self.levels)
+        return (
+            f"<Forecast of {len(self.panel):,} series, {counted(self.values.shape[1], 'step')} ahead"
+            f"{f', with {levels} intervals' if levels else ''}: columns() is its table>"
+        )
+
+    @property
+    def note(self) -> str:
+        """Which series are left out, and why, in a line; empty if none is."""
+        if not self.left_out:
+            return ""
+        columns, steps = ", ".join(self.panel.future_names), counted(self.values.shape[1], "step")
+        return (
+            f"left out {len(self.left_out)} of {len(self.left_out) + len(self.panel):,} series, as "
+            f"nothing is known of {columns} in the {steps} after the end: {some(self.left_out)}"
+        )
 
     @property
     def names(self) -> list[str]:

@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
 
 def asked_roles(forecaster: Forecaster) -> Roles:
-    """What the arguments say about the columns."""
+    """What the arguments say about the columns.
+
+    Raises:
+        InputError: for an argument that says nothing of a table.
+    """
+    forecaster._check_table_arguments()
     return Roles(
         forecaster.time,
         forecaster.target,

@@ -24,6 +24,7 @@ from cellgate.data.panel import show_time
 from cellgate.data.time_formats import CLOCKS
 from cellgate.data.words import some
 from cellgate.estimators.forecast import Forecast
+from cellgate.estimators.plain_torch import in_plain_torch
 from cellgate.tasks.forecast import in_data_units, known_ahead, reading_start
 from cellgate.tasks.forecast_data import fit_units, lookback, prepare, prepare_tail, transform
 
@@ -53,6 +54,7 @@ class ForecastStream:
         """The series that can be continued."""
         return self._forecaster.panel_.ids
 
+    @in_plain_torch
     def push(
         self,
         value: float | None,
@@ -252,8 +254,10 @@ def _stamp(time: Any, form: str | None) -> np.datetime64 | None:
 
 
 def _code(panel: Panel, name: str, value: Any) -> float:
-    """A cell of a covariate as its number: a category's position, NaN where there is none."""
+    """A cell of a covariate as its number: a category's position, or the one after all for another; NaN for none."""
+    if value is None or value == "":
+        return float("nan")
     labels = panel.categories.get(name)
     if labels is not None:
-        return float(labels.index(str(value))) if str(value) in labels else float("nan")
-    return float("nan") if value is None or value == "" else float(value)
+        return float(labels.index(str(value)) if str(value) in labels else len(labels))
+    return float(value)

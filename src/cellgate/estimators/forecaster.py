@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -190,16 +192,23 @@ class Forecaster(ForecasterArguments):
             future: a table with the future-known columns of the steps to come, where `data` has no rows for them.
             steps: only so many of the horizon's steps, for which alone future-known columns are then needed.
 
+        Returns:
+            A Forecast. A series of whose future-known columns nothing is known after its end, such as one that
+            ended earlier than the others, is left out: `left_out` has the names.
+
         Raises:
-            DataError: for series too short, or unlike those trained on, or drivers that are not known far enough.
+            DataError: for series too short, or unlike those trained on, or drivers that are not known far enough, be
+                it for a part of the steps or for every series.
             InputError: for more steps than the horizon has.
         """
         self._require_fit()
         asked = self.task_.horizon if steps is None else steps
         expect("steps", steps, f"a whole number from 1 to {self.task_.horizon}, the horizon, or None", self._in_horizon)
-        panel = series_to_continue(self, data, future)
+        whole = series_to_continue(self, data, future)
+        panel = whole.select(whole.foretold(asked) or range(len(whole)))
         self.coding_.require_future(panel, asked)
-        return self._answered(panel, asked)
+        there = set(panel.ids)
+        return replace(self._answered(panel, asked), left_out=tuple(name for name in whole.ids if name not in there))
 
     def _in_horizon(self, steps: Any) -> bool:
         return steps is None or (is_count(steps) and steps <= self.task_.horizon)
@@ -242,8 +251,13 @@ class Forecaster(ForecasterArguments):
         Returns:
             A frame of the caller's own kind where one was given, here or to `fit` or `update`, whole numbers as names
             and times with a zone as they came; otherwise a dict of (rows,) arrays.
+
+        Warns:
+            UserWarning: naming the series that `forecast` leaves out.
         """
         made = self.forecast(data, future=future)
+        if made.note:
+            warnings.warn(made.note, UserWarning, stacklevel=3)  # of the caller, past in_plain_torch
         given = future if data is None else data
         kind = getattr(self, "kind_", None) if given is None else kind_of(given)
         return in_kind(kind, made.columns(), made.panel.roles)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cellgate.estimators.protocol import Parameters, check_seconds, check_seed, expect, is_count
+from cellgate.estimators.protocol import Parameters, check_columns_named, check_seconds, check_seed, expect, is_count
 
 _COUNTS = ("horizon", "num_layers", "batch_size")
 _COUNTS_OR_NONE = ("season", "long_season", "hidden_size", "context", "max_epochs", "patience", "validation")
@@ -65,6 +65,24 @@ class ForecasterArguments(Parameters):
         self.patience = patience
         self.validation = validation
         self.seed = seed
+
+    # Python names the function in the message for an argument that there is not.
+    __init__.__qualname__ = "Forecaster.__init__"
+
+    def _check_table_arguments(self) -> None:
+        """Refuse what cannot be said about a table; the rest of it is checked when the table is read.
+
+        Raises:
+            InputError: naming the argument.
+        """
+        check_columns_named(self, "time", "target", "id")
+        for name, example in (("freq", "'h', '15min' or 'MS'"), ("time_format", "'%d.%m.%Y'")):
+            expect(
+                name,
+                getattr(self, name),
+                f"a text such as {example}, or None",
+                lambda v: v is None or isinstance(v, str),
+            )
 
     def _check(self) -> None:
         """Refuse arguments that nothing can be trained with.

@@ -27,9 +27,8 @@ if TYPE_CHECKING:
 def save_forecaster(forecaster: Forecaster, path: str | Path) -> None:
     """Write the folder."""
     panel = forecaster.panel_
-    params = forecaster.get_params()
     config = {
-        "estimator": {name: list(value) if isinstance(value, tuple) else value for name, value in params.items()},
+        "estimator": forecaster.plain_params(),
         "model": forecaster.model_.config(),
         "task": forecaster.task_.to_json(),
         "training": {key: value for key, value in asdict(forecaster.record_).items() if key != "history"},
@@ -53,7 +52,7 @@ def save_forecaster(forecaster: Forecaster, path: str | Path) -> None:
                 "id": name,
                 "start": _plain(start),
                 "steps": len(values),
-                "steps_ahead": panel.known_ahead(k),
+                "steps_ahead": len(panel.future[k]) - len(values) if panel.future else 0,
                 "scale": forecaster.scales_.get(name),
                 "lag": forecaster.lags_.get(name),
                 "mix": mix_to_json(forecaster.mixes_[name]) if name in forecaster.mixes_ else None,

@@ -19,6 +19,7 @@ from cellgate.errors import InputError
 from cellgate.estimators.explain_text import explain_text
 from cellgate.estimators.explaining import Explanation, deliver, keep_report
 from cellgate.estimators.folder import ModelFolderError, save_folder
+from cellgate.estimators.plain_torch import each_in_plain_torch
 from cellgate.estimators.protocol import Parameters, check_seconds, check_seed, expect, is_count, not_fitted
 from cellgate.estimators.sequence_card import sequence_card
 from cellgate.tasks.generate import BIGRAM, UNIGRAM, Bigrams, GenerateObjective, nats_per_token, write_on
@@ -312,7 +313,7 @@ class LanguageModel(Parameters):
             begin = newline if newline[0] else np.array([1])
         generator = torch.Generator().manual_seed(int(seed))
         drawn = write_on(self.model_, begin, int(length), generator, float(temperature), top_k, top_p)
-        return (self.vocabulary_.tokens[token] for token in drawn)
+        return (self.vocabulary_.tokens[token] for token in each_in_plain_torch(drawn))
 
     def generate(self, prompt: str = "", length: int = 200, **how: Any) -> str:
         """What follows the prompt, as one text; arguments as `stream` takes them."""

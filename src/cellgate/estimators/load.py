@@ -9,6 +9,7 @@ from cellgate.estimators.classifier import SequenceClassifier
 from cellgate.estimators.folder import ModelFolderError, load_folder
 from cellgate.estimators.forecaster import Forecaster
 from cellgate.estimators.language_model import LanguageModel
+from cellgate.estimators.plain_torch import in_plain_torch
 from cellgate.estimators.regressor import SequenceRegressor
 from cellgate.estimators.tagger import SequenceTagger
 
@@ -17,6 +18,7 @@ _KINDS: dict[str, Any] = {
 }
 
 
+@in_plain_torch
 def load(path: str | Path, expected: Any = None) -> Any:
     """Load a model folder.
 

@@ -8,20 +8,32 @@ from __future__ import annotations
 import inspect
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
 
+from cellgate.data.panel import as_names
 from cellgate.data.sequences import SequenceSet, label_array
 from cellgate.errors import InputError
+from cellgate.estimators.plain_torch import in_plain_torch
 
 Kind = Literal["classifier", "regressor"]
 
 
 class Parameters:
-    """get_params, set_params, load and a repr by the constructor's signature; arguments are kept as they are given."""
+    """get_params, set_params, load and a repr by the constructor's signature; arguments are kept as they are given.
+
+    The public methods of what is derived from it run in `plain_torch`.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Take care of the methods that a class adds."""
+        super().__init_subclass__(**kwargs)
+        for name, method in list(vars(cls).items()):
+            if inspect.isfunction(method) and not name.startswith("_"):
+                setattr(cls, name, in_plain_torch(method))
 
     @classmethod
     def parameter_names(cls) -> tuple[str, ...]:
@@ -31,6 +43,13 @@ class Parameters:
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The constructor's arguments by name."""
         return {name: getattr(self, name) for name in self.parameter_names()}
+
+    def plain_params(self) -> dict[str, Any]:
+        """The same as plain data: several names or numbers, whatever holds them, as a list."""
+        return {
+            name: list(value) if isinstance(value, Iterable) and not isinstance(value, str) else value
+            for name, value in self.get_params().items()
+        }
 
     def set_params(self, **params: Any) -> Self:
         """Set constructor arguments by name.
@@ -169,13 +188,28 @@ def require_used(estimator: Any, table: bool, sequences: SequenceSet) -> None:
     useless = []
     if not table:
         named = ("id", "time") if sequences.token else ("id", "time", "features")
-        useless = [(name, "a table, whose column it names") for name in named if getattr(estimator, name)]
+        useless = [(name, "a table, whose column it names") for name in named if as_names(getattr(estimator, name))]
     elif sequences.flat and estimator.time:
         useless = [("time", "a table of several rows a sequence")]
     if estimator.steps is not None and not sequences.flat:
         useless.append(("steps", "flat sequences, one a row (--wide)"))
     for name, expected in useless:
         raise InputError(f"{name}: expected {expected}, got {sequences.source}; leave --{name} out")
+
+
+def check_columns_named(estimator: Any, *names: str) -> None:
+    """Check arguments that each name one column.
+
+    Raises:
+        InputError: for several at once.
+    """
+    for name in names:
+        expect(name, getattr(estimator, name), "the name of one column, or None", lambda v: v is None or not is_many(v))
+
+
+def is_many(value: Any) -> bool:
+    """Whether it is a collection, not one name or number."""
+    return isinstance(value, list | tuple | set | dict | np.ndarray)
 
 
 def check_seed(seed: Any) -> None:

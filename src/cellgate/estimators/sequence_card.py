@@ -44,7 +44,7 @@ def sequence_card(
         *_USE[kind],
         "```",
         "",
-        f"or `cellgate {'generate' if kind == 'LanguageModel' else 'predict'} FOLDER`.",
+        f"or `cellgate {'generate FOLDER' if kind == 'LanguageModel' else 'predict FOLDER --data DATA'}`.",
         "",
         "## How good it is",
         "",

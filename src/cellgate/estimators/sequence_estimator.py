@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from cellgate.data.features import FeatureEncoding
+from cellgate.data.panel import as_names
 from cellgate.data.sequences import SequenceRoles, SequenceSet, holds_columns, read_sequences
 from cellgate.errors import InputError
 from cellgate.estimators.explaining import Explanation, deliver, keep_report, require_examples
@@ -21,6 +22,7 @@ from cellgate.estimators.protocol import (
     Kind,
     Parameters,
     check_columns,
+    check_columns_named,
     check_seconds,
     check_seed,
     expect,
@@ -125,7 +127,8 @@ class SequenceEstimator(Parameters):
         return sequences
 
     def _roles(self) -> SequenceRoles:
-        return SequenceRoles(self.id, self.time, self.target, tuple(self.features or ()), bool(self.wide), self.steps)
+        check_columns_named(self, "id", "time", "target")
+        return SequenceRoles(self.id, self.time, self.target, as_names(self.features), bool(self.wide), self.steps)
 
     def _read_again(self, X: Any, y: Any = None) -> SequenceSet:
         """Read data like those of the training."""
@@ -382,7 +385,7 @@ class SequenceEstimator(Parameters):
         if not hasattr(self, "model_"):
             raise not_fitted(type(self).__name__)
         config = {
-            "estimator": {**self.get_params(), "features": list(self.features or ())},
+            "estimator": {**self.plain_params(), "features": list(as_names(self.features))},
             "model": self.model_.config(),
             "task": self._answer_config(),
             "training": {key: value for key, value in asdict(self.record_).items() if key != "history"},

@@ -11,12 +11,14 @@ import numpy as np
 import torch
 
 from cellgate.data.features import FeatureEncoding
+from cellgate.data.panel import as_names
 from cellgate.data.sequences import SequenceRoles, SequenceSet, with_labels
 from cellgate.data.tagged import from_words
 from cellgate.data.text import UNKNOWN
 from cellgate.errors import InputError
 from cellgate.estimators.classes import class_codes, restored_classes
 from cellgate.estimators.explain_tags import explain_tags
+from cellgate.estimators.protocol import check_columns_named
 from cellgate.estimators.sequence_estimator import SequenceEstimator
 from cellgate.report.model import Report
 from cellgate.tasks.network import SequenceNetwork
@@ -92,7 +94,7 @@ class SequenceTagger(SequenceEstimator):
         time: str | None = None,
         target: str | None = None,
         token: str | None = None,
-        features: Sequence[str] = (),
+        features: str | Sequence[str] = (),
         vocabulary_size: int = 30_000,
         embedding_size: int = 64,
         hidden_size: int | None = None,
@@ -129,7 +131,8 @@ class SequenceTagger(SequenceEstimator):
     # ------------------------------------------------------------ reading
 
     def _roles(self) -> SequenceRoles:
-        return SequenceRoles(self.id, self.time, self.target, tuple(self.features or ()), token=self.token or "")
+        check_columns_named(self, "id", "time", "target", "token")
+        return SequenceRoles(self.id, self.time, self.target, as_names(self.features), token=self.token or "")
 
     def _labelled(self, X: Any, y: Any) -> SequenceSet:
         sequences = self.read(X, y)

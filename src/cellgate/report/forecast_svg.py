@@ -11,7 +11,8 @@ import numpy as np
 from cellgate.report.axes import number_ticks, show_number, time_ticks
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 920, 300, 72, 24, 46, 34
-_HEAD, _FOOT = 44, 16
+_HEAD, _FOOT, _SECOND = 44, 16, 22
+_TITLE_LETTER, _NAME_LETTER = 9.3, 7.4  # the average widths of letters of their sizes
 _INK, _PALE, _RULE = "#1f2933", "#6b7785", "#e4e8ec"
 _MODEL, _BASE = "#0b6e99", "#c0792a"
 _STYLE = (
@@ -70,27 +71,39 @@ def forecast_svg(title: str, drawings: Sequence[Drawing], interval: str) -> str:
         drawings: the series.
         interval: what the band is, for the legend: "90 % interval".
     """
-    height = _HEAD + len(drawings) * _HEIGHT + _FOOT
+    legend, begins = _legend(interval, any(s.baseline is not None for d in drawings for s in d.segments))
+    title = _shortened(title, _WIDTH - _LEFT - _RIGHT, _TITLE_LETTER)
+    # A title that would run into the legend has a line of its own above it.
+    lower = _SECOND if _LEFT + _TITLE_LETTER * len(title) > begins - 12 else 0
+    height = _HEAD + lower + len(drawings) * _HEIGHT + _FOOT
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" '
         f'role="img" aria-label="{escape(title, quote=True)}">',
         f"<style>{_STYLE}</style>",
         f'<rect width="{_WIDTH}" height="{height}" fill="#ffffff"/>',
         f'<text class="title" x="{_LEFT}" y="30">{escape(title)}</text>',
-        _legend(interval, any(s.baseline is not None for d in drawings for s in d.segments)),
+        f'<g transform="translate(0 {lower})">{legend}</g>' if lower else legend,
     ]
     for k, drawing in enumerate(drawings):
-        parts.append(f'<g transform="translate(0 {_HEAD + k * _HEIGHT})">{_plot(drawing)}</g>')
+        parts.append(f'<g transform="translate(0 {_HEAD + lower + k * _HEIGHT})">{_plot(drawing)}</g>')
     return "\n".join([*parts, "</svg>", ""])
 
 
-def _legend(interval: str, baseline: bool) -> str:
+def _shortened(text: str, room: float, letter: float) -> str:
+    """A text that ends in an ellipsis where letters of that average width would not fit; text is not measured here."""
+    most = int(room / letter)
+    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
+
+
+def _legend(interval: str, baseline: bool) -> tuple[str, float]:
+    """The legend, to the right of the picture, and where it begins."""
     entries = [("observed", _INK, ""), ("forecast", _MODEL, ""), (interval, _MODEL, "band")]
     if baseline:
         entries.append(("seasonal naive", _BASE, "dashed"))
     # Text is not measured here, so each entry gets the room that an average letter of this size takes.
     widths = [round(6.1 * len(label)) for label, _, _ in entries]
-    x, parts = _WIDTH - _RIGHT - sum(widths) - 44 * len(entries) + 18, []
+    begins = x = _WIDTH - _RIGHT - sum(widths) - 44 * len(entries) + 18
+    parts = []
     for (label, colour, kind), width in zip(entries, widths, strict=True):
         if kind == "band":
             parts.append(f'<rect x="{x}" y="20" width="20" height="10" fill="{colour}" fill-opacity="0.16"/>')
@@ -99,7 +112,7 @@ def _legend(interval: str, baseline: bool) -> str:
             parts.append(f'<path d="M{x} 25h20" stroke="{colour}" stroke-width="2"{dash}/>')
         parts.append(f'<text class="small" x="{x + 26}" y="29">{escape(label)}</text>')
         x += width + 44
-    return "".join(parts)
+    return "".join(parts), begins
 
 
 def _plot(drawing: Drawing) -> str:
@@ -156,7 +169,9 @@ def _plot(drawing: Drawing) -> str:
                 'stroke-dasharray="4 3"/>'
             )
         parts.append(f'<path d="{line(segment.first, segment.median)}" stroke="{_MODEL}" stroke-width="2"/>')
-    parts.append(f'<text class="name" x="{_LEFT}" y="26">{escape(drawing.name)}</text>')
+    room = right - _LEFT - (6.1 * len(drawing.note) + 12 if drawing.note else 0)
+    name = _shortened(drawing.name, room, _NAME_LETTER)
+    parts.append(f'<text class="name" x="{_LEFT}" y="26">{escape(name)}</text>')
     if drawing.note:
         parts.append(f'<text class="small right" x="{right}" y="26">{escape(drawing.note)}</text>')
     return "".join(parts)

@@ -37,8 +37,8 @@ class Coding:
     flagged: bool = False
 
     def columns(self, values: np.ndarray, labels: Sequence[str] | None) -> np.ndarray:
-        """(T,) values, or codes into labels, to (T, W) numbers; what is missing is zeros."""
-        known = np.isfinite(values)
+        """(T,) values, or codes into labels, to (T, W) numbers; what is missing or an unknown label is zeros."""
+        known = _known(values, labels if self.categories is not None else None)
         if self.categories is not None:
             place = {label: k for k, label in enumerate(self.categories)}
             codes = np.array([place.get(str(label), -1) for label in labels or ()] or [-1])
@@ -171,8 +171,13 @@ class CovariateCoding:
             )
 
 
+def _known(values: np.ndarray, labels: Sequence[str] | None) -> np.ndarray:
+    """(T,) where there is a number or, with labels, the code of one; see Panel.with_categories for other codes."""
+    return np.isfinite(values) if labels is None else values < len(labels)
+
+
 def _fit(name: str, values: np.ndarray, labels: Sequence[str] | None) -> Coding:
-    known = values[np.isfinite(values)]
+    known = values[_known(values, labels)]
     flagged = len(known) < len(values)
     if labels is not None:
         return Coding(name, categories=tuple(str(labels[int(code)]) for code in np.unique(known)), flagged=flagged)

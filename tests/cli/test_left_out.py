@@ -1,0 +1,117 @@
+"""Series of whose coming steps nothing is known, a product that is no longer sold for instance: the others go on."""
+
+import json
+import re
+import shlex
+
+import pandas as pd
+import pytest
+
+import cellgate
+from cellgate.cli import app as cli
+from cellgate.data import DataError
+
+HORIZON = 4
+OPTIONS = ["--target", "sold", "--future", "promo", "--horizon", str(HORIZON), "--max-epochs", "1"]
+NOTE = "left out 1 of 3 series, as nothing is known of promo in the 4 steps after the end: jam"
+
+
+def rows(item, begin, steps, sold=True):
+    days = pd.date_range(begin, periods=steps)
+    table = pd.DataFrame({"item": item, "day": days.strftime("%Y-%m-%d"), "promo": [k % 3 for k in range(steps)]})
+    return table.assign(sold=[10.0 + k % 7 for k in range(steps)] if sold else None)
+
+
+HISTORY = pd.concat([rows("tea", "2024-01-01", 60), rows("jam", "2024-01-01", 40), rows("rye", "2024-01-01", 60)])
+COMING = pd.concat([rows(item, "2024-03-01", HORIZON, sold=False) for item in ("tea", "jam", "rye")])
+WITHOUT_JAM = COMING[COMING.item != "jam"]
+
+
+def call(capsys, *arguments):
+    with pytest.raises(SystemExit) as left:
+        cli.main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    assert not left.value.code, err
+    return out, err
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    HISTORY.to_csv("history.csv", index=False)
+    return tmp_path
+
+
+def fit():
+    return cellgate.Forecaster(HORIZON, target="sold", future="promo", max_epochs=1).fit(HISTORY)
+
+
+@pytest.mark.parametrize("coming", [COMING, WITHOUT_JAM], ids=["with rows that begin too late", "without rows"])
+def test_what_is_foretold_is_forecast_and_the_rest_is_named(coming):
+    forecaster = fit()
+    made = forecaster.forecast(future=coming)
+    assert (made.panel.ids, made.left_out) == (("tea", "rye"), ("jam",))
+    with pytest.warns(UserWarning, match=NOTE):
+        table = forecaster.predict(future=coming)
+    assert table.unique_id.unique().tolist() == ["tea", "rye"]
+    assert set(table.ds.astype(str)) == set(COMING.day)
+    whole = pd.concat([coming, rows("jam", "2024-02-10", HORIZON, sold=False)]).drop_duplicates(["item", "day"])
+    kept = forecaster.predict(future=whole)
+    assert kept[kept.unique_id != "jam"].cellgate.tolist() == pytest.approx(table.cellgate.tolist(), rel=1e-6)
+
+
+def test_too_little_of_one_and_nothing_of_all_are_errors():
+    forecaster = fit()
+    with pytest.raises(DataError, match="series 'rye': expected 'promo' for the 4 steps after its end"):
+        forecaster.predict(future=WITHOUT_JAM.iloc[:-1])
+    with pytest.raises(DataError, match="rows after the end of series 'tea', which ends at 2024-02-29, found none"):
+        forecaster.predict(future=HISTORY.drop(columns="sold"))
+
+
+def test_a_training_whose_table_has_the_coming_rows_ends_with_the_forecast_of_the_others(here, capsys):
+    pd.concat([HISTORY, COMING]).to_csv("whole.csv", index=False)
+    out, _ = call(capsys, "train", "whole.csv", *OPTIONS, "--out", "model", "--report")
+    assert "known for 0 to 4 steps after the last value" in out
+    assert f"forecast.csv has {NOTE}" in out
+    assert pd.read_csv("model/forecast.csv").unique_id.unique().tolist() == ["tea", "rye"]
+    picture = (here / "model/forecast.svg").read_text()
+    assert ">tea<" in picture
+    assert ">jam<" not in picture
+    out, _ = call(capsys, "train", "whole.csv", *OPTIONS, "--out", "again", "--json")
+    assert json.loads(out)["left_out"] == ["jam"]
+
+
+def test_a_driver_empty_in_the_coming_rows_does_not_end_a_training_without_a_model(here, capsys):
+    gap = COMING.assign(promo=[1, None, *COMING.promo[2:]])
+    pd.concat([HISTORY, gap]).to_csv("whole.csv", index=False)
+    out, _ = call(capsys, "train", "whole.csv", *OPTIONS, "--out", "model")
+    assert "no forecast yet: promo known for 1 of 4 steps after the end" in out
+
+
+def test_predict_and_explain_say_what_they_leave_out(here, capsys):
+    COMING.to_csv("coming.csv", index=False)
+    call(capsys, "train", "history.csv", *OPTIONS, "--out", "model")
+    out, err = call(capsys, "predict", "model", "--future-data", "coming.csv")
+    assert err == f"note: {NOTE}\n"
+    assert out.count("\n") == 1 + 2 * HORIZON
+    out, _ = call(capsys, "predict", "model", "--future-data", "coming.csv", "--json")
+    assert json.loads(out)["left_out"] == ["jam"]
+    out, _ = call(capsys, "explain", "model", "--future-data", "coming.csv", "--out", "page.html")
+    assert "without the series that coming.csv says nothing of: jam" in out
+
+
+def test_what_is_to_be_typed_next_can_be_typed_and_the_card_says_it_too(here, capsys):
+    COMING.to_csv("coming.csv", index=False)
+    out, _ = call(capsys, "train", "history.csv", *OPTIONS, "--out", "my model")
+    (told,) = [line for line in out.splitlines() if line.startswith("next")]
+    words = shlex.split(told)[2:]
+    assert words == ["predict", "my model", "--future-data", "FILE"]
+    call(capsys, *[word.replace("FILE", "coming.csv") for word in words])
+    card = (here / "my model/README.md").read_text()
+    assert "`cellgate predict FOLDER --future-data coming.csv`. `coming.csv` has rows for the steps to come" in card
+    assert "- Reads `sold`, " in card
+    assert "- Beside it: `promo` (for the steps to come too)." in card
+    (code,) = re.findall("```python\n(.*?)```", card, re.DOTALL)
+    HISTORY.to_csv("newer.csv", index=False)
+    with pytest.warns(UserWarning, match=NOTE):
+        exec(code.replace("THIS FOLDER", "my model"), {})

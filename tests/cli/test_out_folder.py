@@ -1,0 +1,106 @@
+"""The folder of a training: one training at a time, nothing of an earlier model, nothing lost that is not its own."""
+
+import fcntl
+import os
+
+import pytest
+
+from cellgate.cli import app as cli
+from cellgate.errors import CellgateError
+from cellgate.estimators import Forecaster
+from cellgate.training import TrainingError
+
+QUICK = ("airline", "--horizon", 4, "--max-epochs", 1)
+
+
+def call(capsys, *arguments):
+    with pytest.raises(SystemExit) as left:
+        cli.main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return left.value.code or 0, out, err
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.mark.parametrize("options", [(), ("--force",), ("--resume",)])
+def test_two_trainings_do_not_write_to_one_folder(capsys, tmp_path, options):
+    out = tmp_path / "model"
+    out.mkdir()
+    if options:
+        assert call(capsys, "train", *QUICK, "--force", "--out", out)[0] == 0
+        (out / "checkpoint").mkdir()
+    before = contents(out)
+    handle = os.open(out, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)  # as another process holds it
+        code, _, err = call(capsys, "train", *QUICK, *options, "--out", out)
+    finally:
+        os.close(handle)
+    assert code == 2
+    assert err == (
+        f"error: --out {out}: expected a folder of this training alone, got one that another is writing to; give "
+        "another name, or wait for its end\n"
+    )
+    assert contents(out) == before
+    assert (out / "checkpoint").is_dir() == bool(options)  # it is the other one's
+    assert call(capsys, "train", *QUICK, *options, "--out", out)[0] == 0
+
+
+def test_a_training_that_ended_while_this_one_read_is_not_written_over(capsys, tmp_path, monkeypatch):
+    out, read, made = tmp_path / "model", Forecaster.read, {}
+
+    def slow(self, data):
+        if self.seed == 5:
+            assert call(capsys, "train", *QUICK, "--out", out)[0] == 0
+            made.update(contents(out))
+        return read(self, data)
+
+    monkeypatch.setattr(Forecaster, "read", slow)
+    code, _, err = call(capsys, "train", *QUICK, "--seed", 5, "--out", out)
+    assert code == 2
+    assert "expected a new or empty folder, got one with files in it" in err
+    assert contents(out) == made
+
+
+def test_nothing_of_an_earlier_model_stays(capsys, tmp_path):
+    out, data = tmp_path / "model", tmp_path / "driven.csv"
+    assert call(capsys, "train", *QUICK, "--report", "--out", out)[0] == 0
+    (out / "notes.txt").write_text("mine")
+    assert {"forecast.csv", "forecast.svg", "report.html", "history.safetensors"} < set(contents(out))
+    data.write_text("ds,y,price\n" + "".join(f"2024-01-{d:02},{d % 7},{d % 3}\n" for d in range(1, 32)))
+    options = ("--target", "y", "--future", "price", "--horizon", 3, "--max-epochs", 1)
+    assert call(capsys, "train", data, *options, "--force", "--out", out)[0] == 0
+    assert not {"forecast.csv", "forecast.svg", "report.html"} & set(contents(out))
+    assert {"holdout.csv", "history.safetensors", "notes.txt"} < set(contents(out))
+    text = tmp_path / "text.txt"
+    text.write_text("one two three four\n" * 40)
+    assert call(capsys, "train", text, "--task", "generate", "--max-epochs", 1, "--force", "--out", out)[0] == 0
+    assert not {"holdout.csv", "history.safetensors"} & set(contents(out))
+    assert contents(out)["notes.txt"] == b"mine"
+
+
+def test_a_training_that_cannot_begin_leaves_no_folder(capsys, tmp_path, monkeypatch):
+    def fails(*arguments, **options):
+        raise CellgateError("no")
+
+    monkeypatch.setattr(Forecaster, "fit", fails)
+    code, _, err = call(capsys, "train", *QUICK, "--out", tmp_path / "model")
+    assert (code, err) == (2, "error: no\n")
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), TrainingError("no")], ids=["Ctrl-C", "all fail"])
+def test_a_search_without_a_result_removes_nothing_that_is_not_its_own(capsys, tmp_path, monkeypatch, error):
+    pytest.importorskip("optuna", reason="tune is Optuna's search")
+
+    def fails(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(Forecaster, "fit", fails)
+    (tmp_path / "sales.csv").write_text("mine")
+    assert call(capsys, "tune", *QUICK, "--trials", 2, "--force", "--out", tmp_path)[0] != 0
+    assert contents(tmp_path) == {"sales.csv": b"mine"}
+    assert call(capsys, "tune", *QUICK, "--trials", 2, "--out", tmp_path / "new")[0] != 0
+    assert not (tmp_path / "new").exists()
