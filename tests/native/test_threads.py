@@ -18,7 +18,8 @@ from cellgate.backends import cpu
 
 pytestmark = pytest.mark.skipif(cpu.unavailable() is not None, reason="tests the native core, which is not built here")
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-quiet_fork = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+# Of Python 3.12, and of JAX where a test before imported it: a process of several threads was forked, as is the point.
+quiet_fork = pytest.mark.filterwarnings("ignore:.*fork.*")
 
 COUNT_THREADS = """
 import os
