@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import cellgate
+from cellgate.backends.dispatch import BACKENDS
 from cellgate.errors import DtypeError
 
 I, H, T = 5, 37, 6  # noqa: E741 - the letter of the input size, as everywhere
@@ -218,6 +219,26 @@ def test_what_is_no_input_is_said_so():
     for state in (5, (5, 5), ([None], [None])):
         with pytest.raises(cellgate.InputError, match="hx"):
             stream.reset(state)
+
+
+@pytest.mark.parametrize("form", [torch.as_tensor, np.asarray], ids=["tensor", "array"])
+@pytest.mark.parametrize("cell", ["lstm", "peephole"])
+def test_another_backend_is_obeyed_at_every_step(cell, form, monkeypatch):
+    """Inside use_backend, in which nobody may get the engine's number for the reference's, and after it."""
+    ran, run = [], BACKENDS["reference"].run
+    monkeypatch.setattr(BACKENDS["reference"], "run", lambda *call: ran.append(1) or run(*call))
+    module, x = made(cell=cell), np.random.default_rng(0).standard_normal((T, I)).astype(np.float32)
+    expected = module.stream().push_many(x)
+    stream = module.stream()
+    steps = [stream.push(form(x[0]))]
+    with cellgate.use_backend("reference"):
+        steps += [stream.push(form(x[1])), stream.fork().push_many(form(x[2:3]))[0]]
+        assert len(ran) == 2
+        inside = module.stream(hx=stream.state)
+    steps += [inside.push(form(x[2])), stream.push(form(x[2]))]
+    assert len(ran) == 2
+    for found, k in zip(steps, (0, 1, 2, 2, 2), strict=True):
+        np.testing.assert_allclose(np.asarray(found), expected[k], rtol=1e-4, atol=1e-6)
 
 
 def test_a_refused_state_leaves_the_stream_as_it_was():
