@@ -216,9 +216,22 @@ def test_what_is_no_input_is_said_so():
         stream.push(np.array([None] * I))
     with pytest.raises(DtypeError, match=r"x: expected torch.float32 .* got torch.float64"):
         stream.push(np.zeros(I))
+    for push in (stream.push, lambda x: stream.push_many(x[None])):
+        with pytest.raises(cellgate.InputError, match=r"x: expected a dense tensor, got layout torch.sparse_coo"):
+            push(torch.zeros(I).to_sparse())
+    with pytest.raises(DtypeError, match="x_t: expected a tensor, got ndarray"):
+        made().step(np.zeros(I, np.float32))
     for state in (5, (5, 5), ([None], [None])):
         with pytest.raises(cellgate.InputError, match="hx"):
             stream.reset(state)
+
+
+def test_any_kind_of_integer_is_a_batch():
+    stream = made().stream(np.int64(3))
+    assert stream.push(torch.zeros(3, I)).shape == (3, H)
+    for batch in (True, 3.0, 0):
+        with pytest.raises(cellgate.InputError, match="batch: expected a positive integer"):
+            made().stream(batch)
 
 
 @pytest.mark.parametrize("form", [torch.as_tensor, np.asarray], ids=["tensor", "array"])

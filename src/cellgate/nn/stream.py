@@ -7,6 +7,7 @@ weights at every call.
 
 from __future__ import annotations
 
+import numbers
 import threading
 from typing import Any
 
@@ -39,6 +40,8 @@ _UNPACKED_ROWS, _UNPACKED_BYTES = 2, 4_000_000
 
 def step(module: Any, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
     """Compute one step: x (B, I) or (I,) and (h, c) to h of the last layer and the new (h, c); differentiable."""
+    if not isinstance(x, Tensor):
+        raise DtypeError(f"x_t: expected a tensor, got {type(x).__name__}: wrap it in torch.as_tensor")
     if x.dim() not in (1, 2):
         raise ShapeError(f"x_t: expected (B, I) or (I,), got {tuple(x.shape)}: step takes one time step, without a T")
     time = 1 if module.batch_first and x.dim() == 2 else 0
@@ -80,11 +83,11 @@ class Stream:
                 "stream: expected an LSTM of one direction, got bidirectional=True: its backward direction begins at "
                 "the last step, which a stream has not seen. Call the module on a whole sequence"
             )
-        if batch is not None and (not isinstance(batch, int) or isinstance(batch, bool) or batch < 1):
+        if batch is not None and (not isinstance(batch, numbers.Integral) or isinstance(batch, bool) or batch < 1):
             raise InputError(f"batch: expected a positive integer or None, got {batch!r}")
         self._module = module
-        self._batch = batch
-        self._rows = batch or 1
+        self._batch = None if batch is None else int(batch)
+        self._rows = self._batch or 1
         self._sizes = (output_sizes(module), memory_sizes(module))
         self._lock = threading.RLock()  # held by every public call
         self._weights: list[Tensor] = []
