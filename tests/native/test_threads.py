@@ -54,6 +54,39 @@ def test_as_many_threads_as_pytorch_says(kind: str) -> None:
     assert done.stdout.split() == ["0", "1", "2"], done.stderr
 
 
+ON_ONE_CPU = """
+import os
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+import torch, cellgate
+
+torch.set_num_threads(8)
+lstm, x = cellgate.LSTM(64, 256), torch.randn(20, 64, 64)
+lstm(x)[0].sum().backward()
+cellgate.LSTM(64, 256, peephole=True)(x)[0].sum().backward()
+print(*cellgate.backends.cpu.native().team_runs().values())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to a CPU")
+def test_no_more_threads_than_cpus() -> None:
+    """Members meet at every step: one without a CPU would hold up the others for a time slice each time."""
+    environment = {name: value for name, value in os.environ.items() if name != "CELLGATE_THREADS"}
+    done = subprocess.run(
+        [sys.executable, "-c", ON_ONE_CPU], capture_output=True, text=True, env=environment, timeout=100
+    )
+    assert done.stdout.split() == ["0", "0", "0"], done.stdout + done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system binds no process to a CPU")
+@pytest.mark.parametrize("bind", ["true", "false"])
+def test_cpus_are_those_of_the_process(bind: str) -> None:
+    """Where the OpenMP runtime binds threads, the caller is bound to one; the others are there all the same."""
+    code = "import torch, cellgate; print(cellgate.backends.cpu.native().available_cpus())"
+    environment = os.environ | {"OMP_PROC_BIND": bind}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=100)
+    assert done.stdout.split() == [str(len(os.sched_getaffinity(0)))], done.stderr
+
+
 def long_call(backward: bool) -> Callable[[], None]:
     """A native call of some tenths of a second that holds nothing of Python."""
     lstm, x = cellgate.LSTM(128, 256), torch.randn(400, 32, 128)
