@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
 import sys
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -224,6 +226,17 @@ def test_what_is_no_input_is_said_so():
     for state in (5, (5, 5), ([None], [None])):
         with pytest.raises(cellgate.InputError, match="hx"):
             stream.reset(state)
+
+
+@pytest.mark.parametrize("batch", [2, 4])
+def test_a_layer_that_holds_its_own_stream_can_be_freed(batch):
+    module = made()
+    module.live = module.stream(batch)
+    module.live.push(torch.zeros(batch, I))
+    alive = weakref.ref(module)
+    del module
+    gc.collect()
+    assert alive() is None
 
 
 def test_any_kind_of_integer_is_a_batch():
