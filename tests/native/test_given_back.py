@@ -72,7 +72,5 @@ def test_a_layer_converted_before_backward_is_said_so(name: str):
     layer = LAYERS[name]()
     output, _ = layer(torch.randn(STEPS, BATCH, SIZE, dtype=layer.weight_ih_l0.dtype))
     layer.double()
-    with pytest.raises(
-        cellgate.DtypeError, match=r"got torch.float64: convert the layer .* after backward"
-    ):
+    with pytest.raises(cellgate.DtypeError, match=r"got torch.float64: convert the layer .* after backward"):
         output.sum().backward()
