@@ -353,6 +353,7 @@ void look_around(int allowed) {
   (void)allowed;
 #endif
 }
+}  // namespace
 
 // Members of a team meet at almost every step: one that has no CPU of its own holds up all others for a time slice each
 // time. So there are no more than CPUs, unless CELLGATE_THREADS says whose threads they are to be, as tests do.
@@ -365,7 +366,6 @@ int most_members() {
   if (calls++ % kCalls == 0) most = std::min(available_cpus(), kMaxTeam);
   return most;
 }
-}  // namespace
 
 Team::Team(int wanted, int allowed) : size_(1), leased_(false), kind_(Kind::own) {
   if (wanted <= 1) {

@@ -94,6 +94,9 @@ struct TeamRuns {
 };
 TeamRuns team_runs();
 
+// Members that a team may have: as many as there are CPUs, which is looked up now and then.
+int most_members();
+
 // CPUs this process may run on: those of the calling thread, or of the OpenMP runtime where that has more.
 int available_cpus();
 

@@ -77,6 +77,40 @@ def test_no_more_threads_than_cpus() -> None:
     assert done.stdout.split() == ["0", "0", "0"], done.stdout + done.stderr
 
 
+MORE_THAN_CPUS = """
+import os
+import torch, cellgate
+
+torch.manual_seed(0)
+wrong = 0
+for size, batch, steps, both in ((24, 8, 30, False), (24, 3, 30, True), (24, 4, 30, True), (128, 16, 20, True)):
+    for kind in ({}, {"peephole": True}):
+        lstm, x = cellgate.LSTM(16, size, bidirectional=both, **kind), torch.randn(steps, batch, 16)
+        results = []
+        for threads in (1, 3, 4, 8, 64):
+            torch.set_num_threads(threads)
+            with torch.no_grad():
+                results.append([lstm(x)[0]])
+            results[-1] += torch.autograd.grad(lstm(x)[0].square().sum(), lstm.parameters())
+        for found in results[1:]:
+            wrong += not all(torch.allclose(a, b, rtol=1e-4, atol=1e-4) for a, b in zip(found, results[0]))
+print(wrong)
+"""
+
+
+@pytest.mark.parametrize("cpus", [1, 2])
+def test_more_threads_than_cpus_give_the_numbers(cpus: int) -> None:
+    """What was planned for a large team is planned anew for the one there is, whose size another grid may suit best."""
+    if not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < cpus:
+        pytest.skip("needs more CPUs than there are, or a system that binds processes to them")
+    environment = {name: value for name, value in os.environ.items() if name != "CELLGATE_THREADS"}
+    code = MORE_THAN_CPUS.replace(
+        "import os\n", f"import os\nos.sched_setaffinity(0, {set(sorted(os.sched_getaffinity(0))[:cpus])})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=100)
+    assert done.stdout.split() == ["0"], done.stdout + done.stderr
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system binds no process to a CPU")
 @pytest.mark.parametrize("bind", ["true", "false"])
 def test_cpus_are_those_of_the_process(bind: str) -> None:
