@@ -23,7 +23,7 @@ class Extent {
   bool packed() const { return !batch_sizes_.empty(); }
   int64_t steps() const { return steps_; }
   int64_t batch() const { return batch_; }
-  int64_t rows() const { return packed() ? rows_ : 0; }  // as StackForward has it
+  int64_t rows() const { return rows_; }  // of packed data, else 0
 
   // Adds to a call what it says. It must live as long as the call.
   void put(StackForward& call) const;

@@ -112,6 +112,22 @@ class Steps {
     return y;
   }
 
+  // What the garbage collector is to know: a stream that its own module holds is a circle through the module's dict.
+  static int traverse(PyObject* self, visitproc visit, void* arg) {
+    Py_VISIT(Py_TYPE(self));
+    if (!nb::inst_ready(self)) return 0;
+    const Steps& steps = *nb::inst_ptr<Steps>(self);
+    for (const nb::object* part : {&steps.packed_, &steps.known_, &steps.own_, &steps.names_, &steps.weights_,
+                                   &steps.versions_, &steps.states_, &steps.pattern_})
+      Py_VISIT(part->ptr());
+    return 0;
+  }
+  // What is left finds no weights, should anybody ask for a step yet.
+  static int clear(PyObject* self) {
+    if (nb::inst_ready(self)) nb::inst_ptr<Steps>(self)->own_ = nb::dict();
+    return 0;
+  }
+
  private:
   int bits() const { return shape_.scalar == Scalar::f32 ? 32 : 64; }
 
@@ -170,7 +186,10 @@ void bind_steps(nb::module_& m) {
           "addresses"_a, "counts"_a, "is_double"_a, "Take it; counts: scalars of each matrix.")
       .def("unchanged", &Fingerprint::unchanged,
            "Whether the sample is what it was. The caller knows that the memory is still theirs.");
-  nb::class_<Steps>(m, "Steps", "The steps of one stream.")
+  static PyType_Slot slots[] = {{Py_tp_traverse, reinterpret_cast<void*>(Steps::traverse)},
+                                {Py_tp_clear, reinterpret_cast<void*>(Steps::clear)},
+                                {0, nullptr}};
+  nb::class_<Steps>(m, "Steps", nb::type_slots(slots), "The steps of one stream.")
       .def(
           nb::init<const Tensors&, const StackShape&, nb::handle, nb::handle, nb::handle, nb::handle, nb::handle,
                    nb::handle, nb::handle, nb::handle, nb::handle, bool, int64_t>(),

@@ -23,6 +23,7 @@ struct OpenMp {
   int (*thread)() = nullptr;
   int (*threads)() = nullptr;
   int (*in_parallel)() = nullptr;
+  int (*cpus)() = nullptr;
 };
 
 std::atomic<bool> forked{false};
@@ -31,6 +32,7 @@ const OpenMp& openmp() {
   static const OpenMp found = [] {
     OpenMp f;
 #if defined(__unix__) && !defined(CELLGATE_NO_OPENMP)
+    f.cpus = reinterpret_cast<decltype(f.cpus)>(dlsym(RTLD_DEFAULT, "omp_get_num_procs"));
     const char* wish = std::getenv("CELLGATE_THREADS");
     if (wish && std::strcmp(wish, "own") == 0) return f;
     f.parallel = reinterpret_cast<decltype(f.parallel)>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
@@ -129,6 +131,8 @@ void calm_borrowed(int size, int64_t until) {
     calm.store(false);
   }
 }
+
+int runtime_cpus() { return openmp().cpus ? openmp().cpus() : 0; }
 
 void forget_borrowed() { forked.store(true, std::memory_order_relaxed); }
 

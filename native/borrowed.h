@@ -25,6 +25,9 @@ bool run_borrowed(int size, BorrowedBody body, void* arg);
 // until then one more, asleep, is in its charge. `size`: of the teams it has.
 void calm_borrowed(int size, int64_t until);
 
+// CPUs that the runtime knows of; 0 where there is none. Where it binds its threads (OMP_PROC_BIND), the caller has but one.
+int runtime_cpus();
+
 // To be called in the child of a fork: the runtime's threads do not survive it.
 void forget_borrowed();
 

@@ -355,13 +355,25 @@ void look_around(int allowed) {
 }
 }  // namespace
 
+// Members of a team meet at almost every step: one that has no CPU of its own holds up all others for a time slice each
+// time. So there are no more than CPUs, unless CELLGATE_THREADS says whose threads they are to be, as tests do.
+int most_members() {
+  constexpr uint32_t kCalls = 64;  // between two looks: CPUs are taken away and given rarely
+  static const bool as_told = std::getenv("CELLGATE_THREADS") != nullptr;
+  thread_local int most = 0;
+  thread_local uint32_t calls = 0;
+  if (as_told) return kMaxTeam;
+  if (calls++ % kCalls == 0) most = std::min(available_cpus(), kMaxTeam);
+  return most;
+}
+
 Team::Team(int wanted, int allowed) : size_(1), leased_(false), kind_(Kind::own) {
   if (wanted <= 1) {
     if (allowed > 1) look_around(allowed);
     return;
   }
-  if (wanted > kMaxTeam) wanted = kMaxTeam;
-  Pool* p = pool();
+  wanted = std::min(wanted, most_members());
+  Pool* p = wanted > 1 ? pool() : nullptr;
   if (!p || p->leased.exchange(true, std::memory_order_acquire)) return;
   leased_ = true;
   const Hands hands = hands_of(p->crowding, wanted);
@@ -435,15 +447,13 @@ TeamRuns team_runs() {
 }
 
 int available_cpus() {
+  int n = runtime_cpus();
 #if defined(__linux__)
   cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) {
-    int n = CPU_COUNT(&set);
-    if (n > 0) return n;
-  }
+  if (sched_getaffinity(0, sizeof set, &set) == 0) n = std::max(n, CPU_COUNT(&set));
 #endif
-  unsigned n = std::thread::hardware_concurrency();
-  return n > 0 ? static_cast<int>(n) : 1;
+  if (n <= 0) n = static_cast<int>(std::thread::hardware_concurrency());
+  return std::max(n, 1);
 }
 
 }  // namespace cellgate

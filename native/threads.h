@@ -39,7 +39,8 @@ constexpr int kMaxTeam = 256;
 
 class Team {
  public:
-  // A team of at most `wanted` members, fewer when the pool is leased or threads cannot be made; never less than one.
+  // A team of at most `wanted` members, fewer when there are fewer CPUs, the pool is leased or threads cannot be made;
+  // never less than one.
   // `allowed`: how many the user allows, where the work is for fewer.
   explicit Team(int wanted, int allowed = 1);
   ~Team();
@@ -93,7 +94,10 @@ struct TeamRuns {
 };
 TeamRuns team_runs();
 
-// CPUs this process may run on.
+// Members that a team may have: as many as there are CPUs, which is looked up now and then.
+int most_members();
+
+// CPUs this process may run on: those of the calling thread, or of the OpenMP runtime where that has more.
 int available_cpus();
 
 }  // namespace cellgate

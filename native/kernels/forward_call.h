@@ -18,9 +18,11 @@ void pack_weights(const ForwardLayer<S>& layer, const ForwardDirection<S>& from,
     pack_plain_panel(from.w_hr, P, H, block, packed);
 }
 
+// A team that came out smaller than was wanted may be larger than the grid that is best for its size.
 template <class S>
 void run_forward_member(void* plan, int member, int) {
-  ForwardMember<S>(*static_cast<Plan<S>*>(plan), member).run();
+  Plan<S>& its = *static_cast<Plan<S>*>(plan);
+  if (member < its.grid.size()) ForwardMember<S>(its, member).run();
 }
 
 // Runs the call. Returns false when memory is out; nothing is promised of the outputs then.
@@ -112,6 +114,6 @@ bool forward(const ForwardCall<S>& call, int threads) {
 
 template <class S>
 bool forward(const ForwardCall<S>& call) {
-  return forward(call, call.threads);
+  return forward(call, call.threads > 1 ? smaller(call.threads, most_members()) : 1);
 }
 CELLGATE_END

@@ -105,7 +105,7 @@ def test_threads_take_and_give_at_once():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork.*")  # of Python 3.12 and JAX: there are several threads
 def test_a_child_has_blocks_of_its_own():
     block = new().fill_(1.0)
     waits = new()

@@ -305,7 +305,7 @@ def test_memory_used_again() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork.*")  # of Python 3.12 and JAX: there are several threads
 def test_shared_memory_written_by_another_process() -> None:
     """No counter in this process notices the write of another."""
     module = made().share_memory()

@@ -64,3 +64,13 @@ def test_a_shorter_tensor_is_refused(name: str, part: str):
 def test_copies_are_as_good(name: str):
     for given, expected in zip(run(name, torch.clone), run(name, lambda t: t), strict=True):
         assert torch.equal(given, expected)
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_converted_before_backward_is_said_so(name: str):
+    """Its weights are kept as they are, not copied, so backward finds them in another dtype than forward did."""
+    layer = LAYERS[name]()
+    output, _ = layer(torch.randn(STEPS, BATCH, SIZE, dtype=layer.weight_ih_l0.dtype))
+    layer.double()
+    with pytest.raises(cellgate.DtypeError, match=r"got torch.float64: convert the layer .* after backward"):
+        output.sum().backward()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import gc
 import pickle
 import sys
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ import torch
 from torch import nn
 
 import cellgate
+from cellgate.backends.dispatch import BACKENDS
 from cellgate.errors import DtypeError
 
 I, H, T = 5, 37, 6  # noqa: E741 - the letter of the input size, as everywhere
@@ -215,9 +218,53 @@ def test_what_is_no_input_is_said_so():
         stream.push(np.array([None] * I))
     with pytest.raises(DtypeError, match=r"x: expected torch.float32 .* got torch.float64"):
         stream.push(np.zeros(I))
+    for push in (stream.push, lambda x: stream.push_many(x[None])):
+        with pytest.raises(cellgate.InputError, match=r"x: expected a dense tensor, got layout torch.sparse_coo"):
+            push(torch.zeros(I).to_sparse())
+    with pytest.raises(DtypeError, match="x_t: expected a tensor, got ndarray"):
+        made().step(np.zeros(I, np.float32))
     for state in (5, (5, 5), ([None], [None])):
         with pytest.raises(cellgate.InputError, match="hx"):
             stream.reset(state)
+
+
+@pytest.mark.parametrize("batch", [2, 4])
+def test_a_layer_that_holds_its_own_stream_can_be_freed(batch):
+    module = made()
+    module.live = module.stream(batch)
+    module.live.push(torch.zeros(batch, I))
+    alive = weakref.ref(module)
+    del module
+    gc.collect()
+    assert alive() is None
+
+
+def test_any_kind_of_integer_is_a_batch():
+    stream = made().stream(np.int64(3))
+    assert stream.push(torch.zeros(3, I)).shape == (3, H)
+    for batch in (True, 3.0, 0):
+        with pytest.raises(cellgate.InputError, match="batch: expected a positive integer"):
+            made().stream(batch)
+
+
+@pytest.mark.parametrize("form", [torch.as_tensor, np.asarray], ids=["tensor", "array"])
+@pytest.mark.parametrize("cell", ["lstm", "peephole"])
+def test_another_backend_is_obeyed_at_every_step(cell, form, monkeypatch):
+    """Inside use_backend, in which nobody may get the engine's number for the reference's, and after it."""
+    ran, run = [], BACKENDS["reference"].run
+    monkeypatch.setattr(BACKENDS["reference"], "run", lambda *call: ran.append(1) or run(*call))
+    module, x = made(cell=cell), np.random.default_rng(0).standard_normal((T, I)).astype(np.float32)
+    expected = module.stream().push_many(x)
+    stream = module.stream()
+    steps = [stream.push(form(x[0]))]
+    with cellgate.use_backend("reference"):
+        steps += [stream.push(form(x[1])), stream.fork().push_many(form(x[2:3]))[0]]
+        assert len(ran) == 2
+        inside = module.stream(hx=stream.state)
+    steps += [inside.push(form(x[2])), stream.push(form(x[2]))]
+    assert len(ran) == 2
+    for found, k in zip(steps, (0, 1, 2, 2, 2), strict=True):
+        np.testing.assert_allclose(np.asarray(found), expected[k], rtol=1e-4, atol=1e-6)
 
 
 def test_a_refused_state_leaves_the_stream_as_it_was():

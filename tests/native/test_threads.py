@@ -18,7 +18,8 @@ from cellgate.backends import cpu
 
 pytestmark = pytest.mark.skipif(cpu.unavailable() is not None, reason="tests the native core, which is not built here")
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
-quiet_fork = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+# Of Python 3.12, and of JAX where a test before imported it: a process of several threads was forked, as is the point.
+quiet_fork = pytest.mark.filterwarnings("ignore:.*fork.*")
 
 COUNT_THREADS = """
 import os
@@ -51,6 +52,73 @@ def test_as_many_threads_as_pytorch_says(kind: str) -> None:
         [sys.executable, "-c", COUNT_THREADS], capture_output=True, text=True, env=environment, timeout=100
     )
     assert done.stdout.split() == ["0", "1", "2"], done.stderr
+
+
+ON_ONE_CPU = """
+import os
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+import torch, cellgate
+
+torch.set_num_threads(8)
+lstm, x = cellgate.LSTM(64, 256), torch.randn(20, 64, 64)
+lstm(x)[0].sum().backward()
+cellgate.LSTM(64, 256, peephole=True)(x)[0].sum().backward()
+print(*cellgate.backends.cpu.native().team_runs().values())
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to a CPU")
+def test_no_more_threads_than_cpus() -> None:
+    """Members meet at every step: one without a CPU would hold up the others for a time slice each time."""
+    environment = {name: value for name, value in os.environ.items() if name != "CELLGATE_THREADS"}
+    done = subprocess.run(
+        [sys.executable, "-c", ON_ONE_CPU], capture_output=True, text=True, env=environment, timeout=100
+    )
+    assert done.stdout.split() == ["0", "0", "0"], done.stdout + done.stderr
+
+
+MORE_THAN_CPUS = """
+import os
+import torch, cellgate
+
+torch.manual_seed(0)
+wrong = 0
+for size, batch, steps, both in ((24, 8, 30, False), (24, 3, 30, True), (24, 4, 30, True), (128, 16, 20, True)):
+    for kind in ({}, {"peephole": True}):
+        lstm, x = cellgate.LSTM(16, size, bidirectional=both, **kind), torch.randn(steps, batch, 16)
+        results = []
+        for threads in (1, 3, 4, 8, 64):
+            torch.set_num_threads(threads)
+            with torch.no_grad():
+                results.append([lstm(x)[0]])
+            results[-1] += torch.autograd.grad(lstm(x)[0].square().sum(), lstm.parameters())
+        for found in results[1:]:
+            wrong += not all(torch.allclose(a, b, rtol=1e-4, atol=1e-4) for a, b in zip(found, results[0]))
+print(wrong)
+"""
+
+
+@pytest.mark.parametrize("cpus", [1, 2])
+def test_more_threads_than_cpus_give_the_numbers(cpus: int) -> None:
+    """What was planned for a large team is planned anew for the one there is, whose size another grid may suit best."""
+    if not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) < cpus:
+        pytest.skip("needs more CPUs than there are, or a system that binds processes to them")
+    environment = {name: value for name, value in os.environ.items() if name != "CELLGATE_THREADS"}
+    code = MORE_THAN_CPUS.replace(
+        "import os\n", f"import os\nos.sched_setaffinity(0, {set(sorted(os.sched_getaffinity(0))[:cpus])})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=100)
+    assert done.stdout.split() == ["0"], done.stdout + done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system binds no process to a CPU")
+@pytest.mark.parametrize("bind", ["true", "false"])
+def test_cpus_are_those_of_the_process(bind: str) -> None:
+    """Where the OpenMP runtime binds threads, the caller is bound to one; the others are there all the same."""
+    code = "import torch, cellgate; print(cellgate.backends.cpu.native().available_cpus())"
+    environment = os.environ | {"OMP_PROC_BIND": bind}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=100)
+    assert done.stdout.split() == [str(len(os.sched_getaffinity(0)))], done.stderr
 
 
 def long_call(backward: bool) -> Callable[[], None]:

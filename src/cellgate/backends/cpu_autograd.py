@@ -48,6 +48,7 @@ __all__ = [
     "forward",
     "gradients_of",
     "keep_of",
+    "leaves_of",
     "recorded",
     "recorded_backward",
     "run_kept",
@@ -90,7 +91,8 @@ def run_recorded(stack: Any, problem: Problem, inputs: Inputs, threads: int) -> 
     h0, c0 = state_parts(inputs.h0), state_parts(inputs.c0)
     weights = [w for layer in inputs.weights for cell in layer for w in cell if w is not None]
     call = _Call(stack, problem, inputs, threads)
-    output, *rest = _Stack.apply(call, inputs.x, *h0, *c0, *weights)
+    # Made plain outside of the node, so that what it saves has a history.
+    output, *rest = _Stack.apply(call, plain_rows(inputs.x), *map(contiguous, (*h0, *c0, *weights)))
     states = 1 if problem.uniform else problem.layers
     h_n, c_n, trace = rest[:states], rest[states : 2 * states], rest[2 * states :]
     if problem.uniform:
@@ -318,8 +320,20 @@ def recorded_backward(
     """
     recording = torch.is_grad_enabled()
     with torch.enable_grad():
-        leaves, outputs = _run_again(problem, inputs, x, tensors)
+        leaves = leaves_of((x, *tensors), needs)
+        outputs = _run_again(problem, inputs, leaves)
     return gradients_of(leaves, outputs, needs, grads, recording)
+
+
+def leaves_of(tensors: Sequence[Any], needs: Sequence[bool]) -> list[Any]:
+    """Return what to differentiate by: views, so that a tensor in two places (tied weights) has a gradient for each.
+
+    One that was frozen since forward (``requires_grad_(False)``) has its gradient all the same, as in ``backward``.
+    """
+    return [
+        None if t is None else t.detach().requires_grad_() if need and not t.requires_grad else t.view_as(t)
+        for t, need in zip(tensors, needs, strict=True)
+    ]
 
 
 def gradients_of(
@@ -348,13 +362,9 @@ def gradients_of(
     return [None if leaf is None else next(found) for leaf in wanted]
 
 
-def _run_again(
-    problem: Problem, inputs: Inputs, x: Tensor, tensors: Sequence[Tensor]
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Run the reference; return views of x and the tensors, and what ``_Stack`` returns."""
+def _run_again(problem: Problem, inputs: Inputs, leaves: Sequence[Any]) -> list[Tensor]:
+    """Run the reference on x, h0, c0 and weights; return what ``_Stack`` returns."""
     n = 0 if inputs.h0 is None else 1 if problem.uniform else problem.layers
-    # Views, so that a tensor that stands in two places (tied weights) has a gradient for each.
-    leaves = [t.view_as(t) for t in (x, *tensors)]
     x, tensors = leaves[0], leaves[1:]
     states = (
         [part if not problem.uniform else part[0] for part in (tuple(tensors[:n]), tuple(tensors[n : 2 * n]))]
@@ -375,7 +385,7 @@ def _run_again(
             last = layer == problem.layers - 1
             outputs += [torch.stack([gates.i, gates.f, gates.g, gates.o], dim=3), gates.c]
             outputs += [] if last else [gates.h.flatten(2)]
-    return leaves, outputs
+    return outputs
 
 
 # ---- what a call has beside x ----------------------------------------------------------------------------------------

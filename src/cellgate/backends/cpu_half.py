@@ -66,14 +66,14 @@ def run(native: Any, stack: Any, problem: Problem, inputs: Inputs, threads: int)
     """Run a stack in bfloat16; ``stack`` is its shape in float32. Recorded by autograd if the problem says so."""
     call = _Call(native, stack, problem, inputs, threads)
     weights = [w for layer in inputs.weights for cell in layer for w in cell if w is not None]
-    tensors = (*state_parts(inputs.h0), *state_parts(inputs.c0), *weights)
+    # Outside of the node, so that what it saves has a history.
+    x, tensors = plain_rows(inputs.x), map(contiguous, (*state_parts(inputs.h0), *state_parts(inputs.c0), *weights))
     if problem.needs_grad:
-        output, *rest = _Half.apply(call, inputs.x, *tensors)
+        output, *rest = _Half.apply(call, x, *tensors)
         states = len(rest) // 2
         h_n, c_n = rest[:states], rest[states:]
     else:
-        tensors = tuple([contiguous(t) for t in tensors])
-        output, h_n, c_n = _forward(call, plain_rows(inputs.x), None, tensors)
+        output, h_n, c_n = _forward(call, x, None, tuple(tensors))
     if problem.uniform:
         return Result(output, h_n[0], c_n[0])
     return Result(output, tuple(h_n), tuple(c_n))
@@ -129,8 +129,6 @@ class _Half(Function):
     def forward(ctx: Any, call: _Call, x: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         problem = call.problem
         ctx.set_materialize_grads(False)
-        x = plain_rows(x)
-        tensors = tuple([contiguous(t) for t in tensors])
         size = call.stack.saved_size(problem.steps, problem.batch, 0, 1, 1, False)
         wide = x.new_empty(0, dtype=torch.float32)  # whatever the default dtype is
         saved = cpu_tensors.new_block((size,), wide, cpu_tensors.REUSED_BLOCK)

@@ -150,8 +150,8 @@ def check_given_back(
         shape, dtype = form
         if t.dtype != dtype:
             raise DtypeError(
-                f"saved tensors: expected {dtype}, as they were kept, got {t.dtype} from a hook of autograd "
-                "(saved_tensors_hooks): convert them back in its unpack_hook"
+                f"saved tensors: expected {dtype}, as they were kept, got {t.dtype}: convert the layer (.to, .double) "
+                "after backward, or, if a hook of autograd (saved_tensors_hooks) gave it, back in its unpack_hook"
             )
         if shape is not None and tuple(t.shape) != shape:
             raise ShapeError(

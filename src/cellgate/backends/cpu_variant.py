@@ -25,7 +25,7 @@ from torch.autograd import Function
 from cellgate.equations import Cell, CellMasks, Form, LSTMWeights, connect
 
 from . import cpu_tensors, reference
-from .cpu_autograd import gradients_of
+from .cpu_autograd import gradients_of, leaves_of
 from .problem import Gates, Inputs, Problem, Result, join_state, split_state
 from .ragged import padded_inputs, repacked_result
 
@@ -101,7 +101,8 @@ def run(native: Any, problem: Problem, inputs: Inputs, threads: int) -> Result:
                 inputs.filled,
             )
             state = (None, None) if h0 is None or c0 is None else (h0[layer][d], c0[layer][d])
-            tensors = (x, *state, *weights)
+            # Outside of the node, so that what it saves has a history.
+            tensors = (_plain(x), *(None if t is None else cpu_tensors.contiguous(t) for t in (*state, *weights)))
             sides.append(_Direction.apply(call, *tensors) if record else _run(call, *tensors)[0])
         outputs = [side[0] for side in sides]
         x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
@@ -175,15 +176,13 @@ def _run(
     call: DirectionCall, x: Tensor, *tensors: Tensor | None
 ) -> tuple[tuple[Tensor, ...], list[Tensor | None], _Kept]:
     """Return output, h_n, c_n and, for a trace, gates and memory; then the tensors and what was kept for backward."""
-    x = _plain(x)
-    given = [None if t is None else cpu_tensors.contiguous(t) for t in tensors]
     kept = _keep(call, x)
-    outs = _run_forward(call, x, given, kept)
+    outs = _run_forward(call, x, tensors, kept)
     if call.problem.gates:
         assert kept.gates is not None
         assert kept.memory is not None
         outs += (kept.gates, kept.memory)
-    return outs, [x, *given], kept
+    return outs, [x, *tensors], kept
 
 
 class _Direction(Function):
@@ -379,7 +378,8 @@ def recorded_backward(
     """
     recording, needs = torch.is_grad_enabled(), _needed(call.problem, needs, grads)
     with torch.enable_grad():
-        leaves, outputs = _run_again(call, x, tensors[: 2 + len(LSTMWeights._fields)])
+        leaves = leaves_of((x, *tensors[: 2 + len(LSTMWeights._fields)]), needs)
+        outputs = _run_again(call, leaves)
     return gradients_of(leaves, outputs, needs, grads, recording)
 
 
@@ -390,10 +390,9 @@ def _needed(problem: Problem, needs: Sequence[bool], grads: Sequence[Any]) -> Se
     return [need and k != _PROJECTION for k, need in enumerate(needs)]
 
 
-def _run_again(call: DirectionCall, x: Tensor, tensors: Sequence[Any]) -> tuple[list[Tensor | None], list[Tensor]]:
-    """Run the reference; return views of x and the tensors, and what ``_Direction`` returns."""
-    leaves = [None if t is None else t.view_as(t) for t in (x, *tensors)]
-    x_in, h0, c0, *rest = leaves
+def _run_again(call: DirectionCall, leaves: Sequence[Any]) -> list[Tensor]:
+    """Run the reference on x, h0, c0 and weights; return what ``_Direction`` returns."""
+    x, h0, c0, *rest = leaves
     weights = _weights(rest)
     problem = call.problem
     one = replace(
@@ -405,15 +404,14 @@ def _run_again(call: DirectionCall, x: Tensor, tensors: Sequence[Any]) -> tuple[
         connection=None,
         dropout=0.0,
     )
-    assert x_in is not None
-    ran = reference.run_direction(one, call.inputs, call.masks, weights, x_in, h0, c0, call.backward)
+    ran = reference.run_direction(one, call.inputs, call.masks, weights, x, h0, c0, call.backward)
     output, h_n, c_n, parts = ran
     outputs: list[Tensor] = [output, h_n.unsqueeze(0), c_n.unsqueeze(0)]
     if problem.gates:
         planes = list(parts[:4]) + ([parts[1] * 0] if problem.cell.name == "slstm" else [])
         memory = torch.cat([parts[4]] + [parts[4] * 0] * (problem.cell.memories - 1), -1)
         outputs += [torch.cat(planes, -1), memory]
-    return leaves, outputs
+    return outputs
 
 
 def _weights(tensors: Sequence[Any]) -> LSTMWeights:

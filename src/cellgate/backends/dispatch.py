@@ -56,9 +56,11 @@ def names() -> tuple[str, ...]:
     return (AUTO, *BACKENDS)
 
 
-def requested_backend() -> str:
-    """Return the name asked for in this context, "auto" unless :func:`use_backend` is active."""
-    return _requested.get()
+requested_backend = _requested.get
+"""Return the name asked for in this context, "auto" unless :func:`use_backend` is active.
+
+Asked at every call and every step of a stream, so it is the variable's own method and not a function around it.
+"""
 
 
 @contextlib.contextmanager

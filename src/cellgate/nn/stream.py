@@ -7,6 +7,7 @@ weights at every call.
 
 from __future__ import annotations
 
+import numbers
 import threading
 from typing import Any
 
@@ -39,6 +40,8 @@ _UNPACKED_ROWS, _UNPACKED_BYTES = 2, 4_000_000
 
 def step(module: Any, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
     """Compute one step: x (B, I) or (I,) and (h, c) to h of the last layer and the new (h, c); differentiable."""
+    if not isinstance(x, Tensor):
+        raise DtypeError(f"x_t: expected a tensor, got {type(x).__name__}: wrap it in torch.as_tensor")
     if x.dim() not in (1, 2):
         raise ShapeError(f"x_t: expected (B, I) or (I,), got {tuple(x.shape)}: step takes one time step, without a T")
     time = 1 if module.batch_first and x.dim() == 2 else 0
@@ -51,7 +54,8 @@ class Stream:
 
     Gradients are not recorded; for a differentiable step there is ``lstm.step``. The stream follows the module's
     weights and their dtype: every call sees optimiser steps, ``load_state_dict`` and other writes that autograd
-    records, and parameters that were replaced or moved (``.data =``, ``.to()``).
+    records, and parameters that were replaced or moved (``.data =``, ``.to()``). Inside ``cellgate.use_backend`` it
+    runs on the backend that is asked for.
 
     With more than two rows, more than 4 MB of weights, or a cell that is not ``nn.LSTM``'s, a stream computes with a
     packed copy of its weight matrices. Writes of which PyTorch keeps no record (fused optimisers, in-place writes
@@ -79,11 +83,11 @@ class Stream:
                 "stream: expected an LSTM of one direction, got bidirectional=True: its backward direction begins at "
                 "the last step, which a stream has not seen. Call the module on a whole sequence"
             )
-        if batch is not None and (not isinstance(batch, int) or isinstance(batch, bool) or batch < 1):
+        if batch is not None and (not isinstance(batch, numbers.Integral) or isinstance(batch, bool) or batch < 1):
             raise InputError(f"batch: expected a positive integer or None, got {batch!r}")
         self._module = module
-        self._batch = batch
-        self._rows = batch or 1
+        self._batch = None if batch is None else int(batch)
+        self._rows = self._batch or 1
         self._sizes = (output_sizes(module), memory_sizes(module))
         self._lock = threading.RLock()  # held by every public call
         self._weights: list[Tensor] = []
@@ -95,6 +99,7 @@ class Stream:
         self._stack: Any = None
         self._any_cell: VariantSteps | None = None  # of a cell other than nn.LSTM's
         self._step: Any = None
+        self._requested = ""  # the backend that was asked for when weights were taken
         self._turn = 0  # which set of states is the present one
         self._sent: Any = None  # the state as last pickled
         first = getattr(module, module._all_weights[0][0])
@@ -151,7 +156,8 @@ class Stream:
         self._weights, self._versions, self._memory = tensors, versions, []
         self._dtype, self._device = first.dtype, first.device
         self._convert_states()
-        if requested_backend() not in ("auto", cpu.NAME) or cpu.reason_against(problem) is not None:
+        self._requested = requested_backend()
+        if self._requested not in ("auto", cpu.NAME) or cpu.reason_against(problem) is not None:
             return
         if first.dtype not in cpu.SCALARS:
             return  # half precision is widened on the way through the module
@@ -214,7 +220,9 @@ class Stream:
         self._step = steps.step
 
     def _follow(self) -> None:
-        """Take the weights again if one was written or replaced."""
+        """Take the weights again if one was written or replaced, or another backend is asked for by now."""
+        if requested_backend() != self._requested:
+            return self._refresh()
         parameters = self._module._parameters
         k = 0
         for names in self._module._all_weights:
@@ -307,7 +315,7 @@ class Stream:
             DtypeError: x is neither a tensor nor an array, or has another dtype.
         """
         with self._lock:
-            if self._step is not None:
+            if self._step is not None and requested_backend() == self._requested:
                 y = self._step(x, self._turn)
                 if y is not None:
                     self._turn ^= 1
@@ -316,7 +324,7 @@ class Stream:
 
     def _push(self, x: Any) -> Any:
         x, plain = as_tensor(x)
-        if plain and self._step is not None:
+        if plain and self._step is not None and requested_backend() == self._requested:
             y = self._step(x, self._turn)
             if y is not None:
                 self._turn ^= 1

@@ -85,8 +85,11 @@ def as_tensor(x: Any) -> tuple[Tensor, bool]:
 
     Raises:
         DtypeError: Neither, or an array of something else than numbers.
+        InputError: A sparse tensor.
     """
     if isinstance(x, Tensor):
+        if x.layout is not torch.strided:
+            raise InputError(f"x: expected a dense tensor, got layout {x.layout}: use x.to_dense()")
         # Some views keep their numbers with the other sign in memory.
         return (x.detach() if x.requires_grad else x).resolve_neg(), False
     if not isinstance(x, np.ndarray):
