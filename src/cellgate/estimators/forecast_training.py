@@ -32,6 +32,7 @@ from cellgate.tasks.seasons import long_season
 from cellgate.tasks.shrinkage import shrinkage
 from cellgate.training import (
     Checkpoint,
+    Draws,
     FoldedObjective,
     Progress,
     TrainingRecord,
@@ -215,8 +216,7 @@ def _build(
     hidden = params["hidden_size"] or (32 if steps < 5_000 else 64 if steps < 50_000 else 128)
     one = torch.zeros(1, dtype=torch.long)
     ahead, simple = known_ahead(data, task, one, one[:, None])
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(params["seed"]))
+    with Draws(params["seed"]).turn():
         model = ForecastNetwork(
             data.features.shape[1],
             hidden,

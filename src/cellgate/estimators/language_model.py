@@ -25,7 +25,7 @@ from cellgate.estimators.sequence_card import sequence_card
 from cellgate.tasks.generate import BIGRAM, UNIGRAM, Bigrams, GenerateObjective, nats_per_token, write_on
 from cellgate.tasks.network import SequenceNetwork
 from cellgate.tasks.sequence_batches import EncodedSequences
-from cellgate.training import Checkpoint, Progress, TrainingRecord, TrainingSettings, threads_for, train
+from cellgate.training import Checkpoint, Draws, Progress, TrainingRecord, TrainingSettings, threads_for, train
 
 _FEWEST = 200  # tokens to learn from
 
@@ -220,8 +220,7 @@ class LanguageModel(Parameters):
     def _build(self, tokens: int) -> SequenceNetwork:
         hidden = self.hidden_size or (128 if tokens < 50_000 else 256 if tokens < 500_000 else 512)
         embedding = self.embedding_size or (64 if self.units == "characters" else 256)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(self.seed))
+        with Draws(self.seed).turn():
             return SequenceNetwork(
                 0,
                 len(self.vocabulary_),

@@ -36,7 +36,7 @@ from cellgate.estimators.sequence_training import HeldObjective, fit_in_folds, f
 from cellgate.report.model import Report
 from cellgate.tasks.network import SequenceNetwork
 from cellgate.tasks.sequence_batches import EncodedSequences, ResidentSequences, hold_back
-from cellgate.training import Checkpoint, Progress, TrainingRecord, TrainingSettings, threads_for, train
+from cellgate.training import Checkpoint, Draws, Progress, TrainingRecord, TrainingSettings, threads_for, train
 
 # Arguments that are found where they are not said: they show in the data, the settings and the network.
 _FOUND = (
@@ -280,8 +280,7 @@ class SequenceEstimator(Parameters):
     def _build(self, sequences: SequenceSet) -> SequenceNetwork:
         steps = int(sequences.lengths.sum())
         hidden = self.hidden_size or (64 if steps < 20_000 else 128)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(self.seed))
+        with Draws(self.seed).turn():
             return SequenceNetwork(
                 len(self.encoding_.names),
                 self._outputs(),

@@ -31,7 +31,7 @@ from cellgate.tasks.tag import (
     tag_scores,
     tag_shares,
 )
-from cellgate.training import Progress
+from cellgate.training import Draws, Progress
 
 _SHAPES = ("capital", "all capitals", "digit", "no letter")
 
@@ -222,8 +222,7 @@ class SequenceTagger(SequenceEstimator):
 
     def _build(self, sequences: SequenceSet) -> SequenceNetwork:
         hidden = self.hidden_size or (64 if int(sequences.lengths.sum()) < 20_000 else 128)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(self.seed))
+        with Draws(self.seed).turn():
             return SequenceNetwork(
                 len(self._input_names()),
                 self._outputs(),

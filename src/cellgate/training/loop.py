@@ -16,6 +16,7 @@ from cellgate.errors import CellgateError
 from cellgate.training.adamw import AdamW
 from cellgate.training.average import RunningMean
 from cellgate.training.checkpoint import Checkpoint
+from cellgate.training.randomness import Draws
 
 
 class TrainingError(CellgateError, RuntimeError):
@@ -136,7 +137,8 @@ def train(
 ) -> TrainingRecord:
     """Train the model in place; it ends with its best weights, in eval mode.
 
-    The caller's random state is left as it was. Equal seeds, data and threads give equal runs.
+    The caller's random state is left as it was. Equal seeds, data and threads give equal runs, whatever is trained in
+    other threads meanwhile.
 
     Args:
         model: what to train.
@@ -154,20 +156,19 @@ def train(
             "expected at least one example to train on, got none; give longer series or a shorter horizon"
         )
     record = TrainingRecord()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        generator = torch.Generator().manual_seed(settings.seed)
-        optimizer = AdamW(_decay_matrices_only(model, settings), lr=settings.learning_rate)
-        best = {name: value.detach().clone() for name, value in model.state_dict().items()}
-        mean = RunningMean(model, settings.average) if settings.average else None
-        if checkpoint is not None:
+    draws, generator = Draws(settings.seed), torch.Generator().manual_seed(settings.seed)
+    optimizer = AdamW(_decay_matrices_only(model, settings), lr=settings.learning_rate)
+    best = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    mean = RunningMean(model, settings.average) if settings.average else None
+    if checkpoint is not None:
+        with draws.turn():
             checkpoint.load(model, optimizer, generator, best, record, mean.weights if mean else None)
-        try:
-            _run(model, objective, settings, optimizer, generator, record, best, mean, watch, checkpoint)
-        except KeyboardInterrupt:
-            if record.best_epoch == 0:
-                raise  # nothing has been learnt that could be kept
-            record.stopped_by = "Ctrl-C"
+    try:
+        _run(model, objective, settings, optimizer, draws, generator, record, best, mean, watch, checkpoint)
+    except KeyboardInterrupt:
+        if record.best_epoch == 0:
+            raise  # nothing has been learnt that could be kept
+        record.stopped_by = "Ctrl-C"
     model.load_state_dict(best)
     model.eval()
     return record
@@ -178,6 +179,7 @@ def _run(
     objective: Objective,
     settings: TrainingSettings,
     optimizer: torch.optim.Optimizer,
+    draws: Draws,
     generator: torch.Generator,
     record: TrainingRecord,
     best: dict[str, Tensor],
@@ -209,7 +211,8 @@ def _run(
         for k, rows in enumerate(order.split(settings.batch_size)):
             step = (epoch - 1) * batches + k
             _set_rate(optimizer, settings, step, progress(step))
-            loss = objective.loss(model, rows, generator)
+            with draws.turn():
+                loss = objective.loss(model, rows, generator)
             for parameter in parameters:
                 parameter.grad = None  # what the optimiser's own zero_grad does, but in a fraction of its time
             loss.backward()
@@ -257,7 +260,8 @@ def _run(
                 )
             )
         if checkpoint is not None and (checkpoint.due() or _is_over(record, settings)):
-            checkpoint.save(model, optimizer, generator, best, record, mean.weights if mean else None)
+            with draws.turn():
+                checkpoint.save(model, optimizer, generator, best, record, mean.weights if mean else None)
 
 
 def _is_over(record: TrainingRecord, settings: TrainingSettings) -> bool:
