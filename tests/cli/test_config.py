@@ -108,6 +108,29 @@ def test_resume_takes_the_options_of_the_training_that_was_cut_short(capsys, tmp
     assert (tmp_path / "m" / "forecast.csv").read_text() == (tmp_path / "whole" / "forecast.csv").read_text()
 
 
+@pytest.mark.parametrize("mistake", [("--seed", 8), ("--hidden-size", 8)])
+def test_a_refused_resume_leaves_the_options_that_go_with_the_checkpoint(capsys, tmp_path, monkeypatch, mistake):
+    from cellgate.training import loop
+
+    save = loop.Checkpoint.save
+
+    def killed(checkpoint, *state):
+        save(checkpoint, *state)
+        raise SystemExit(9)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Checkpoint, "save", killed)
+        call(capsys, "train", "airline", "--max-epochs", 3, "--checkpoint-every", 0, "--out", tmp_path / "m")
+    options = (tmp_path / "m" / "train.toml").read_bytes()
+    code, _, err = call(capsys, "train", "--resume", "--out", tmp_path / "m", *mistake)
+    assert code == 2
+    assert "expected a checkpoint of the same data and options" in err
+    assert (tmp_path / "m" / "train.toml").read_bytes() == options
+    code, out, err = call(capsys, "train", "--resume", "--out", tmp_path / "m")
+    assert (code, err) == (0, "")
+    assert "3 epochs" in out
+
+
 def test_what_a_kill_before_the_first_save_leaves_is_no_obstacle(capsys, tmp_path):
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "train.toml").write_text("")

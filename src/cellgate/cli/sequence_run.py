@@ -69,7 +69,6 @@ def run(
     if not as_json:
         say_pairs([*sequences.summary(), *label_lines(sequences), ("held out", told)])
     with alone_in(out, force, resume):
-        save_config(out)
         with saying_what_is_kept(out):
             with training_progress(as_json, board_of(out, tensorboard)) as watch:
                 estimator.fit(learnt, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)

@@ -113,7 +113,6 @@ def command(
         lines = [("data", f"{text.source}: {size}")]
         say_pairs([*lines, *(("note", note) for note in text.notes), ("held out", told)])
     with alone_in(out, force, resume):
-        save_config(out)
         with saying_what_is_kept(out):
             with training_progress(as_json, board_of(out, tensorboard)) as watch:
                 model.fit(learnt, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)

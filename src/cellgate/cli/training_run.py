@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellgate.cli.config import SAVED, seconds_so_far
-from cellgate.data.files import is_leftover, remove_leftovers
+from cellgate.cli.config import SAVED, save_config, seconds_so_far
+from cellgate.data.files import is_leftover, remove_leftovers, write_atomic
 from cellgate.data.words import counted
 from cellgate.errors import CellgateError, InputError
 
@@ -106,10 +106,14 @@ def _locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def saying_what_is_kept(out: Path) -> Iterator[None]:
-    """Around all from the fit to the saved model: Ctrl-C says what there is to go on from.
+    """Around all from the fit to the saved model: the options are written, and Ctrl-C says what there is to go on from.
 
     After an error before the first save there is nothing, and no options are left to look like a training cut short.
+    Options that do not go with the checkpoint that is there do not take the place of those that do.
     """
+    path = out / SAVED
+    before = path.read_bytes() if path.is_file() else None
+    save_config(out)
     try:
         yield
     except KeyboardInterrupt:
@@ -118,9 +122,13 @@ def saying_what_is_kept(out: Path) -> Iterator[None]:
         if any((out / CHECKPOINT).glob("*.safetensors")):
             told = f"before the model was written; {again} goes on from the last save"
         raise KeyboardInterrupt(f"stopped by Ctrl-C {told}") from None
-    except CellgateError:
+    except CellgateError as error:
+        from cellgate.training import CheckpointError
+
+        if isinstance(error, CheckpointError) and before is not None:
+            write_atomic(path, before)
         if not any((out / CHECKPOINT).glob("*")) and not (out / "config.json").exists():
-            (out / SAVED).unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
             with suppress(OSError):  # with something in it, it stays
                 out.rmdir()
         raise
