@@ -39,6 +39,18 @@ def test_a_table_of_labelled_sequences_is_known_for_one(capsys, gestures):
         ]
 
 
+def test_what_the_training_refuses_of_the_features_is_not_usable(capsys, tmp_path):
+    lines = [f"{k // 4},{k % 4},remark {k},{'ab'[k // 4 % 2]}" for k in range(160)]
+    (tmp_path / "r.csv").write_text("id,t,remark,label\n" + "\n".join(lines))
+    code, out, err = call(capsys, "check", tmp_path / "r.csv", "--task", "classify")
+    assert (code, err) == (2, "")
+    told = "r.csv: expected at most 100 different words in 'remark', got 160; name the other columns with --features"
+    assert f"usable   no: {told}" in out
+    code, _, err = call(capsys, "train", tmp_path / "r.csv", "--task", "classify", "--out", tmp_path / "m")
+    assert code == 2
+    assert "100 different words in 'remark'" in err
+
+
 def test_arrays(capsys, tmp_path):
     x = np.random.default_rng(0).normal(size=(40, 6, 2))
     x[7] = x[3]

@@ -89,3 +89,60 @@ def test_labels_are_no_feature():
         read_sequences(long(), roles=SequenceRoles(features=("v", "label"), target="label"))
     with pytest.raises(DataError, match="--features label"):
         read_sequences(long(), roles=SequenceRoles(features=("v", "label")))
+
+
+# ---------------------------------------------------------------- times
+
+
+def visits(**changes):
+    """Three customers, their visits in the wrong order, at times whose column has a name of its own."""
+    columns = {
+        "id": np.repeat(list("abc"), 3),
+        "seen_on": ["2024-01-03", "2024-01-01", "2024-01-02"] * 3,
+        "spent": np.tile([3.0, 1.0, 2.0], 3),
+        "label": np.repeat(["up", "down", "up"], 3),
+    }
+    return pd.DataFrame({**columns, **changes})
+
+
+@pytest.mark.parametrize("as_stamps", [False, True])
+def test_a_column_of_times_orders_the_steps_whatever_it_is_called(as_stamps):
+    table = visits()
+    if as_stamps:
+        table["seen_on"] = pd.to_datetime(table.seen_on)
+    read = read_sequences(table)
+    assert (read.roles.time, read.number_names, dict(read.texts)) == ("seen_on", ("spent",), {})
+    assert read.numbers[:, 0].tolist() == [1, 2, 3] * 3
+    assert read.notes == ("steps sorted by seen_on",)
+
+
+def test_of_two_columns_of_times_one_is_to_be_named():
+    table = visits(joined=["2020-01-01"] * 9)
+    with pytest.raises(DataError, match=r"one column of times, got 'seen_on', 'joined'; name the one .* with --time"):
+        read_sequences(table)
+    assert read_sequences(table, roles=SequenceRoles(time="seen_on", features=("spent",))).roles.time == "seen_on"
+    assert read_sequences(table, roles=SequenceRoles(features=("spent", "joined"))).roles.time == "seen_on"
+
+
+def test_data_after_the_training_are_ordered_as_those_of_the_training():
+    table = visits()
+    model = SequenceClassifier(hidden_size=2, max_epochs=1).fit(table.drop(columns="seen_on"))
+    assert np.array_equal(model.predict_proba(table), model.predict_proba(table.drop(columns="seen_on")))
+
+
+@pytest.mark.parametrize(
+    ("times", "told"),
+    [
+        (["2024-01-01", "2024-01-02", "2024-01-20", "2024-04-01"], True),
+        (["2024-01-01", "2024-01-02", "2024-01-03", "2024-01-04"], False),
+        ([0, 1, 2, 3], False),
+        ([0.0, 1.01, 1.99, 3.02], False),  # a clock that jitters
+        ([0, 1, 2, 9], False),  # steps without a row
+        ([0, 1, 40, 900], True),
+        ([5, 5, 5, 5], False),
+    ],
+)
+def test_it_is_said_where_only_the_order_of_uneven_steps_is_read(times, told):
+    table = pd.DataFrame({"id": np.repeat(list("ab"), 4), "when": times * 2, "v": range(8), "y": [0] * 4 + [1] * 4})
+    notes = read_sequences(table, roles=SequenceRoles(time="when")).notes
+    assert any("unevenly far apart in when: only their order is read" in note for note in notes) == told

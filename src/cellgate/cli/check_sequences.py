@@ -95,9 +95,10 @@ def _task_of(made: SequenceSet) -> str:
 
 
 def _train(made: SequenceSet, data: str, task: str, typed: dict[str, Any]) -> str:
-    """The command that trains on the sequences; raises what the training would, for labels that it would refuse."""
+    """The command that trains on the sequences; raises what the training would, for what it would refuse of them."""
     estimator = {"classify": SequenceClassifier, "regress": SequenceRegressor, "tag": SequenceTagger}[task]()
     estimator._targets(np.asarray(made.labels), True)
+    estimator._prepare(made, np.arange(len(made)))
     return train_command(data, task, **typed)
 
 

@@ -57,7 +57,7 @@ class FeatureEncoding:
             if len(levels) > _MOST_LEVELS:
                 raise DataError(
                     f"{sequences.source}: expected at most {_MOST_LEVELS} different words in {name!r}, "
-                    f"got {len(levels)}; leave the column out with --features, or turn it into numbers"
+                    f"got {len(levels)}; name the other columns with --features, or turn it into numbers"
                 )
             words[name] = tuple(levels)
         marked = tuple(np.flatnonzero(~known.all(0)).tolist())

@@ -61,7 +61,7 @@ def _long(table: Table, roles: SequenceRoles, labelled: bool) -> SequenceSet:
     target = roles.target
     if target is None and not labelled:
         target = _first(table, _TARGET_NAMES, id_name)
-    time = roles.time or _first(table, _TIME_NAMES, id_name, target)
+    time = roles.time or _first(table, _TIME_NAMES, id_name, target) or _times(table, roles, id_name, target)
     names = np.array([_name(cell) for cell in table.columns[id_name].tolist()], dtype=object)
     _require_cells(table, names, id_name)
     ids, first, codes = np.unique(names.astype(str), return_index=True, return_inverse=True)
@@ -79,6 +79,11 @@ def _long(table: Table, roles: SequenceRoles, labelled: bool) -> SequenceSet:
         if together:
             told = f"{counted(together, 'step')} at the same {time} as the step before: kept in the order of the rows"
             notes.append(f"{told}; if they belong to others, name the column that tells those apart with --id")
+        if time not in roles.features and _uneven(key[order], codes[order]):
+            notes.append(
+                f"the steps are unevenly far apart in {time}: only their order is read; to have it learn from how far, "
+                "give the time since the step before as a column of numbers"
+            )
     else:
         notes.append("no time column: the steps of a sequence are taken in the order of the rows")
     features, left_out = _chosen(table, roles, id_name, time, target)
@@ -244,6 +249,32 @@ def _require_cells(table: Table, cells: np.ndarray, name: str) -> None:
     if empty.any():
         row = int(np.argmax(empty))
         raise DataError(f"{table.place(row)}: expected a value in {name!r}, got an empty cell; fill it, or drop it")
+
+
+def _times(table: Table, roles: SequenceRoles, id_name: str, target: str | None) -> str | None:
+    """The one column of time stamps, whatever it is called; None where there is none, or in data like those before."""
+    if roles.words is not None:
+        return None
+    found = [
+        name
+        for name, column in table.columns.items()
+        if name not in {id_name, target, *roles.features} and looks_like_time(column)
+    ]
+    if len(found) > 1 and not roles.features:
+        raise DataError(
+            f"{table.source}: expected one column of times, got {_list(found)}; name the one that orders the steps "
+            "with --time, and the columns to read with --features"
+        )
+    return found[0] if len(found) == 1 else None
+
+
+def _uneven(key: np.ndarray, codes: np.ndarray) -> bool:
+    """Whether most steps of the sequences are neither equally far apart, nor a step or more missing between them."""
+    gaps = np.diff(key)[np.diff(codes) == 0]
+    if not len(gaps):
+        return False
+    low, middle, high = np.quantile(gaps, [0.1, 0.5, 0.9])
+    return bool(high > 2 * low and (np.abs(gaps - middle) <= 0.1 * middle).mean() < 0.5)
 
 
 def _order_key(table: Table, time: str) -> np.ndarray:
