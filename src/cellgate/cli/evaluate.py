@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
@@ -47,12 +47,24 @@ def command(
         return
     if holdout is not None:
         raise InputError(f"--holdout: expected a forecaster, got a {type(estimator).__name__}; leave it out")
-    metrics = estimator.evaluate(Path(data) if isinstance(estimator, estimators.LanguageModel) else data)
-    if as_json:
-        say_json({"model": str(model), "data": data, "metrics": metrics})
+    if isinstance(estimator, estimators.LanguageModel):
+        metrics, notes = estimator.evaluate(Path(data)), []
     else:
-        name = next(iter(metrics["cellgate"])) if isinstance(estimator, estimators.LanguageModel) else ""
-        say_scores(metrics, Score(name, False) if name else SCORES[type(estimator).__name__])
+        sequences = estimator.read_again(data)
+        metrics, notes = estimator.evaluate(sequences), estimator.remarks(sequences)
+    if as_json:
+        say_json({"model": str(model), "data": data, "metrics": metrics, "notes": notes})
+    else:
+        say_scores(metrics, score_of(estimator, metrics))
+        for note in notes:
+            say(f"note: {note}")
+
+
+def score_of(estimator: Any, metrics: dict[str, Any]) -> Score:
+    """The score that decides between a model of sequences or texts and its baseline."""
+    if isinstance(estimator, estimators.LanguageModel):
+        return Score(next(iter(metrics["cellgate"])), False)
+    return SCORES[type(estimator).__name__]
 
 
 def _forecast(forecaster: estimators.Forecaster, model: Path, data: str, holdout: int | None, as_json: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -80,7 +81,10 @@ def _predict(
         raise InputError(f"--future-data: expected a forecaster, got a {type(estimator).__name__}; leave it out")
     if data is None:
         raise InputError(f"--data: expected sequences to predict for, as the model is a {type(estimator).__name__}")
-    return estimator.table(data), "predictions", None
+    sequences = estimator.read_again(data)
+    for note in estimator.remarks(replace(sequences, labels=None)):
+        print(f"note: {note}", file=sys.stderr)
+    return estimator.table(sequences), "predictions", None
 
 
 def _plain(value: Any) -> Any:

@@ -115,7 +115,7 @@ def _split(
 
 def _test(test: str, sequences: SequenceSet) -> SequenceSet:
     """The sequences to measure on, read as the training's were; what they lack is said before the training."""
-    measured = read_sequences(test, None, sequences.roles)
+    measured = read_sequences(test, None, sequences.roles, again=True)
     if measured.labels is None:
         raise InputError(f"--test {test}: expected labels to measure by, found none; add their column")
     names, found = ([*part.number_names, *part.texts] for part in (sequences, measured))

@@ -134,7 +134,6 @@ def command(
         say_pairs([*panel.summary(), *held])
     head, rest = panel.split(tail) if tail else (panel, None)
     with alone_in(out, force, resume):
-        save_config(out)
         with saying_what_is_kept(out):
             with training_progress(as_json, board_of(out, tensorboard)) as watch:
                 forecaster.fit(head, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)

@@ -90,7 +90,7 @@ class FeatureEncoding:
         if set(expected) != set(got) or self.numbers != sequences.number_names:
             raise DataError(
                 f"{sequences.source}: expected the features {', '.join(expected)} as in training, "
-                f"got {', '.join(got)}; name them with --features"
+                f"got {', '.join(got)}; give the same, in the same order"
             )
 
     def to_json(self) -> dict[str, Any]:

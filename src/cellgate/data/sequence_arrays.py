@@ -46,7 +46,7 @@ def read_arrays(path: Path, labels: Any, roles: SequenceRoles) -> SequenceSet:
 def _labelled(source: str, arrays: dict[str, np.ndarray], labels: Any, roles: SequenceRoles) -> SequenceSet:
     lengths = arrays.get("lengths")
     made = from_arrays(arrays["X"], roles, source, lengths)
-    chosen = labels if labels is not None else arrays.get(roles.target or "y")
+    chosen = labels if labels is not None else arrays.get(roles.target or "y", arrays.get("y"))
     if chosen is None:
         return made
     chosen = np.asarray(chosen)

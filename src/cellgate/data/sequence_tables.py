@@ -27,23 +27,32 @@ _PADDED = re.compile(r"[+-]?0\d+")
 _EXACT = 2.0**53  # beyond it neighbouring whole numbers are one and the same double
 
 
-def read_sequence_table(data: Any, roles: SequenceRoles, labels: Any = None) -> SequenceSet:
+def read_sequence_table(data: Any, roles: SequenceRoles, labels: Any = None, again: bool = False) -> SequenceSet:
     """Read a table of sequences; whatever is not said in `roles` is found and noted.
 
     Args:
         data: see read_table.
         roles: what the caller knows about the columns.
         labels: n labels, where the table has no column of them.
+        again: whether the roles are those of a training.
 
     Raises:
         DataError: for a table that cannot be used, naming the line and what to do.
     """
     table = read_table(data)
+    if again and not (roles.id or roles.wide):
+        kind = "a CoNLL file" if roles.token else "arrays"
+        raise DataError(f"{table.source}: expected data as in training, {kind}, got a table; give such")
     named = [(f"--{label}", getattr(roles, label)) for label in ("id", "time", "target")]
     for option, name in [*named, *(("--features", name) for name in roles.features)]:
         # Labels may be missing from data to predict for.
         if name is not None and name not in table.columns and option != "--target":
-            raise DataError(f"{option} {name}: expected a column of {table.source}, which has {_list(table.columns)}")
+            has = _list(table.columns)
+            if again:
+                raise DataError(
+                    f"{table.source}: expected a column {name!r}, as in training, got {has}; add or rename it"
+                )
+            raise DataError(f"{option} {name}: expected a column of {table.source}, which has {has}")
     if roles.target is not None and roles.target not in table.columns:
         roles = replace(roles, target="")
     made = _wide(table, roles, labels is not None) if roles.wide else _long(table, roles, labels is not None)

@@ -125,7 +125,9 @@ class SequenceSet:
 # ---------------------------------------------------------------- reading
 
 
-def read_sequences(data: Any, labels: Any = None, roles: SequenceRoles | None = None) -> SequenceSet:
+def read_sequences(
+    data: Any, labels: Any = None, roles: SequenceRoles | None = None, *, again: bool = False
+) -> SequenceSet:
     """Read sequences from an array, a list of arrays, a table or a file.
 
     Args:
@@ -134,6 +136,7 @@ def read_sequences(data: Any, labels: Any = None, roles: SequenceRoles | None = 
             a sequence); the path of a .npy, or of a .npz with arrays X and, if they are known, y and lengths.
         labels: n labels, for data that holds none itself; a list of n arrays for labels a step.
         roles: what the caller knows about the columns.
+        again: whether the roles are those of a training, and the data to be like its.
 
     Raises:
         DataError: for data that cannot be used, naming the place and what to do.
@@ -151,17 +154,17 @@ def read_sequences(data: Any, labels: Any = None, roles: SequenceRoles | None = 
 
         if labels is not None:
             raise DataError("labels: expected none beside a CoNLL file, which holds its tags; leave them out")
-        return read_conll(Path(data), roles)
+        return read_conll(Path(data), roles, again)
     if isinstance(data, str | Path):
         from cellgate.data.sequence_tables import read_sequence_table
 
-        return read_sequence_table(data, roles, labels)
+        return read_sequence_table(data, roles, labels, again)
     if _is_frame(data):
         from cellgate.data.sequence_tables import read_sequence_table
 
         # A frame with its labels beside it, and nothing that tells sequences apart, has a sequence in every row.
         return read_sequence_table(
-            data, replace(roles, wide=roles.wide or (labels is not None and not roles.id)), labels
+            data, replace(roles, wide=roles.wide or (labels is not None and not roles.id)), labels, again
         )
     words = isinstance(data, np.ndarray) and data.dtype.kind in "UO" and data.ndim == 2  # sentences of one length
     if (words or isinstance(data, list | tuple)) and roles.token is not None:

@@ -23,17 +23,20 @@ from cellgate.data.text import read_text
 _NUMBER = re.compile(r"\d+([-.]\d+)?")
 
 
-def read_conll(path: Path, roles: SequenceRoles) -> SequenceSet:
+def read_conll(path: Path, roles: SequenceRoles, again: bool = False) -> SequenceSet:
     """Read a CoNLL file.
 
     Args:
         path: the file.
         roles: token, target and features, each the number of a column, from "1" on; by default the word is the first
             column, the tag the last, and no other column is read.
+        again: whether the roles are those of a training.
 
     Raises:
-        DataError: for lines that do not fit together, naming the line.
+        DataError: for lines that do not fit together, naming the line; for what was trained on other data.
     """
+    if again and (roles.id or roles.wide or roles.token is None):
+        raise DataError(f"{path.name}: expected data as in training, a table or arrays, got a CoNLL file; give such")
     text = read_text(path)
     sentences: list[list[list[str]]] = [[]]
     lines = text.text.split("\n")

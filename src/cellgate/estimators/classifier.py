@@ -14,6 +14,7 @@ from cellgate.estimators.classes import class_codes, restored_classes
 from cellgate.estimators.explain_answers import ClassAnswers
 from cellgate.estimators.explain_sequences import explain_sequences
 from cellgate.estimators.sequence_estimator import SequenceEstimator
+from cellgate.estimators.unlike import labels_missing
 from cellgate.report.model import Report
 from cellgate.tasks.classify import BASELINE, ClassifyObjective, classify_scores
 from cellgate.tasks.sequence_batches import ResidentSequences
@@ -216,7 +217,7 @@ class SequenceClassifier(SequenceEstimator):
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """The share of sequences that are classified right."""
-        sequences = self._read_again(X, y)
+        sequences = self.read_again(X, y)
         right = self._actual(sequences) == self._resident(sequences).answers(self.model_).argmax(1)
         return float(np.average(right, weights=sample_weight))
 
@@ -226,7 +227,7 @@ class SequenceClassifier(SequenceEstimator):
         Returns:
             {"sequences": n, "cellgate": {"accuracy": ..., "F1": ..., "log loss": ...}, "majority class": {...}}.
         """
-        sequences = self._read_again(X, y)
+        sequences = self.read_again(X, y)
         actual = self._actual(sequences)
         shares = _softmax(self._resident(sequences).answers(self.model_))
         prior = np.tile(self.class_counts_ / self.class_counts_.sum(), (len(actual), 1))
@@ -242,7 +243,7 @@ class SequenceClassifier(SequenceEstimator):
 
     def _actual(self, sequences: SequenceSet) -> np.ndarray:
         if sequences.labels is None or sequences.per_step:
-            raise InputError(f"{sequences.source}: expected a label for each sequence; name its column, or give y")
+            raise labels_missing(sequences, "a label for each sequence", self.roles_.target)
         return class_codes(self.classes_, np.asarray(sequences.labels))
 
 

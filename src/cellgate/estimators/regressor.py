@@ -13,6 +13,7 @@ from cellgate.errors import InputError
 from cellgate.estimators.explain_answers import NumberAnswers
 from cellgate.estimators.explain_sequences import explain_sequences
 from cellgate.estimators.sequence_estimator import SequenceEstimator
+from cellgate.estimators.unlike import labels_missing
 from cellgate.report.model import Report
 from cellgate.tasks.regress import BASELINE, RegressObjective, regress_scores
 from cellgate.tasks.sequence_batches import ResidentSequences
@@ -186,7 +187,7 @@ class SequenceRegressor(SequenceEstimator):
 
         As scikit-learn's r2_score has it, 0 where all labels are the same and are missed, NaN for a single one.
         """
-        sequences = self._read_again(X, y)
+        sequences = self.read_again(X, y)
         actual = self._actual(sequences)
         error = (self._unscaled(self._resident(sequences).answers(self.model_)) - actual) ** 2
         middle = np.average(actual, weights=sample_weight)
@@ -202,7 +203,7 @@ class SequenceRegressor(SequenceEstimator):
         Returns:
             {"sequences": n, "cellgate": {"RMSE": ..., "MAE": ..., "R2": ...}, "mean": {...}}.
         """
-        sequences = self._read_again(X, y)
+        sequences = self.read_again(X, y)
         actual = self._actual(sequences)
         self.metrics_ = {
             "sequences": len(actual),
@@ -216,5 +217,5 @@ class SequenceRegressor(SequenceEstimator):
 
     def _actual(self, sequences: SequenceSet) -> np.ndarray:
         if sequences.labels is None or sequences.per_step:
-            raise InputError(f"{sequences.source}: expected a number for each sequence; name its column, or give y")
+            raise labels_missing(sequences, "a number for each sequence", self.roles_.target)
         return self._numbers(np.asarray(sequences.labels))

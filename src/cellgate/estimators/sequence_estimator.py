@@ -33,6 +33,7 @@ from cellgate.estimators.protocol import (
 )
 from cellgate.estimators.sequence_card import sequence_card
 from cellgate.estimators.sequence_training import HeldObjective, fit_in_folds, folds, training_settings
+from cellgate.estimators.unlike import remarks
 from cellgate.report.model import Report
 from cellgate.tasks.network import SequenceNetwork
 from cellgate.tasks.sequence_batches import EncodedSequences, ResidentSequences, hold_back
@@ -130,18 +131,24 @@ class SequenceEstimator(Parameters):
         check_columns_named(self, "id", "time", "target")
         return SequenceRoles(self.id, self.time, self.target, as_names(self.features), bool(self.wide), self.steps)
 
-    def _read_again(self, X: Any, y: Any = None) -> SequenceSet:
-        """Read data like those of the training."""
+    def read_again(self, X: Any, y: Any = None) -> SequenceSet:
+        """Read data like those of the training, by the columns that were found then.
+
+        Raises:
+            DataError: for data that cannot be used, or that are of another kind.
+        """
         if not hasattr(self, "model_"):
             raise not_fitted(type(self).__name__)
-        self._check_columns(X, self.roles_, reset=False)
+        roles = self.roles_
+        if hasattr(X, "columns") and hasattr(X, "to_numpy") and not (roles.id or roles.wide or roles.token):
+            X = X.to_numpy()  # the training was on arrays: columns of a frame are taken in their order
+        self._check_columns(X, roles, reset=False)
         if isinstance(X, SequenceSet):
             return self.read(X, y)
-        roles = self.roles_
         flat_frame = roles.wide and not self.wide and not isinstance(X, str | Path)
         if flat_frame and not hasattr(X, "columns"):
             roles = replace(roles, features=())  # an array has no names for columns
-        return read_sequences(X, y, roles)
+        return read_sequences(X, y, roles, again=True)
 
     def _check_columns(self, X: Any, roles: SequenceRoles, *, reset: bool) -> None:
         """Remember the columns of data that have features and nothing else, or compare with those remembered.
@@ -327,12 +334,20 @@ class SequenceEstimator(Parameters):
 
     # ------------------------------------------------------------ using it
 
+    def remarks(self, X: Any) -> list[str]:
+        """What of data is passed over or counted as wrong, one line each: words, labels that the training did not have.
+
+        Raises:
+            DataError: for sequences unlike those trained on.
+        """
+        return remarks(self, self.read_again(X))
+
     def encode(self, X: Any) -> EncodedSequences:
         """Sequences just as the network reads them: ``model_(encoded.x, lengths=encoded.lengths)`` answers for them.
 
         Traces and gradients may be taken of that call.
         """
-        sequences = self._read_again(X)
+        sequences = self.read_again(X)
         data = self._resident(sequences)
         x, lengths = data.batch(torch.arange(len(sequences)))
         return EncodedSequences(x, lengths, self.encoding_.names, sequences.ids)
@@ -348,7 +363,7 @@ class SequenceEstimator(Parameters):
 
     def _answers(self, X: Any) -> tuple[SequenceSet, np.ndarray]:
         """The sequences as read, and the (S, outputs) answers of the network."""
-        sequences = self._read_again(X)
+        sequences = self.read_again(X)
         return sequences, self._resident(sequences).answers(self.model_)
 
     # ------------------------------------------------------------ explain
@@ -370,7 +385,7 @@ class SequenceEstimator(Parameters):
         Raises:
             DataError: for sequences unlike those trained on.
         """
-        sequences = self._read_again(X, y)
+        sequences = self.read_again(X, y)
         require_examples(int((sequences.lengths > 0).sum()), "sequence with steps", sequences.source)
         return deliver(self._explained(sequences), out, figures)
 

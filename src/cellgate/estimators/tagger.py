@@ -20,6 +20,7 @@ from cellgate.estimators.classes import class_codes, restored_classes
 from cellgate.estimators.explain_tags import explain_tags
 from cellgate.estimators.protocol import check_columns_named
 from cellgate.estimators.sequence_estimator import SequenceEstimator
+from cellgate.estimators.unlike import labels_missing
 from cellgate.report.model import Report
 from cellgate.tasks.network import SequenceNetwork
 from cellgate.tasks.sequence_batches import EncodedSequences
@@ -186,12 +187,13 @@ class SequenceTagger(SequenceEstimator):
         words = sequences.texts[sequences.token].tolist()
         return np.fromiter((index.get(w, index.get(w.lower(), 0)) for w in words), dtype=np.int64, count=len(words))
 
-    def _read_again(self, X: Any, y: Any = None) -> SequenceSet:
+    def read_again(self, X: Any, y: Any = None) -> SequenceSet:
+        """Read data like those of the training; also sentences that are all without a word."""
         empty = isinstance(X, list | tuple) and len(X) > 0 and all(isinstance(one, list) and not one for one in X)
         if empty and getattr(self, "tokens_", ()):  # nothing in them tells that they are sentences
             made = from_words(X, self.roles_)
             return made if y is None else with_labels(made, y)
-        return super()._read_again(X, y)
+        return super().read_again(X, y)
 
     # ------------------------------------------------------------ what a label is
 
@@ -272,7 +274,7 @@ class SequenceTagger(SequenceEstimator):
 
     def encode(self, X: Any) -> EncodedSequences:
         """Sequences just as the LSTM reads them, words embedded: ``model_(encoded.x, lengths=encoded.lengths)``."""
-        sequences = self._read_again(X)
+        sequences = self.read_again(X)
         data = self._prepare(sequences, None)
         with torch.no_grad():
             x, _, lengths = data.inputs(self.model_, torch.arange(len(sequences)))
@@ -285,7 +287,7 @@ class SequenceTagger(SequenceEstimator):
         return EncodedSequences(x, lengths, names, sequences.ids, words)
 
     def _shares(self, X: Any) -> tuple[SequenceSet, np.ndarray]:
-        sequences = self._read_again(X)
+        sequences = self.read_again(X)
         return sequences, tag_shares(self.model_, self._prepare(sequences, None))
 
     def predict_proba(self, X: Any) -> list[np.ndarray]:
@@ -327,9 +329,9 @@ class SequenceTagger(SequenceEstimator):
         return explain_tags(self, sequences if sequences.labels is None else self._per_step(sequences))
 
     def _evaluate(self, X: Any, y: Any) -> dict[str, Any]:
-        sequences = self._read_again(X, y)
+        sequences = self.read_again(X, y)
         if sequences.labels is None:
-            raise InputError(f"{sequences.source}: expected a tag for each step; name its column, or give y")
+            raise labels_missing(sequences, "a tag for each step", self.roles_.target)
         sequences = self._per_step(sequences)
         data = self._prepare(sequences, None)
         actual, given = (
