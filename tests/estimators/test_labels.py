@@ -109,3 +109,43 @@ def test_the_baseline_knows_all_that_the_model_has_learnt_from():
     prior = classifier.class_counts_ / 50
     loss = classifier.evaluate(X, UP)["majority class"]["log loss"]
     assert loss == pytest.approx(-np.log(prior[UP]).mean())
+
+
+def truths(kind):
+    """Labels of truth as data hold them: a frame's column of one kind or another, a Parquet file, a CSV."""
+    right = np.arange(40) % 2 == 0
+    return pd.DataFrame({"id": np.arange(40), "v": right * 1.0, "label": pd.array(right, dtype=kind)}), right
+
+
+@pytest.mark.parametrize("kind", ["bool", "boolean", "object"])
+@pytest.mark.parametrize("suffix", ["", ".csv", ".parquet"])
+def test_truth_values_of_a_table_stay_truth_values(tmp_path, kind, suffix):
+    table, right = truths(kind)
+    data = table
+    if suffix:
+        data = tmp_path / f"a{suffix}"
+        table.to_csv(data, index=False) if suffix == ".csv" else table.to_parquet(data)
+    model = SequenceClassifier(hidden_size=4, max_epochs=30, validation=0).fit(data)
+    assert model.classes_.dtype == bool
+    answers = model.predict(data)
+    assert answers.dtype == bool
+    assert (answers == right).all()
+    model.save(tmp_path / "model")
+    again = SequenceClassifier.load(tmp_path / "model")
+    assert again.score(table.assign(label=right.astype(int))) == 1  # 0 and 1 are the same truths
+    assert again.explain(data).html
+    tagger = SequenceTagger(hidden_size=4, max_epochs=2).fit(table.assign(id=np.arange(40) // 4))
+    assert tagger.predict(table.assign(id=np.arange(40) // 4))[0].dtype == bool
+
+
+def test_truth_values_in_an_array_of_objects_are_some():
+    model = fitted(UP.astype(bool).astype(object))
+    assert model.classes_.dtype == bool
+    assert fitted(UP.astype(bool).astype(str)).classes_.tolist() == ["False", "True"]  # those are words
+
+
+def test_missing_truth_values_are_missing(tmp_path):
+    table = truths("boolean")[0]
+    table.loc[3, "label"] = pd.NA
+    with pytest.raises(InputError, match="row 3: expected a value in 'label', got an empty cell"):
+        SequenceClassifier().fit(table)

@@ -234,12 +234,15 @@ def _labels(table: Table, target: str, order: np.ndarray, lengths: np.ndarray) -
 
 
 def _label_numbers(column: np.ndarray, text: np.ndarray, decimal_comma: DecimalComma) -> np.ndarray | None:
-    """Labels as numbers, int64 where all are whole; None where they are words, or digits that say more than a number.
+    """Labels as numbers, int64 where all are whole, or as truth values; None where they are words.
 
-    "007" is no 7, and of two numbers with more digits than a double holds each is its own.
+    So are digits that say more than a number: "007" is no 7, and of two numbers with more digits than a double holds
+    each is its own.
     """
     if column.dtype.kind in "iu":
         return column.astype(np.int64)
+    if column.dtype.kind == "b" or set(text.tolist()) <= {"True", "False"}:  # as frames, and files of them, have truths
+        return text == "True"
     values, _, bad = read_numbers(column, decimal_comma)
     if bad is not None:
         return None

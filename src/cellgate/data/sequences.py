@@ -228,6 +228,8 @@ def as_labels(array: np.ndarray, what: str = "y") -> np.ndarray:
         )
     if array.dtype.kind in "iufb":
         return array
+    if array.dtype.kind == "O" and all(isinstance(value, bool | np.bool_) for value in array.tolist()):
+        return array.astype(np.bool_)
     return np.array([str(value) for value in array.tolist()], dtype=object)
 
 
