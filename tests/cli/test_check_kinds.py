@@ -51,6 +51,14 @@ def test_what_the_training_refuses_of_the_features_is_not_usable(capsys, tmp_pat
     assert "100 different words in 'remark'" in err
 
 
+def test_values_far_off_all_others_are_told(capsys, tmp_path):
+    x = np.random.default_rng(0).normal(size=(40, 6, 2))
+    x[7, 2, 1] = 9e20
+    np.savez(tmp_path / "a.npz", X=x, y=np.arange(40) % 2)
+    odd = json.loads(call(capsys, "check", tmp_path / "a.npz", "--json")[1])["odd"]
+    assert odd == ["x1 has 1 value far off all others, such as 9e+20: no measure?"]
+
+
 def test_arrays(capsys, tmp_path):
     x = np.random.default_rng(0).normal(size=(40, 6, 2))
     x[7] = x[3]

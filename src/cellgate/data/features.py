@@ -12,15 +12,37 @@ from cellgate.data.sequences import SequenceSet
 
 _MOST_LEVELS = 100
 _CLIP = 20.0  # in standard deviations; beyond this a value is an outlier's
+_FAR = 1000.0  # times farther from the middle than nine in ten others
+
+
+def far_off(values: np.ndarray) -> np.ndarray:
+    """Which values are so far from all others that they are a slip or a code, such as 1e30 among lengths.
+
+    One of them would make the standard deviation so large that all others looked alike.
+
+    Args:
+        values: (N,) finite.
+
+    Returns:
+        (N,) bool.
+    """
+    far = np.zeros(len(values), dtype=bool)
+    if not len(values) or np.abs(values - values.mean()).max() <= 2 * values.std():
+        return far  # no value is alone out there
+    away = np.abs(values - np.median(values))
+    usual = away[away > 0]
+    if len(usual):
+        far = away > _FAR * np.quantile(usual, 0.9)
+    return far
 
 
 @dataclass(frozen=True)
 class FeatureEncoding:
     """How features become the input of a network; found on the training part, kept for everything later.
 
-    A number x is read as (x - mean) / spread; where it is missing, as 0, and if any was missing in training a second
-    input says so with 1. A word is read as one of the words seen in training, each an input of 0 or 1; another word
-    sets none.
+    A number x is read as (x - mean) / spread, both of all values but those far off all others; where it is missing, as
+    0, and if any was missing in training a second input says so with 1. A word is read as one of the words seen in
+    training, each an input of 0 or 1; another word sets none.
 
     Attributes:
         numbers: names of the numeric features.
@@ -49,8 +71,14 @@ class FeatureEncoding:
         filled = np.where(known, values, 0.0)
         mean = filled.sum(0) / count
         spread = np.sqrt((np.where(known, values - mean, 0.0) ** 2).sum(0) / count)
+        largest = np.abs(filled).max(0, initial=0.0)
+        for column in range(values.shape[1]):
+            near = values[known[:, column], column]
+            near = near[~far_off(near)]
+            if len(near) < count[column]:
+                mean[column], spread[column], largest[column] = near.mean(), near.std(), np.abs(near).max()
         # A constant but for rounding is one whatever its unit; currents in ampere are small, and no constants.
-        spread = np.where(spread > 1e-9 * np.abs(filled).max(0, initial=0.0), spread, 1.0)
+        spread = np.where(spread > 1e-9 * largest, spread, 1.0)
         words = {}
         for name, column in sequences.texts.items():
             levels = np.unique(column.astype(str)).tolist()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cellgate.data.features import far_off
 from cellgate.data.panel import Panel
 from cellgate.data.sequences import SequenceSet
 from cellgate.data.text import Text
@@ -110,6 +111,8 @@ def sequence_findings(made: SequenceSet) -> list[str]:
             lines.append(f"{name} has no value at all")
         elif values.min() == values.max():
             lines.append(f"{name} is {values[0]:g} throughout: nothing can be learnt from it")
+        elif (far := values[far_off(values)]).size:
+            lines.append(f"{name} has {counted(far.size, 'value')} far off all others, such as {far[0]:g}: no measure?")
         elif known[:, j].mean() < 0.9:
             lines.append(f"{name} is missing in {1 - known[:, j].mean():.0%} of the steps")
     if made.labels is not None and np.asarray(made.labels).dtype.kind != "f":

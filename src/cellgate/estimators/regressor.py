@@ -51,7 +51,7 @@ class SequenceRegressor(SequenceEstimator):
     Attributes:
         model_: the trained network; it answers in standard deviations from the mean.
         center_: the mean of the labels in training.
-        spread_: their standard deviation.
+        spread_: their standard deviation; 0 where all are the same, which is then the answer for every sequence.
         encoding_: how features become the network's input.
         record_: how the training went.
         metrics_: what `evaluate` found last.
@@ -115,11 +115,11 @@ class SequenceRegressor(SequenceEstimator):
 
     def _targets(self, labels: np.ndarray, fresh: bool) -> np.ndarray:
         numbers = self._numbers(labels)
-        if fresh:
-            self.center_ = float(numbers.mean())
-            spread = float(numbers.std())
-            self.spread_ = spread if spread > 1e-12 * float(np.abs(numbers).max()) else 1.0
-        return (numbers - self.center_) / self.spread_
+        if fresh or not self.spread_:
+            self.center_, self.spread_ = float(numbers.mean()), float(numbers.std())
+            if self.spread_ <= 1e-12 * float(np.abs(numbers).max()):
+                self.center_, self.spread_ = float(numbers[0]), 0.0
+        return (numbers - self.center_) / (self.spread_ or 1.0)
 
     @staticmethod
     def _numbers(labels: np.ndarray) -> np.ndarray:
@@ -152,7 +152,7 @@ class SequenceRegressor(SequenceEstimator):
     def partial_fit(
         self, X: Any, y: Any = None, *, watch: Callable[[Progress], None] | None = None
     ) -> SequenceRegressor:
-        """Train on from the weights there are, with the scaling of the first call.
+        """Train on from the weights there are, with the scaling of the first call whose labels were not all the same.
 
         Raises:
             InputError: as `fit` raises.
