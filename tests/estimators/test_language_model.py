@@ -144,6 +144,22 @@ def test_bigrams_are_those_counted_by_hand():
     assert bigrams.nats(np.array([1, 0])) == pytest.approx((-np.log(unigram[0]), -np.log((1 + 2 * 3 / 7) / 4)))
 
 
+def test_bigrams_of_two_texts_are_those_of_both(tmp_path):
+    one, two = np.array([0, 1, 0, 1, 1, 3]), np.array([3, 3, 1, 0, 2])
+    both = Bigrams.fit(one, 4).joined(len(one), two).joined(11, one)
+    pairs, counts = np.unique(np.concatenate([t[:-1] * 4 + t[1:] for t in (one, two, one)]), return_counts=True)
+    assert np.array_equal(both.pairs, pairs)
+    assert np.array_equal(both.counts, counts)
+    assert both.unigram == pytest.approx((np.bincount(np.concatenate([one, two, one])) + 1) / (17 + 4), rel=1e-14)
+    model = LanguageModel(hidden_size=4, max_epochs=1).fit("abcd " * 100)
+    other = "dcba " * 100
+    before = model.evaluate(other)
+    model.partial_fit(other).save(tmp_path / "m")
+    after = cellgate.load(tmp_path / "m").evaluate(other)
+    assert after["bigram"]["nats per character"] < before["bigram"]["nats per character"] - 1
+    assert model.trained_tokens_ == 2 * 475
+
+
 def test_bytes_and_words_can_be_put_together_again():
     text = "It's 早上好,  well -- \n\n\tyes...  "
     for units in ("characters", "words"):

@@ -10,7 +10,8 @@ from cellgate import SequenceTagger
 from cellgate.data import DataError
 from cellgate.data.sequences import SequenceRoles, read_sequences
 from cellgate.errors import InputError
-from cellgate.tasks.tag import frequent_tags, spans, tag_scores
+from cellgate.estimators.folder import load_folder, save_folder
+from cellgate.tasks.tag import count_tags, frequent_tags, spans, tag_scores
 
 NOUNS, VERBS = ["dog", "cat", "fish", "bird", "cow"], ["barks", "runs", "sees", "eats", "sleeps"]
 
@@ -155,8 +156,31 @@ def test_spans_are_counted_as_conlleval_does():
 
 def test_the_baseline_is_counted_right():
     tokens, targets = np.array([1, 1, 1, 2, 2, 3]), np.array([0, 1, 1, 0, 0, 2])
-    assert frequent_tags(tokens, targets, 5, 3).tolist() == [0, 1, 0, 2, 0]
-    assert frequent_tags(None, targets, 0, 3).tolist() == [0]
+    assert frequent_tags(count_tags(tokens, targets, 5, 3)).tolist() == [0, 1, 0, 2, 0]
+    assert frequent_tags(count_tags(None, targets, 0, 3)).tolist() == [0]
+
+
+def test_the_baseline_knows_all_that_was_learnt(tmp_path):
+    X, y = [["a", "b", "c"], ["b", "c"]] * 15, [["X", "Y", "Z"], ["Y", "Z"]] * 15
+    first = SequenceTagger(hidden_size=2, max_epochs=1).fit(X, y)
+    first.save(tmp_path / "m")
+    for tagger in (cellgate.load(tmp_path / "m"), first):
+        assert tagger.evaluate(X, y)["most frequent tag"]["accuracy"] == 1
+        tagger.partial_fit(X[:1], [["Z", "Z", "Z"]])
+        assert tagger.evaluate(X, y)["most frequent tag"]["accuracy"] == 1
+        tagger.partial_fit(X, y)
+        counts = {(tagger.tokens_[k], tagger.classes_[c]): n for (k, c), n in np.ndenumerate(tagger.tag_counts_) if n}
+        assert counts == {("a", "X"): 30, ("b", "Y"): 60, ("c", "Z"): 61, ("a", "Z"): 1, ("b", "Z"): 1}
+
+
+def test_a_folder_with_the_most_frequent_tags_only_loads(tmp_path):
+    X, y = sentences(40)
+    tagger = SequenceTagger(hidden_size=2, max_epochs=1).fit(X, y)
+    tagger.save(tmp_path / "m")
+    kind, config, files = load_folder(tmp_path / "m")
+    del config["task"]["tag_counts"]
+    save_folder(tmp_path / "old", kind, {k: config[k] for k in ("estimator", "model", "task", "training")}, files)
+    assert cellgate.load(tmp_path / "old").evaluate(X, y) == tagger.evaluate(X, y)
 
 
 def test_saved_and_loaded_it_tags_the_same(tagger, tmp_path):

@@ -170,7 +170,11 @@ class LanguageModel(Parameters):
         self._check()
         text = read_text(X)
         tokens, validation = self._tokens(text)
-        return self._learn(text, tokens, validation, copy.deepcopy(self.model_), watch, None, 10.0)
+        before = self.trained_tokens_
+        self._learn(text, tokens, validation, copy.deepcopy(self.model_), watch, None, 10.0)
+        # The baselines know what the model has learnt from.
+        self.bigrams_, self.trained_tokens_ = self.bigrams_.joined(before, tokens), before + len(tokens)
+        return self
 
     def _held(self, text: Text) -> int:
         """How many characters at the end of the text are not learnt."""

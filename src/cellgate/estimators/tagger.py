@@ -28,6 +28,7 @@ from cellgate.tasks.tag import (
     BASELINE,
     TaggedSequences,
     TagObjective,
+    count_tags,
     frequent_tags,
     tag_scores,
     tag_shares,
@@ -69,6 +70,7 @@ class SequenceTagger(SequenceEstimator):
     Attributes:
         classes_: (C,) the tags, ascending.
         tokens_: the vocabulary, the unknown first; empty where no words are read.
+        tag_counts_: (V, C) how often each token had each tag in training.
         model_: the trained network.
         encoding_: how features other than words become its input.
         record_: how the training went.
@@ -219,7 +221,7 @@ class SequenceTagger(SequenceEstimator):
             tokens = data.tokens.numpy()[learnt]
             counts = np.bincount(tokens, minlength=len(self.tokens_))
             once = torch.from_numpy(counts == 1)[data.tokens]
-        self.frequent_ = frequent_tags(tokens, targets[learnt], len(self.tokens_), len(self.classes_))
+        self.tag_counts_ = count_tags(tokens, targets[learnt], len(self.tokens_), len(self.classes_))
         return TagObjective(data, targets, train, validation, once, len(self.classes_))
 
     def _build(self, sequences: SequenceSet) -> SequenceNetwork:
@@ -243,17 +245,24 @@ class SequenceTagger(SequenceEstimator):
         return (*self.encoding_.names, *(_SHAPES if self.tokens_ else ()))
 
     def _answer_config(self) -> dict[str, Any]:
+        counted = self.tag_counts_.nonzero()
         return {
             "classes": self.classes_.tolist(),
             "kind": self.classes_.dtype.kind,
             "tokens": list(self.tokens_),
-            "frequent": self.frequent_.tolist(),
+            "frequent": frequent_tags(self.tag_counts_).tolist(),  # all that 0.1.0 reads of the counts
+            "tag_counts": [part.tolist() for part in (*counted, self.tag_counts_[counted])],
         }
 
     def _restore_answers(self, config: dict[str, Any]) -> None:
         self.classes_ = restored_classes(config["classes"], config["kind"])
         self.tokens_ = tuple(config["tokens"])
-        self.frequent_ = np.array(config["frequent"])
+        self.tag_counts_ = np.zeros((max(1, len(self.tokens_)), len(self.classes_)), dtype=np.int64)
+        if "tag_counts" in config:
+            tokens, tags, counts = config["tag_counts"]
+        else:  # of 0.1.0
+            tokens, tags, counts = range(len(self.tag_counts_)), config["frequent"], 1
+        self.tag_counts_[tokens, tags] = counts
 
     # ------------------------------------------------------------ learn more
 
@@ -267,8 +276,10 @@ class SequenceTagger(SequenceEstimator):
             return self.fit(X, y, watch=watch)
         self._check()
         sequences = self._labelled(X, y)
-        targets = self._targets(np.asarray(sequences.labels), False)
-        return self._learn(sequences, targets, copy.deepcopy(self.model_), watch, None, 10.0)
+        targets, before = self._targets(np.asarray(sequences.labels), False), self.tag_counts_
+        self._learn(sequences, targets, copy.deepcopy(self.model_), watch, None, 10.0)
+        self.tag_counts_ = self.tag_counts_ + before  # the baseline knows what the model has learnt from
+        return self
 
     # ------------------------------------------------------------ predict
 
@@ -339,7 +350,7 @@ class SequenceTagger(SequenceEstimator):
             tag_shares(self.model_, data).argmax(1),
         )
         tokens = np.zeros(len(actual), dtype=np.int64) if data.tokens is None else data.tokens.numpy()
-        rivals = {"cellgate": given, BASELINE: self.frequent_[tokens]}
+        rivals = {"cellgate": given, BASELINE: frequent_tags(self.tag_counts_)[tokens]}
         tags = self.classes_.tolist()
         return {
             "sequences": len(sequences),

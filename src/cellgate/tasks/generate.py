@@ -147,6 +147,20 @@ class Bigrams:
         pairs, counts = np.unique(tokens[:-1] * vocabulary + tokens[1:], return_counts=True)
         return cls(pairs, counts, unigram_shares(tokens, vocabulary))
 
+    def joined(self, read: int, tokens: np.ndarray) -> Bigrams:
+        """Those of the texts before and of another one together.
+
+        Args:
+            read: how many tokens the texts before have.
+            tokens: (N,) of the other text.
+        """
+        size = len(self.unigram)
+        more = Bigrams.fit(tokens, size)
+        pairs, place = np.unique(np.concatenate([self.pairs, more.pairs]), return_inverse=True)
+        counts = np.bincount(place, weights=np.concatenate([self.counts, more.counts])).astype(np.int64)
+        once_more = np.rint(self.unigram * (read + size)) + np.bincount(tokens, minlength=size)
+        return Bigrams(pairs, counts, once_more / once_more.sum())
+
     def nats(self, tokens: np.ndarray) -> tuple[float, float]:
         """Nats a token of every token but the first: by the unigram, and by the bigram."""
         own, share = self.each(tokens)

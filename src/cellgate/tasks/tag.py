@@ -139,15 +139,19 @@ def tag_shares(model: SequenceNetwork, data: TaggedSequences) -> np.ndarray:
 # ---------------------------------------------------------------- baseline and scores
 
 
-def frequent_tags(tokens: np.ndarray | None, targets: np.ndarray, vocabulary: int, tags: int) -> np.ndarray:
+def count_tags(tokens: np.ndarray | None, targets: np.ndarray, vocabulary: int, tags: int) -> np.ndarray:
+    """(V, C) how often each token had each tag; all in one row where there are no tokens."""
+    rows = np.zeros_like(targets) if tokens is None else tokens
+    size = max(1, vocabulary)
+    return np.bincount(rows * tags + targets, minlength=size * tags).reshape(size, tags)
+
+
+def frequent_tags(counts: np.ndarray) -> np.ndarray:
     """(V,) the tag each token most often had; the most frequent of all for token 0 and for one not seen."""
-    overall = int(np.bincount(targets, minlength=tags).argmax())
-    best = np.full(max(1, vocabulary), overall)
-    if tokens is not None:
-        pairs, counts = np.unique(tokens * tags + targets, return_counts=True)
-        order = np.argsort(counts, kind="stable")  # the most frequent pair of a token is written last
-        best[pairs[order] // tags] = pairs[order] % tags
-        best[0] = overall
+    overall = int(counts.sum(0).argmax())
+    best = counts.shape[1] - 1 - counts[:, ::-1].argmax(1)  # of equals the last
+    best[counts.sum(1) == 0] = overall
+    best[0] = overall
     return best
 
 
