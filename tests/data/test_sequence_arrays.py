@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from cellgate import SequenceClassifier, SequenceTagger
 from cellgate.data.sequences import SequenceRoles, read_sequences
@@ -69,3 +70,46 @@ def test_a_conll_file_has_columns_by_number(tmp_path):
     assert list(read_sequences(tmp_path / "s.conll", roles=roles).texts) == ["token", "2"]
     tagger = SequenceTagger(features=("2",), hidden_size=2, max_epochs=1).fit(tmp_path / "s.conll")
     assert tagger.classes_.tolist() == ["O"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.int16])
+def test_tensors_of_any_dtype_and_with_gradients_are_arrays(dtype):
+    whole = (torch.from_numpy(X) * 10).to(dtype).requires_grad_(dtype.is_floating_point)
+    expected = whole.detach().double().numpy().reshape(-1, 1)
+    assert np.array_equal(read_sequences(whole).numbers, expected)
+    assert np.array_equal(read_sequences(list(whole)).numbers, expected)
+    ragged = [one[: 1 + k % 6] for k, one in enumerate(whole)]
+    assert read_sequences(ragged).lengths.tolist() == [1 + k % 6 for k in range(20)]
+    fitted = SequenceClassifier(hidden_size=2, max_epochs=1).fit(whole, torch.from_numpy(Y))
+    assert np.array_equal(fitted.predict_proba(whole), fitted.predict_proba(whole.detach().double().numpy()))
+
+
+def test_a_nested_tensor_is_the_list_of_its_parts():
+    ragged = [torch.from_numpy(one[: 1 + k % 6]) for k, one in enumerate(X)]
+    expected = read_sequences(ragged)
+    read = read_sequences(torch.nested.nested_tensor(ragged, layout=torch.jagged))
+    assert np.array_equal(read.numbers, expected.numbers)
+    assert np.array_equal(read.lengths, expected.lengths)
+
+
+def test_columns_of_a_list_of_frames_are_told_by_name(tmp_path):
+    def frames(columns):
+        return [pd.DataFrame({"a": x[:, 0], "b": -2 * x[:, 0]})[columns] for x in X]
+
+    model = SequenceClassifier(hidden_size=2, max_epochs=1).fit(frames(["a", "b"]), Y)
+    model.save(tmp_path / "m")
+    for fitted in (model, SequenceClassifier.load(tmp_path / "m")):
+        expected = fitted.predict_proba([one.to_numpy() for one in frames(["a", "b"])])
+        assert np.array_equal(fitted.predict_proba(frames(["b", "a"])), expected)
+        assert np.array_equal(fitted.predict_proba(frames(["a", "b"])[:1]), expected[:1])
+        with pytest.raises(InputError, match="sequence 0: expected the columns a, b, got a, c; give all the same"):
+            fitted.predict([one.rename(columns={"b": "c"}) for one in frames(["a", "b"])])
+    with pytest.raises(InputError, match="sequence 1: expected a frame, as others are, got ndarray"):
+        fitted.predict([frames(["a", "b"])[0], X[1]])
+
+
+@pytest.mark.parametrize("sentences", [["the dog barks", "a cat"], ["the", "dog"], ("the dog",)])
+def test_sentences_that_are_not_split_are_told_to_be(sentences):
+    told = f"X: expected sentences, each a list of words, got '{sentences[0]}'; split each of them into words"
+    with pytest.raises(InputError, match=told):
+        SequenceTagger().fit(sentences, TAGS)

@@ -160,6 +160,12 @@ def test_bigrams_of_two_texts_are_those_of_both(tmp_path):
     assert model.trained_tokens_ == 2 * 475
 
 
+def test_an_empty_text_is_no_folder(model):
+    for call in (LanguageModel().fit, model.score, model.evaluate):
+        with pytest.raises(DataError, match="the text: expected characters, got an empty text"):
+            call("")
+
+
 def test_bytes_and_words_can_be_put_together_again():
     text = "It's 早上好,  well -- \n\n\tyes...  "
     for units in ("characters", "words"):

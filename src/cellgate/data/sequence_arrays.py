@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -11,7 +12,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from cellgate.data.errors import DataError
-from cellgate.data.sequences import SequenceRoles, SequenceSet, require_finite, with_labels
+from cellgate.data.sequences import SequenceRoles, SequenceSet, plain_tensor, require_finite, with_labels
 
 
 def read_arrays(path: Path, labels: Any, roles: SequenceRoles) -> SequenceSet:
@@ -71,6 +72,10 @@ def from_arrays(
     """
     if hasattr(data, "toarray"):
         raise DataError("X: expected a dense array, got a sparse one; sparse data is not supported: use X.toarray()")
+    if isinstance(data, list | tuple):
+        if any(hasattr(one, "columns") for one in data):
+            return _from_frames(data, roles)
+        data = [plain_tensor(one) for one in data]
     try:
         array = np.asarray(data)
     except ValueError:
@@ -133,7 +138,7 @@ def cut(array: np.ndarray, steps: int | None, name: str) -> np.ndarray:
 def _from_list(data: Sequence[Any]) -> SequenceSet:
     arrays = []
     for k, one in enumerate(data):
-        array = np.asarray(one)
+        array = np.asarray(plain_tensor(one))
         if array.dtype.kind not in "iufb" or array.ndim not in (1, 2):
             raise DataError(
                 f"sequence {k}: expected numbers of shape (T, F) or (T,), got {array.dtype} of shape {array.shape}"
@@ -148,6 +153,26 @@ def _from_list(data: Sequence[Any]) -> SequenceSet:
     made = SequenceSet("the list", _numbered(len(arrays)), lengths, numbers, _names(width))
     require_finite(made)
     return made
+
+
+def _from_frames(frames: Sequence[Any], roles: SequenceRoles) -> SequenceSet:
+    """A frame a sequence: their columns, `roles.features` of a training, are told by name, whatever their order."""
+    names = roles.features
+    arrays = []
+    for k, one in enumerate(frames):
+        if not (hasattr(one, "columns") and hasattr(one, "to_numpy")):
+            raise DataError(
+                f"sequence {k}: expected a frame, as others are, got {type(one).__name__}; give all as such"
+            )
+        columns = tuple(map(str, one.columns))
+        names = names or columns
+        if sorted(columns) != sorted(names):
+            raise DataError(
+                f"sequence {k}: expected the columns {', '.join(names)}, got {', '.join(columns)}; give all the same"
+            )
+        arrays.append(one.to_numpy()[:, [columns.index(name) for name in names]])
+    made = from_arrays(arrays, roles)
+    return replace(made, roles=replace(made.roles, features=names))
 
 
 def _object_numbers(array: np.ndarray) -> np.ndarray:

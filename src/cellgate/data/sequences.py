@@ -166,6 +166,12 @@ def read_sequences(
         return read_sequence_table(
             data, replace(roles, wide=roles.wide or (labels is not None and not roles.id)), labels, again
         )
+    texts = [one for one in data if isinstance(one, str)] if isinstance(data, list | tuple) else []
+    if texts and len(texts) == len(data) and roles.token is not None:
+        raise DataError(
+            f"X: expected sentences, each a list of words, got {texts[0][:40]!r}; split each of them into words, and "
+            "give a list of them also where there is one only"
+        )
     words = isinstance(data, np.ndarray) and data.dtype.kind in "UO" and data.ndim == 2  # sentences of one length
     if (words or isinstance(data, list | tuple)) and roles.token is not None:
         from cellgate.data.tagged import from_words, is_words
@@ -210,7 +216,7 @@ def with_labels(sequences: SequenceSet, labels: Any) -> SequenceSet:
 
 def label_array(labels: Any) -> np.ndarray:
     """Labels as an array; a list with words in it keeps its other values, which numpy would turn into words."""
-    array = np.asarray(labels)
+    array = np.asarray(plain_tensor(labels))
     return np.array(labels, dtype=object) if array.dtype.kind in "US" and isinstance(labels, list | tuple) else array
 
 
@@ -243,8 +249,10 @@ def _is_missing(value: Any) -> bool:
 def _unpacked(data: Any) -> Any:
     """An array or a Series that holds a sequence in each place, as ragged ones come, as the list that it is.
 
-    What a masked array hides is missing.
+    So is a nested tensor. What a masked array hides is missing.
     """
+    if hasattr(data, "is_nested"):
+        return [plain_tensor(one) for one in data.unbind()] if data.is_nested else plain_tensor(data)
     if isinstance(data, np.ma.MaskedArray):
         numbers = data.dtype.kind in "iufb"
         shown = np.asarray(data).astype(np.float64 if numbers else object)
@@ -256,6 +264,14 @@ def _unpacked(data: Any) -> Any:
     elif _is_frame(data) and not hasattr(data, "columns") and hasattr(data, "to_list"):
         held = data.to_list()
     return held if held and all(isinstance(one, np.ndarray | list | tuple) for one in held) else data
+
+
+def plain_tensor(data: Any) -> Any:
+    """A tensor such as numpy takes it: apart from its graph, on the CPU, in a dtype that numpy has."""
+    if not hasattr(data, "is_nested"):
+        return data
+    data = data.detach().cpu()
+    return data.double() if data.is_floating_point() else data
 
 
 def holds_columns(data: Any) -> bool:

@@ -43,7 +43,7 @@ def read_text(data: str | Path | Text) -> Text:
     if isinstance(data, Text):
         return data
     if isinstance(data, str):
-        if "\n" in data or len(data) > 255 or not (Path(data).exists() or _NAME.fullmatch(data)):
+        if not data or "\n" in data or len(data) > 255 or not (Path(data).exists() or _NAME.fullmatch(data)):
             if not data:
                 raise DataError("the text: expected characters, got an empty text")
             return Text("the text", data)

@@ -119,7 +119,7 @@ def check_columns(estimator: Any, data: Any, *, reset: bool) -> None:
 
         validate_data(estimator, data, reset=reset, skip_check_array=True)
         return
-    count = np.asarray(data).shape[-1]
+    count = shape_of(data)[-1]
     if reset:
         estimator.n_features_in_ = count
         if hasattr(estimator, "feature_names_in_"):
@@ -137,6 +137,11 @@ def check_columns(estimator: Any, data: Any, *, reset: bool) -> None:
             f"X has {count} features, but {type(estimator).__name__} is expecting {expected} features as input; "
             "give arrays of the shape that it was trained on"
         )
+
+
+def shape_of(data: Any) -> tuple[int, ...]:
+    """The shape of an array, or of what numpy can make one of; tensors have theirs whatever numpy makes of them."""
+    return tuple(data.shape) if hasattr(data, "shape") else np.asarray(data).shape
 
 
 def one_column(y: Any) -> np.ndarray:

@@ -29,6 +29,7 @@ from cellgate.estimators.protocol import (
     is_count,
     not_fitted,
     require_used,
+    shape_of,
     sklearn_tags,
 )
 from cellgate.estimators.sequence_card import sequence_card
@@ -163,7 +164,7 @@ class SequenceEstimator(Parameters):
         if hasattr(X, "columns"):
             features_only = roles.wide and not self.wide and roles.target is None
         else:
-            features_only = np.asarray(X).ndim in (2, 3)
+            features_only = len(shape_of(X)) in (2, 3)
         if features_only:
             check_columns(self, X, reset=reset)
 
