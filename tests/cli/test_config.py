@@ -76,12 +76,12 @@ def test_a_training_is_repeated_by_the_file_that_it_saves(capsys, tmp_path, sale
     assert call(capsys, "train", "sales.csv", "--out", "a", *first)[0] == 0
     saved = tomllib.loads((tmp_path / "a" / "train.toml").read_text())["train"]
     assert saved["data"] == str(sales)
-    assert (saved["horizon"], saved["level"], saved["seed"], saved["learning-rate"]) == (3, ["80", "95"], 4, 0.005)
+    assert (saved["horizon"], saved["level"], saved["seed"], saved["learning-rate"]) == (3, [80.0, 95.0], 4, 0.005)
     assert "out" not in saved
     monkeypatch.chdir("/")
     code, _, err = call(capsys, "train", "--config", tmp_path / "a" / "train.toml", "--out", tmp_path / "b")
     assert code == 0, err
-    for name in ("forecast.csv", "train.toml", "metrics.json"):
+    for name in ("forecast.csv", "train.toml", "metrics.json"):  # levels are the same numbers in both
         assert (tmp_path / "a" / name).read_text() == (tmp_path / "b" / name).read_text()
 
 

@@ -132,3 +132,21 @@ def test_what_is_to_be_typed_next_fits_the_task(capsys, tmp_path, task, told):
     )
     assert code == 0
     assert f"next  cellgate {told.format(shlex.quote(str(tmp_path / 'a b' / 'model')))}, or train again" in out
+
+
+def test_it_says_whether_the_baseline_is_beaten_and_what_comes_next(capsys, tmp_path):
+    code, out, err = call(capsys, "tune", *QUICK, "--out", tmp_path / "t")
+    assert (code, err) == (0, "")
+    assert "seasonal naive forecast" in out.split("on what was held out, seasonal naive")[1]
+    assert "on what was held out, plain" not in out
+    assert f"next  cellgate predict {tmp_path / 't' / 'model'}, or train again" in out
+    (tmp_path / "a.txt").write_text("the cat sat on the mat. " * 60)
+    few = ("--max-epochs", 1, "--trials", 1)
+    out = call(capsys, "tune", tmp_path / "a.txt", "--task", "generate", *few, "--out", tmp_path / "g")[1]
+    assert "cellgate does NOT beat the bigram baseline here (nats per character" in out
+    assert f"next  cellgate generate {tmp_path / 'g' / 'model'} --prompt TEXT, or train again" in out
+    rows = [f"{k},{t},{k % 2 + t},{'ab'[k % 2]}" for k in range(60) for t in (0, 1)]
+    (tmp_path / "c.csv").write_text("id,t,v,label\n" + "\n".join(rows))
+    out = call(capsys, "tune", tmp_path / "c.csv", "--task", "classify", *few, "--out", tmp_path / "c")[1]
+    assert "the majority class baseline" in out.split("on what was held out, majority class")[1]
+    assert f"next  cellgate predict {tmp_path / 'c' / 'model'} --data DATA, or train again" in out

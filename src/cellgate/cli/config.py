@@ -200,8 +200,8 @@ def save_config(out: Path, found: Mapping[str, Any] | None = None) -> None:
 
     Args:
         out: the folder.
-        found: options that the data have decided, where they were not given. A training that is resumed is to be given
-            the same options as before, so these are for the end.
+        found: options that the data have decided, where they were not given, and lists as they were understood. A
+            training that is resumed is to be given the same options as before, so these are for the end.
 
     Raises:
         OSError: if it cannot be written.
@@ -210,10 +210,14 @@ def save_config(out: Path, found: Mapping[str, Any] | None = None) -> None:
     if running is None:
         return
     verb = running.verb
-    parameters = {
-        name: (found or {}).get(name) if value is None or value is False or value == [] else value
-        for name, value in running.parameters.items()
-    }
+    found = found or {}
+
+    def decided(name: str, value: Any) -> Any:
+        # A list is written as it was understood: numbers as numbers, whether typed "80,95" or read from such a file.
+        off = value is None or value is False or value == []
+        return found.get(name) if off or isinstance(found.get(name), list) else value
+
+    parameters = {name: decided(name, value) for name, value in running.parameters.items()}
     lines = [
         f"# What this model was trained with, by cellgate {__version__}. To repeat it:",
         f"#   cellgate {verb} --config {SAVED} --out ANOTHER_FOLDER",

@@ -11,8 +11,8 @@ import typer
 
 from cellgate import estimators
 from cellgate.cli.console import say, say_json, say_pairs
-from cellgate.cli.forecast_words import say_forecast_scores
-from cellgate.cli.sequence_run import Score, say_scores
+from cellgate.cli.forecast_words import say_forecast_scores, say_verdict
+from cellgate.cli.sequence_run import Score, say_better, say_scores
 from cellgate.data import DataError
 from cellgate.data.words import counted
 from cellgate.errors import InputError
@@ -58,6 +58,14 @@ def command(
         say_scores(metrics, score_of(estimator, metrics))
         for note in notes:
             say(f"note: {note}")
+
+
+def say_verdict_of(estimator: Any, metrics: dict[str, Any]) -> None:
+    """Which is better, the model or its baseline, whatever it is a model of."""
+    if isinstance(estimator, estimators.Forecaster):
+        say_verdict(metrics)
+    else:
+        say_better(metrics, score_of(estimator, metrics))
 
 
 def score_of(estimator: Any, metrics: dict[str, Any]) -> Score:

@@ -145,10 +145,19 @@ def say_scores(metrics: dict[str, Any], score: Score) -> None:
     """The table of scores, and which of the two is better, without varnish."""
     names = list(metrics["cellgate"])
     counted = next((f"on {count:,} {what}" for what, count in metrics.items() if isinstance(count, int)), "on held-out")
-    rivals = [name for name, values in metrics.items() if isinstance(values, dict)]
+    rivals = _rivals(metrics)
     say_table([counted, *names], [[name, *(show(metrics[name][s]) for s in names)] for name in rivals])
+    say_better(metrics, score)
+
+
+def _rivals(metrics: dict[str, Any]) -> list[str]:
+    return [name for name, values in metrics.items() if isinstance(values, dict)]
+
+
+def say_better(metrics: dict[str, Any], score: Score) -> None:
+    """Which of the two is better, and what the scores leave out."""
     best = max if score.higher_is_better else min
-    others = [name for name in rivals if name != "cellgate"]
+    others = [name for name in _rivals(metrics) if name != "cellgate"]
     rival = best(others, key=lambda name: metrics[name][score.name])
     say(verdict(metrics["cellgate"][score.name], metrics[rival][score.name], rival, score))
     second = second_verdict(metrics["cellgate"], metrics[rival], score)

@@ -21,10 +21,12 @@ from typing import Annotated, Any
 
 import typer
 
+from cellgate import estimators
 from cellgate.cli import train
 from cellgate.cli.app import INTERRUPTED
 from cellgate.cli.config import SAVED, remembered
 from cellgate.cli.console import say, say_json, say_pairs
+from cellgate.cli.evaluate import say_verdict_of
 from cellgate.cli.forecast_files import csv_text
 from cellgate.cli.training_run import FORECAST, alone_in, next_command, require_fresh
 from cellgate.data.files import write_atomic
@@ -201,6 +203,10 @@ def _line(search: _Search, searched: dict[str, Any]) -> str:
     return f"trial {row['trial']:<3} validation {score}  {row['seconds']:6.1f} s  {told}{mark}"
 
 
+def _numbers(scores: Any) -> list[tuple[str, float]]:
+    return [(k, v) for k, v in scores.items() if isinstance(v, float)] if isinstance(scores, dict) else []
+
+
 def _end(search: _Search, as_json: bool, code: int | None) -> int | None:
     if search.best is None:
         if search.rows:
@@ -229,14 +235,15 @@ def _end(search: _Search, as_json: bool, code: int | None) -> int | None:
     else:
         say(f"best: trial {search.best}; the defaults failed")
     for name, scores in metrics.items():
-        if isinstance(scores, dict):
-            values = ", ".join(f"{score} {value:.3f}" for score, value in scores.items() if isinstance(value, float))
-            if values:  # those of plain forecasts are another table
-                say(f"on what was held out, {name}: {values}")
+        values = [f"{score} {value:.3f}" for score, value in _numbers(scores)]
+        if values:
+            say(f"on what was held out, {name}: {', '.join(values)}")
+    model = search.out / "model"
+    estimator = estimators.load(model)
+    if metrics:
+        say_verdict_of(estimator, metrics)
     say()
     say(f"wrote {search.out}: model, {_TRIALS}")
-    model = search.out / "model"
-    kind = json.loads((model / "config.json").read_text())["kind"]
-    again = shlex.quote(str(model / SAVED))
-    say(f"next  {next_command(model, kind, (model / FORECAST).exists())}, or train again: --config {again}")
+    told = next_command(model, type(estimator).__name__, (model / FORECAST).exists())
+    say(f"next  {told}, or train again: --config {shlex.quote(str(model / SAVED))}")
     return code
