@@ -9,7 +9,7 @@ import pytest
 
 import cellgate
 from cellgate.cli import app as cli
-from cellgate.cli import sequence_run, train_forecast, train_generate
+from cellgate.cli import train_forecast, training_run
 
 
 def call(capsys, *arguments):
@@ -50,7 +50,7 @@ def ctrl_c(monkeypatch):
 
             yield watch
 
-        for module in (train_forecast, sequence_run, train_generate):
+        for module in (train_forecast, training_run):
             monkeypatch.setattr(module, "training_progress", told)
 
     return at

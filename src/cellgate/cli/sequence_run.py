@@ -10,17 +10,13 @@ import numpy as np
 
 from cellgate.cli.app import INTERRUPTED
 from cellgate.cli.config import save_config, seconds_so_far
-from cellgate.cli.console import say, say_json, say_pairs, say_table, training_progress
+from cellgate.cli.console import say, say_json, say_pairs, say_table
 from cellgate.cli.training_run import (
-    CHECKPOINT,
-    REPORT,
     alone_in,
-    board_of,
-    forget_earlier,
+    fit_and_save,
     next_command,
     report_line,
     require_fresh,
-    saying_what_is_kept,
     sizes_found,
     took,
     training_facts,
@@ -68,16 +64,10 @@ def run(
     learnt, measured, told = _split(estimator, sequences, test, holdout)
     if not as_json:
         say_pairs([*sequences.summary(), *label_lines(sequences), ("held out", told)])
+    held = None if measured is None else replace(measured, source=f"{measured.source}, held out")
+    opened = (held or learnt) if report else None
     with alone_in(out, force, resume):
-        with saying_what_is_kept(out):
-            with training_progress(as_json, board_of(out, tensorboard)) as watch:
-                estimator.fit(learnt, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)
-            metrics = estimator.evaluate(measured) if measured is not None else {}
-            if report:
-                held = None if measured is None else replace(measured, source=f"{measured.source}, held out")
-                estimator.explain(held or learnt, out=out / REPORT)
-            estimator.save(out)  # its config.json is the last file: where it stands, everything does
-        forget_earlier(out, [REPORT] if report else [])
+        metrics = fit_and_save(out, estimator, learnt, measured, opened, as_json, tensorboard, checkpoint_every)
         found = {name: getattr(sequences.roles, name) or None for name in ("id", "time", "target", "token")}
         save_config(out, {**found, **sizes_found(estimator)})
     record = estimator.record_

@@ -11,18 +11,14 @@ from cellgate import estimators
 from cellgate.cli import training_options as options
 from cellgate.cli.app import INTERRUPTED
 from cellgate.cli.config import save_config, seconds_so_far
-from cellgate.cli.console import say, say_json, say_pairs, training_progress
+from cellgate.cli.console import say, say_json, say_pairs
 from cellgate.cli.sequence_run import Score, say_scores
 from cellgate.cli.training_run import (
-    CHECKPOINT,
-    REPORT,
     alone_in,
-    board_of,
-    forget_earlier,
+    fit_and_save,
     next_command,
     report_line,
     require_fresh,
-    saying_what_is_kept,
     sizes_found,
     took,
     training_facts,
@@ -112,15 +108,9 @@ def command(
         size = f"{counted(len(text.text), 'character')}, {counted(text.text.count(chr(10)) + 1, 'line')}"
         lines = [("data", f"{text.source}: {size}")]
         say_pairs([*lines, *(("note", note) for note in text.notes), ("held out", told)])
+    opened = (learnt if measured is None else measured) if report else None
     with alone_in(out, force, resume):
-        with saying_what_is_kept(out):
-            with training_progress(as_json, board_of(out, tensorboard)) as watch:
-                model.fit(learnt, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)
-            metrics = model.evaluate(measured) if measured is not None else {}
-            if report:
-                model.explain(measured if measured is not None else learnt, out=out / REPORT)
-            model.save(out)  # its config.json is the last file: where it stands, everything does
-        forget_earlier(out, [REPORT] if report else [])
+        metrics = fit_and_save(out, model, learnt, measured, opened, as_json, tensorboard, checkpoint_every)
         save_config(out, sizes_found(model))
     _say_report(out, text, model, metrics, report, as_json)
     return INTERRUPTED if model.record_.stopped_by == "Ctrl-C" else None

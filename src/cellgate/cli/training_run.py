@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellgate.cli.config import SAVED, save_config, seconds_so_far
+from cellgate.cli.console import training_progress
 from cellgate.data.files import is_leftover, remove_leftovers, write_atomic
 from cellgate.data.words import counted
 from cellgate.errors import CellgateError, InputError
@@ -132,6 +133,42 @@ def saying_what_is_kept(out: Path) -> Iterator[None]:
             with suppress(OSError):  # with something in it, it stays
                 out.rmdir()
         raise
+
+
+def fit_and_save(
+    out: Path,
+    estimator: Any,
+    learnt: Any,
+    measured: Any,
+    opened: Any,
+    as_json: bool,
+    tensorboard: bool,
+    checkpoint_every: float,
+) -> dict[str, Any]:
+    """Train a model of sequences or of text, measure it and write it; inside `alone_in`.
+
+    Args:
+        out: the folder.
+        estimator: the model.
+        learnt: what it is trained on.
+        measured: what it is measured on, or None.
+        opened: what its report shows it on; None for no report.
+        as_json: whether standard output is JSON.
+        tensorboard: whether TensorBoard's files are wanted.
+        checkpoint_every: seconds between two saves.
+
+    Returns:
+        The scores, {} where nothing is measured.
+    """
+    with saying_what_is_kept(out):
+        with training_progress(as_json, board_of(out, tensorboard)) as watch:
+            estimator.fit(learnt, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)
+        metrics = estimator.evaluate(measured) if measured is not None else {}
+        if opened is not None:
+            estimator.explain(opened, out=out / REPORT)
+        estimator.save(out)  # its config.json is the last file: where it stands, everything does
+    forget_earlier(out, [REPORT] if opened is not None else [])
+    return metrics
 
 
 def board_of(out: Path, wanted: bool) -> Path | None:
