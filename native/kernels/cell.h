@@ -35,25 +35,24 @@ CELLGATE_INLINE int64_t lines_written(int R, const Rows<S>& rows, int64_t j, int
 
 // i, f, g and o before activation lie at pre + r * row + k * gate, for k = 0 .. 3, a whole vector each can be read; u is
 // the first unit, n <= lanes how many of them exist. j: the first row.
-template <class S>
-CELLGATE_INLINE void cells(const S* pre, int64_t row, int64_t gate, int R, const Rows<S>& rows, int64_t j, int64_t u,
+//
+// First every row's gates and c, then every row's tanh(c): one after the other they are a chain of a hundred cycles, of
+// which a CPU has too few at a time before it to fill its units.
+template <int R, class S>
+CELLGATE_INLINE void cells(const S* pre, int64_t row, int64_t gate, const Rows<S>& rows, int64_t j, int64_t u,
                            int64_t n) {
   using V = Vec<S>;
   constexpr int L = V::lanes;
   enter(Phase::cells);
+  alignas(64) S state[R][2][L];  // c and o
   for (int r = 0; r < R; ++r, pre += row) {
     V i = sigmoid(V::load(pre)), f = sigmoid(V::load(pre + gate));
     V g = tanh(V::load(pre + 2 * gate)), o = sigmoid(V::load(pre + 3 * gate));
     const S* c_in = rows.c[j + r] + u;
     V c = fma(f, n == L ? V::load(c_in) : V::load_n(c_in, n), i * g);
-    V h = o * tanh(c);
-    if (n == L) {
-      c.store(rows.c_out[j + r] + u);
-      h.store(rows.h_out[j + r] + u);
-    } else {
-      c.store_n(rows.c_out[j + r] + u, n);
-      h.store_n(rows.h_out[j + r] + u, n);
-    }
+    c.store(state[r][0]);
+    o.store(state[r][1]);
+    c.store_n(rows.c_out[j + r] + u, n);
     if (rows.gate[0]) {
       i.store_n(rows.gate[0][j + r] + u, n);
       f.store_n(rows.gate[1][j + r] + u, n);
@@ -61,6 +60,14 @@ CELLGATE_INLINE void cells(const S* pre, int64_t row, int64_t gate, int R, const
       o.store_n(rows.gate[3][j + r] + u, n);
     }
     if (rows.cell_out && rows.cell_out[j + r]) c.store_n(rows.cell_out[j + r] + u, n);
+  }
+  for (int r = 0; r < R; ++r) {
+    V h = V::load(state[r][1]) * tanh(V::load(state[r][0]));
+    if (n == L) {
+      h.store(rows.h_out[j + r] + u);
+    } else {
+      h.store_n(rows.h_out[j + r] + u, n);
+    }
   }
   enter(Phase::products);
 }

@@ -33,7 +33,7 @@ void run_tile(const TileJob<S>& job, int64_t j) {
   for (int r = 0; r < R; ++r)
     for (int g = 0; g < N; ++g) acc[r][g].store(pre + (r * N + g) * L);
   if constexpr (N < 4) V::zero().store(pre + R * N * L);
-  cells(pre, N * L, N < 4 ? job.gate : L, R, *job.rows, j, job.u, job.n);
+  cells<R>(pre, N * L, N < 4 ? job.gate : L, *job.rows, j, job.u, job.n);
 }
 
 // The same for a panel of four vectors and more rows than so many accumulators allow: two gates at a time. The weights
@@ -54,7 +54,7 @@ void run_tall_tile(const TileJob<S>& job, int64_t j) {
     for (int r = 0; r < R; ++r)
       for (int k = 0; k < 2; ++k) acc[r][k].store(pre + (r * 4 + g + k) * L);
   }
-  cells(pre, 4 * L, L, R, *job.rows, j, job.u, job.n);
+  cells<R>(pre, 4 * L, L, *job.rows, j, job.u, job.n);
 }
 
 // With weights in PyTorch's layout.
@@ -90,7 +90,7 @@ void run_unpacked(const TileJob<S>& job, int64_t j) {
     for (int g = 0; g < 4; ++g)
       for (int k = 0; k < L; ++k) pre[(r * 4 + g) * L + k] = job.start[g * L + k] + dots[r][k * 4 + g];
   }
-  cells(pre, 4 * L, L, R, *job.rows, j, job.u, job.n);
+  cells<R>(pre, 4 * L, L, *job.rows, j, job.u, job.n);
 }
 
 // R rows of h_out against one plain panel of w_hr, into y_out.

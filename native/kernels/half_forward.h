@@ -96,8 +96,8 @@ void run_half_tile(const HalfTile& job, int64_t j) {
     float* c_at = job.c[j + r] + job.u;
     const V c = fma(f, V::load(c_at), i * g);
     c.store(c_at);
-    const __m256i h = narrowed(o * tanh(c));
-    _mm256_mask_storeu_epi16(job.h_out[j + r] + job.u, job.lanes, h);
+    acc[r][0] = c.v;
+    acc[r][1] = o.v;
     if (job.gate[0]) {
       _mm512_mask_storeu_ps(job.gate[0][j + r] + job.u, job.lanes, i.v);
       _mm512_mask_storeu_ps(job.gate[1][j + r] + job.u, job.lanes, f.v);
@@ -105,6 +105,11 @@ void run_half_tile(const HalfTile& job, int64_t j) {
       _mm512_mask_storeu_ps(job.gate[3][j + r] + job.u, job.lanes, o.v);
       _mm512_mask_storeu_ps(job.cell[j + r] + job.u, job.lanes, c.v);
     }
+  }
+  // In a loop of its own, as in cell.h.
+  for (int r = 0; r < R; ++r) {
+    const __m256i h = narrowed(V{acc[r][1]} * tanh(V{acc[r][0]}));
+    _mm256_mask_storeu_epi16(job.h_out[j + r] + job.u, job.lanes, h);
   }
 }
 

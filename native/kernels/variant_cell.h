@@ -117,6 +117,7 @@ void gated_forward(const CellForm form, const VariantRow<S> row, int64_t H) {
   using V = Vec<S>;
   const V one = V::set1(S(1)), half = V::set1(S(0.5)), two = V::set1(S(2)), clip = V::set1(static_cast<S>(form.clip));
   const bool hard = form.hard;
+  S* const shown = form.norm ? row.fresh : row.h;
   over_units<S>(H, [&](int64_t u, int64_t n) {
     auto sum_of = [&](int g) { return get<S>(row.a + g * H + u, n) + get<S>(row.bias + g * H + u, n); };
     V c_prev = get<S>(row.memory + u, n);
@@ -149,10 +150,12 @@ void gated_forward(const CellForm form, const VariantRow<S> row, int64_t H) {
     put<S>(f, row.gates + H + u, n);
     put<S>(g, row.gates + 2 * H + u, n);
     put<S>(o, row.gates + 3 * H + u, n);
-    if (form.norm)
-      put<S>(fresh, row.fresh + u, n);
-    else
-      put<S>(o * squash(fresh, form), row.h + u, n);
+    put<S>(fresh, shown + u, n);
+  });
+  if (form.norm) return;
+  // In a pass of its own, as in cell.h.
+  over_units<S>(H, [&](int64_t u, int64_t n) {
+    put<S>(get<S>(row.gates + 3 * H + u, n) * squash(get<S>(row.h + u, n), form), row.h + u, n);
   });
 }
 
