@@ -58,7 +58,7 @@ void bind_half(nb::module_& m);
 
 // Defined in bindings_variant.cpp: adds variant_forward and variant_backward.
 void bind_variants(nb::module_& m);
-// Defined in bindings_variant_training.cpp: adds CellTraining and CellTrainings.
+// Defined in bindings_variant_trainings.cpp: adds CellTraining and CellTrainings.
 void bind_cell_trainings(nb::module_& m);
 
 }  // namespace cellgate::python
