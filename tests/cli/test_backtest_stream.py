@@ -202,6 +202,17 @@ def test_numbers_are_written_as_in_training(tmp_path, capsys, monkeypatch):
     assert (code, [json.loads(line)["cellgate"] for line in out.splitlines()]) == (0, expected)
 
 
+def test_times_in_fractions_are_placed_by_the_time_that_they_say(tmp_path, capsys, monkeypatch):
+    lines = [f"{k / 2:.1f},{k % 4}" for k in range(80)]
+    (tmp_path / "t.csv").write_text("\n".join(["t,y", *lines]) + "\n")
+    Forecaster(2, season=4, max_epochs=1, hidden_size=4).fit(tmp_path / "t.csv").save(tmp_path / "m")
+    rows = "40.0,0\n40.5,1\n41,2\n41.6,3\n"  # 39.5 was the last; 40 is not step 40
+    code, out, err = call(capsys, monkeypatch, "stream", tmp_path / "m", "--steps", 1, rows=rows)
+    assert [line.split(",")[1] for line in out.splitlines()[1:]] == ["81", "82", "83"]
+    expected = "row 4: expected a time stamp in 't', written as in training (steps of 0.5 from 0.0), got '41.6'"
+    assert (code, err) == (2, f"{expected}; correct it\n")
+
+
 def test_a_header_without_the_series_is_refused(shops, capsys, monkeypatch):
     code, out, err = call(capsys, monkeypatch, "stream", shops / "long", rows="day,sold\n03/01/2024,15\n" * 3)
     assert (code, out, len(err.splitlines())) == (2, "", 1)

@@ -265,6 +265,24 @@ def test_times_of_any_kind_are_the_moment_that_they_name(fitted, time):
     np.testing.assert_array_equal(made.values, expected.values)
 
 
+@pytest.mark.parametrize(
+    ("times", "text", "following"),
+    [
+        ([f"{k / 2:.1f}" for k in range(60)], "31.0", 63),
+        ([f"13.01.2024 {k:02}:00" for k in range(24)], "14.01.2024 01:00", np.datetime64("2024-01-14T02")),
+        ([str(1990 + k) for k in range(30)], "2021", np.datetime64("2022-01-01")),
+        ([str(1_700_000_000 + 60 * k) for k in range(60)], 1_700_003_660, np.datetime64("2023-11-14T23:15:20")),
+    ],
+)
+def test_a_stream_reads_a_time_as_the_training_wrote_it(times, text, following):
+    table = {"t": times, "y": [float(k % 5) for k in range(len(times))]}
+    forecaster = Forecaster(2, season=5, max_epochs=1, hidden_size=4).fit(table)
+    made = forecaster.stream().push(3.0, time=text)
+    assert made.columns()["ds"][0] == following
+    row = {"t": [str(text)], "y": [3.0]}
+    np.testing.assert_allclose(made.values, forecaster.update(row).forecast().values, rtol=1e-6)
+
+
 def test_a_row_far_from_the_history_is_refused(panel, fitted, tmp_path):
     fitted.save(tmp_path)
     forecaster = load(tmp_path)

@@ -297,7 +297,7 @@ def _read_integers(cells: list[str], name: str, place: Callable[[int], str]) -> 
 
 
 def _form_of_digits(cells: list[str], name: str) -> str | None:
-    """How whole numbers are dates, 20240131 or 202401, or weeks; None for counters, and for years, which count steps."""
+    """How whole numbers are dates, 20240131 or 202401, or weeks; None for counters and for years."""
     width = {len(cell) for cell in cells}
     if width == {8} and _candidates_by("%Y%m%d", cells):
         return "%Y%m%d"
@@ -340,6 +340,11 @@ def _read_counter(
                     f"training, got {numbers[row]:g}; correct it"
                 )
     return [Reading(_whole_numbers(numbers, name, place), _WHOLE)], []
+
+
+def counts_by_number(form: str | None) -> bool:
+    """Whether numbered steps are written as their numbers; not in the fractions of something that they count."""
+    return form is None or not _FRACTIONS.fullmatch(form)
 
 
 def _candidates_by(form: str, cells: list[str]) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from cellgate.data import DataError, Panel
 from cellgate.data.extend import require_near
+from cellgate.data.newer import likeliest_stamp, stamps_meant
 from cellgate.data.panel import show_time
 from cellgate.data.time_formats import CLOCKS
 from cellgate.data.words import some
@@ -69,7 +70,8 @@ class ForecastStream:
         Args:
             value: in the unit of the data; None or NaN where nothing was observed.
             id: the series; may be left out where there is one only.
-            time: its stamp; the next step if left out. Steps left out before it are taken as missing values.
+            time: its stamp, or its text as in the training's table; the next step if left out. Steps left out before
+                it are taken as missing values.
             past: past-known columns by name, at this step.
             future: future-known columns by name: an array from this step on, or one value, for this step only.
 
@@ -152,8 +154,7 @@ class _Series:
     def _skipped(self, time: Any) -> int:
         """How many steps lie between the last one and a stamp."""
         panel = self.panel
-        stamp = time if isinstance(time, int | np.integer) else _stamp(time, panel.roles.time_format)
-        expected = panel.next_times(0, 1)[0]
+        stamp, expected = self._stamp(time), panel.next_times(0, 1)[0]
         if stamp is None or isinstance(expected, np.datetime64) != isinstance(stamp, np.datetime64):
             raise DataError(f"time: expected a stamp like {show_time(expected)}, got {time!r}; correct it")
         offset, exact = panel.frequency.place(np.array([stamp]), panel.starts[0])
@@ -165,6 +166,18 @@ class _Series:
             )
         require_near("time", panel, 0, ahead + 1, stamp)
         return ahead
+
+    def _stamp(self, time: Any) -> Any:
+        """A time as the panel counts it; None for what is none."""
+        panel = self.panel
+        form = panel.roles.time_format or self.forecaster.time_format
+        numbers = isinstance(panel.starts[0], np.datetime64)
+        if isinstance(time, str) or (numbers and isinstance(time, int | float | np.number)):
+            last = panel.frequency.grid(panel.starts[0], len(panel.values[0]) - 1, 1)[0]
+            with suppress(DataError):
+                return likeliest_stamp(stamps_meant(str(time).strip(), "time", panel, form), panel, 0, last)
+            return None
+        return time if isinstance(time, int | np.integer) else _stamp(time, form)
 
     @torch.no_grad()
     def _take(self, value: float, past: Mapping[str, Any], future: Mapping[str, Any]) -> Tensor:
@@ -242,9 +255,6 @@ def _stamp(time: Any, form: str | None) -> np.datetime64 | None:
     if hasattr(time, "to_timestamp"):  # pandas' Period: its first moment, as in a column
         time = time.to_timestamp()
     moment: Any = time
-    if isinstance(time, str):
-        with suppress(ValueError):
-            moment = datetime.fromisoformat(time)
     if getattr(moment, "tzinfo", None) is not None:
         moment = (moment if form == CLOCKS["local"] else moment.astimezone(UTC)).replace(tzinfo=None)
     try:
