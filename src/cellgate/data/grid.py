@@ -105,7 +105,8 @@ def _on_grid(rows: Rows, times: np.ndarray) -> Panel:
     if missing:
         notes.append(f"{missing:,} step{'s have' if missing > 1 else ' has'} no row in the table")
     grids = [series.values for series in made]
-    season = roles.season or frequency.season or _common_season(grids, notes)
+    said = parse_frequency(roles.freq) if isinstance(roles.freq, str) else None  # numbered steps are of it all the same
+    season = roles.season or frequency.season or (said and said.season) or _common_season(grids, notes)
     return Panel(
         source=table.source,
         ids=tuple(rows.names),
@@ -222,7 +223,7 @@ def _choose_frequency(table: Table, roles: Roles, ordered: Sequence[np.ndarray],
         if times.dtype.kind == "i":
             # Numbered steps keep their numbers; the frequency given tells their season.
             return Frequency(COUNT, found.step if found else 1)
-        return replace(asked, month_end=bool(found and found.month_end))
+        return replace(asked, month_end=bool(found and found.month_end), day=found.day if found else 0)
     if found is None:
         if len(longest) < 3:
             raise DataError(
