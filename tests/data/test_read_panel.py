@@ -165,6 +165,18 @@ def test_a_row_a_series_as_in_the_m_competitions(tmp_path):
     assert [v.tolist() for v in panel.values] == [[1, 2, 3, 4], [5, 6, 7]]
 
 
+@pytest.mark.parametrize("dtype", ["float64", "int32"])
+def test_what_a_mask_hides_is_missing(dtype):
+    values = np.ma.masked_equal(np.arange(12) % 5, 3).astype(dtype)
+    expected = np.where(np.arange(12) % 5 == 3, np.nan, np.arange(12) % 5.0)
+    days = np.datetime64("2024-01-01") + np.arange(12)
+    for data in (values, np.ma.stack([values, values], axis=1), {"ds": days, "y": values}):
+        for series in read_panel(data).values:
+            np.testing.assert_array_equal(series, expected)
+    with pytest.raises(DataError, match="row 2: expected a time stamp in 'ds', got none"):
+        read_panel({"ds": np.ma.masked_equal(days, days[2]), "y": np.arange(12.0)})
+
+
 def test_arrays():
     assert read_panel(np.arange(10.0)).values[0].tolist() == list(range(10))
     assert read_panel([1, 2, 3, 4]).values[0].tolist() == [1, 2, 3, 4]

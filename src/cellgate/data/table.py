@@ -18,7 +18,7 @@ from cellgate.data.bundled import bundled_names, bundled_path
 from cellgate.data.delimited import Delimited, read_delimited
 from cellgate.data.errors import DataError
 from cellgate.data.frames import Zoned, from_frame
-from cellgate.data.numbers import DecimalComma, has_decimal_comma, looks_numeric
+from cellgate.data.numbers import DecimalComma, has_decimal_comma, looks_numeric, unmasked
 from cellgate.data.panel import Panel
 from cellgate.data.sequences import ARRAY_SUFFIXES, CONLL_SUFFIXES
 from cellgate.data.time_formats import CLOCKS
@@ -221,7 +221,7 @@ def _from_mapping(data: Mapping[Any, Any]) -> Table:
     """Columns by name, as `predict` gives them and as a frame takes them."""
     columns: dict[str, np.ndarray] = {}
     for name, cells in data.items():
-        array = np.asarray(cells)
+        array = unmasked(cells)
         if array.ndim != 1:
             raise DataError(f"data[{name!r}]: expected a column of shape (rows,), got one of shape {array.shape}")
         if array.dtype.kind in "iufbM":
@@ -237,7 +237,7 @@ def _from_mapping(data: Mapping[Any, Any]) -> Table:
 
 def _from_array(data: Any) -> Table:
     try:
-        array = np.asarray(data)
+        array = unmasked(data)
         if array.dtype == object:  # a list with None in it
             array = array.astype(np.float64)
     except (ValueError, TypeError):
