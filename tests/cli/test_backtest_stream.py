@@ -187,6 +187,24 @@ def test_a_row_of_a_wide_table_is_a_value_of_every_series(shops, capsys, monkeyp
         assert {line.split(",")[1] for line in out.splitlines()[1:]} == {"2024-03-02"}
 
 
+def test_json_cells_of_other_kinds_are_read_or_named(tmp_path, capsys, monkeypatch):
+    days = np.arange("2024-01-01", "2024-02-20", dtype="datetime64[D]").astype(str)
+    table = {"ds": days, "y": np.arange(50) % 7.0, "heat": np.arange(50.0), "promo": np.arange(50) % 2}
+    options = {"max_epochs": 1, "hidden_size": 4}
+    Forecaster(1, target="y", past="heat", future="promo", **options).fit(table).save(tmp_path / "m")
+    rows = [
+        {"ds": "2024-02-20", "y": 1, "heat": [1], "promo": [0, 1]},
+        {"ds": "2024-02-20", "y": 1, "heat": 1, "promo": [[0], [1]]},
+        {"ds": "2024-02-20", "y": 1, "heat": 1, "promo": [False, True]},
+    ]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    code, out, err = call(capsys, monkeypatch, "stream", tmp_path / "m", "--json", rows=lines)
+    assert (code, json.loads(out)["ds"]) == (2, ["2024-02-21"])
+    assert "row 1: heat: expected a finite number for each step, got [1.0]; correct it" in err
+    assert "row 2: promo: expected a finite number for each step, got [0]; correct it" in err
+    assert "row 3" not in err
+
+
 def test_numbers_are_written_as_in_training(tmp_path, capsys, monkeypatch):
     rows = [f"{day:02}.01.2024;{9000 + 100 * (day % 7)},5" for day in range(1, 29)]
     (tmp_path / "de.csv").write_text("\n".join(["Tag;Umsatz", *rows]))

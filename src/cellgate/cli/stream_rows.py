@@ -185,7 +185,10 @@ def _beside(row: Row, panel: Panel) -> dict[str, Row]:
 
 
 def _numbers(value: Any, name: str, panel: Panel) -> Any:
-    return [_number(each, name, panel) for each in value] if isinstance(value, list) else _number(value, name, panel)
+    def one(cell: Any) -> Any:  # push has words about a list in a list, and takes true and false for 1 and 0
+        return cell if isinstance(cell, list) or str(cell).lower() in ("true", "false") else _number(cell, name, panel)
+
+    return [one(cell) for cell in value] if isinstance(value, list) else one(value)
 
 
 def _number(cell: Any, name: str, panel: Panel) -> float:

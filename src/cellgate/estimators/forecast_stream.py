@@ -19,8 +19,11 @@ import torch
 from torch import Tensor
 
 from cellgate.data import DataError, Panel
+from cellgate.data.categories import code_of
 from cellgate.data.extend import require_near
+from cellgate.data.frames import is_null
 from cellgate.data.newer import likeliest_stamp, stamps_meant
+from cellgate.data.numbers import LARGEST
 from cellgate.data.panel import show_time
 from cellgate.data.time_formats import CLOCKS
 from cellgate.data.words import some
@@ -217,7 +220,7 @@ class _Series:
             row = [_code(panel, name, past.get(name)) for name in panel.past_names]
             changes["past"] = (np.concatenate([panel.past[0], [row]]),)
         if panel.future:
-            at, columns = len(values) - 1, [np.atleast_1d(future.get(name, ())) for name in panel.future_names]
+            at, columns = len(values) - 1, [_cells(future.get(name, ())) for name in panel.future_names]
             length = max([len(panel.future[0]), len(values), *(at + len(column) for column in columns)])
             ahead = np.full((length, len(columns)), np.nan)
             ahead[: len(panel.future[0])] = panel.future[0]
@@ -242,10 +245,10 @@ class _Series:
 def _number(value: Any) -> float:
     """A value as it is read, NaN for None."""
     try:
-        number = float("nan") if value is None else float(value)
+        number = float("nan") if is_null(value) else float(value)
     except (TypeError, ValueError):
         number = float("inf")
-    if np.isinf(number):
+    if np.abs(number) > LARGEST:
         raise DataError(f"value: expected a finite number, or None where nothing was observed, got {value!r}")
     return number
 
@@ -263,11 +266,20 @@ def _stamp(time: Any, form: str | None) -> np.datetime64 | None:
         return None
 
 
+def _cells(value: Any) -> list[Any]:
+    """What is known of a column from a step on, step by step."""
+    if isinstance(value, str) or not hasattr(value, "__iter__") or np.ndim(value) == 0:
+        return [value]
+    return list(value)
+
+
 def _code(panel: Panel, name: str, value: Any) -> float:
     """A cell of a covariate as its number: a category's position, or the one after all for another; NaN for none."""
-    if value is None or value == "":
+    if is_null(value) or (isinstance(value, str) and not value.strip()):
         return float("nan")
     labels = panel.categories.get(name)
-    if labels is not None:
-        return float(labels.index(str(value)) if str(value) in labels else len(labels))
-    return float(value)
+    code = None if hasattr(value, "__len__") and not isinstance(value, str) else code_of(value, labels)
+    if code is None:
+        expected = "a finite number" if labels is None else "a word such as " + repr(labels[0] if labels else "none")
+        raise DataError(f"{name}: expected {expected} for each step, got {value!r}; correct it")
+    return code
