@@ -320,6 +320,60 @@ def test_partial_fit_goes_on_from_the_weights(panel):
     assert not np.allclose(forecaster.model_.state_dict()["readout.weight"], weights["readout.weight"], atol=1e-4)
 
 
+def test_partial_fit_keeps_the_network_however_much_the_data_are():
+    """As many units as the first data asked for: of many steps a fit would take more."""
+    rng = np.random.default_rng(0)
+    forecaster = Forecaster(2, season=7, max_epochs=1).fit(rng.normal(size=100))
+    forecaster.partial_fit(rng.normal(size=5_200))
+    assert forecaster.model_.lstm.hidden_size == 32
+
+
+def test_partial_fit_on_less_than_a_season_is_refused_in_words(panel):
+    forecaster = Forecaster(2, max_epochs=1, hidden_size=4).fit(panel)
+    before = forecaster.forecast().values
+    with pytest.raises(
+        DataError, match=r"expected a series of at least 32 steps \(a season of 24, 6 to stop by, and 2"
+    ):
+        forecaster.partial_fit(panel.since([len(values) - 27 for values in panel.values]))
+    np.testing.assert_array_equal(forecaster.forecast().values, before)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"horizon": 3}, "horizon: expected 8, as in the training, got 3; call fit again to change it, or ask"),
+        ({"levels": (80, 95)}, r"levels: expected those of the training, 90, 80, got \[80, 95\]; call fit again"),
+        ({"hidden_size": 5}, "hidden_size: expected 4, as in the training, got 5; call fit again to change it"),
+        ({"num_layers": 2}, "num_layers: expected 1, as in the training, got 2; call fit again to change it"),
+    ],
+)
+def test_arguments_that_need_another_training_are_refused_after_it(panel, changed, message):
+    forecaster = Forecaster(8, levels=(80, 90), max_epochs=1, hidden_size=4).fit(panel)
+    stream = forecaster.stream()
+    forecaster.set_params(**changed)
+    calls = [lambda: forecaster.partial_fit(panel)]
+    if "horizon" in changed or "levels" in changed:
+        calls += [forecaster.predict, forecaster.backtest, lambda: stream.push(1.0, id="s0")]
+    for call in calls:
+        with pytest.raises(InputError, match=message):
+            call()
+    assert len(forecaster.backtest(refit=True, origins=1).values) == len(panel)
+    forecaster.fit(panel).predict()
+
+
+def test_some_of_the_levels_of_a_training_may_be_asked_for(panel):
+    forecaster = Forecaster(3, levels=(80, 90), max_epochs=1, hidden_size=4).fit(panel)
+    both = forecaster.forecast()
+    only = forecaster.set_params(levels=[80]).forecast()
+    np.testing.assert_array_equal(only.interval(80), both.interval(80))
+    assert list(only.columns()) == ["unique_id", "ds", "cellgate", "cellgate-lo-80", "cellgate-hi-80"]
+
+
+def test_a_season_given_goes_before_that_of_a_panel(panel):
+    forecaster = Forecaster(3, season=5, max_epochs=1, hidden_size=4).fit(panel)
+    assert (forecaster.task_.season, forecaster.panel_.season, panel.season) == (5, 5, 24)
+
+
 def test_partial_fit_of_a_new_forecaster_is_a_fit(panel):
     one = Forecaster(6, max_epochs=1, context=60, hidden_size=4).partial_fit(panel)
     two = Forecaster(6, max_epochs=1, context=60, hidden_size=4).fit(panel)

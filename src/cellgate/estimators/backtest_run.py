@@ -33,6 +33,8 @@ def run_backtest(
     fitted = hasattr(forecaster, "model_")
     if data is None and not fitted:
         raise not_fitted("Forecaster")
+    if fitted and not refit:
+        forecaster._require_fit()
     panel = forecaster.panel_ if data is None else forecaster.read(data)
     moments = choose_origins(panel, forecaster.horizon, origins, step, whole)
     made, fits = [], 0

@@ -43,7 +43,9 @@ def asked_roles(forecaster: Forecaster) -> Roles:
 
 def read_to_train(forecaster: Forecaster, data: Any) -> Panel:
     """Series to train on: what the arguments leave open is found."""
-    return data if isinstance(data, Panel) else read_panel(data, asked_roles(forecaster))
+    if isinstance(data, Panel):
+        return replace(data, season=forecaster.season or data.season)
+    return read_panel(data, asked_roles(forecaster))
 
 
 def read_like_training(forecaster: Forecaster, data: Any) -> Panel:

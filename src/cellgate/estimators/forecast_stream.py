@@ -85,6 +85,7 @@ class ForecastStream:
             DataError: for a series or a column that is not known, a value that is no finite number, a stamp that is not
                 a later step, or drivers that are not given far enough ahead. The stream is then as it was before.
         """
+        self._forecaster._require_fit()
         name, number = self._name(id), _number(value)
         panel = self._forecaster.panel_
         for kind, given, known in (("past", past, panel.past_names), ("future", future, panel.future_names)):

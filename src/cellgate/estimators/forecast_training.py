@@ -56,11 +56,13 @@ class Earlier:
     Attributes:
         task: the task as it was found then.
         coding: of the covariates.
-        weights: of a network of the same shape.
+        network: the sizes of the network.
+        weights: of the network.
     """
 
     task: ForecastTask
     coding: CovariateCoding
+    network: dict[str, Any]
     weights: dict[str, torch.Tensor]
 
 
@@ -118,7 +120,8 @@ def fit_forecaster(
         DataError: for series that are too short.
         TrainingError: if the loss stops being a number.
     """
-    panel, held = held_back(panel, params)
+    # What goes on from an earlier training keeps its season, however few the series.
+    panel, held = held_back(panel, params | {"season": earlier.task.season} if earlier else params)
     lengths, season = np.array([len(values) for values in panel.values]), panel.season
     task = earlier.task if earlier else _task(panel, params)
 
@@ -211,6 +214,10 @@ def _build(
     task: ForecastTask, objective: PanelObjective, params: dict[str, Any], earlier: Earlier | None
 ) -> ForecastNetwork:
     """A network with the weights to start from: drawn, or those of an earlier fit."""
+    if earlier is not None:
+        model = ForecastNetwork(**earlier.network)
+        model.load_state_dict(earlier.weights)
+        return model
     data = objective.data
     steps = int(data.lengths.sum())
     hidden = params["hidden_size"] or (32 if steps < 5_000 else 64 if steps < 50_000 else 128)
@@ -226,9 +233,7 @@ def _build(
             ahead.shape[-1],
             simple.shape[-1],
         )
-    if earlier is not None:
-        model.load_state_dict(earlier.weights)
-    elif task.simple and steps <= _FOLDED_STEPS:
+    if task.simple and steps <= _FOLDED_STEPS:
         # The median would learn noise until the bounds are found. On rolling origins a gain for a few thousand steps,
         # no clear one for a few hundred or for much data.
         model.begin(objective.spread())

@@ -155,7 +155,10 @@ class Forecaster(ForecasterArguments):
         earlier = None
         panel = self.read(data)
         if hasattr(self, "model_"):
-            earlier = Earlier(self.task_, self.coding_, self.model_.state_dict())
+            network = self.model_.config()
+            self._check()
+            self._check_against(self.task_, {name: network[name] for name in ("hidden_size", "num_layers")})
+            earlier = Earlier(self.task_, self.coding_, network, self.model_.state_dict())
         self._fit(panel, watch, None, 10.0, earlier)
         self.kind_ = kind_of(data)
         return self
@@ -397,6 +400,7 @@ class Forecaster(ForecasterArguments):
     def _require_fit(self) -> None:
         if not hasattr(self, "model_"):
             raise not_fitted("Forecaster")
+        self._check_against(self.task_)
 
     # ------------------------------------------------------------ save and load
 
