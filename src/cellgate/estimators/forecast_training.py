@@ -23,7 +23,7 @@ from cellgate.data import Panel
 from cellgate.errors import InputError
 from cellgate.estimators.trainable import held_back, train_ends
 from cellgate.tasks.covariates import CovariateCoding
-from cellgate.tasks.forecast import ForecastObjective, known_ahead
+from cellgate.tasks.forecast import ForecastObjective, known_ahead, pinball
 from cellgate.tasks.forecast_data import Prepared, Units, cycles_shown, fit_units, prepare, wants_log
 from cellgate.tasks.forecast_network import ForecastNetwork
 from cellgate.tasks.forecast_task import ForecastTask
@@ -35,6 +35,7 @@ from cellgate.training import (
     Draws,
     FoldedObjective,
     Progress,
+    TrainingError,
     TrainingRecord,
     TrainingSettings,
     threads_for,
@@ -46,6 +47,7 @@ _AVERAGE = 0.99  # of the weights over the last hundred steps or so
 _SIMPLE_STEPS = 1_000  # below so many steps in all, the readout is given no simple forecasts
 _TRAINING_STEPS, _FEWEST_EPOCHS, _MOST_EPOCHS = 800, 20, 300
 _FOLDED_STEPS = 10_000  # up to so many steps in all, several models are trained
+_DIVERGED = 3.0  # times the score of no answer, and 1, the usual seasonal change, more: no training that learns
 _IN_IDENTITY = ("levels", "validation", "seed", "dropout")  # the other arguments show in the task and the settings
 
 
@@ -96,6 +98,15 @@ class PanelObjective(ForecastObjective):
         super().__init__(data, task, ends, until)
         self.units, self.coding = units, coding
 
+    def unanswered(self) -> float | None:
+        """What `validate` gives for answers of 0, which leave the forecasts to be corrected as they are."""
+        total, weight = 0.0, 0.0
+        for part in self._validation:
+            answers = torch.zeros(*part.targets.shape, len(self.quantiles))
+            total += float(pinball(answers, part.targets, self.quantiles, part.counted))
+            weight += float(part.counted.sum())
+        return total / weight if weight else None
+
 
 def fit_forecaster(
     panel: Panel,
@@ -138,6 +149,7 @@ def fit_forecaster(
     identity = _identity(panel, task, params, settings, models[0]) if checkpoint else ""
     with threads_for(_multiplications(models, objectives, settings)):
         record = train(torch.nn.ModuleList(models), FoldedObjective(objectives), settings, watch, saved("search"))
+        _refuse_diverged(record, objectives)
         factors = shrinkage(models, objectives)
         added = _widening(models, objectives, task, params["levels"], factors)
         model, chosen = models[0], objectives[0]
@@ -253,6 +265,20 @@ def _settings(params: dict[str, Any], examples: int, folds: int) -> TrainingSett
         seed=int(params["seed"]),
         average=_AVERAGE,
     )
+
+
+def _refuse_diverged(record: TrainingRecord, objectives: Sequence[PanelObjective]) -> None:
+    """Refuse answers that, at their best, do far worse than none: they are noise, and intervals by them have no end.
+
+    Raises:
+        TrainingError: with the score beside that of none.
+    """
+    known = [score for score in (objective.unanswered() for objective in objectives) if score is not None]
+    if known and math.isfinite(record.best_score) and record.best_score > _DIVERGED * (sum(known) / len(known)) + 1:
+        raise TrainingError(
+            f"expected a validation score near {sum(known) / len(known):.3g}, that of no answer at all, or better, got "
+            f"{record.best_score:.3g}; lower --learning-rate, or look for extreme values in the last part of the data"
+        )
 
 
 def _identity(
