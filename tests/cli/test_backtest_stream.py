@@ -203,6 +203,21 @@ def test_json_cells_of_other_kinds_are_read_or_named(tmp_path, capsys, monkeypat
     assert "row 1: heat: expected a finite number for each step, got [1.0]; correct it" in err
     assert "row 2: promo: expected a finite number for each step, got [0]; correct it" in err
     assert "row 3" not in err
+    code, out, err = call(capsys, monkeypatch, "stream", tmp_path / "m", "--steps", 2)
+    assert (code, out) == (2, "")
+    assert "--steps 2: expected at most the model's horizon of 1; give fewer, or leave it out" in err
+
+
+def test_steps_ask_for_the_drivers_of_so_many_steps(tmp_path, capsys, monkeypatch):
+    days = np.arange("2024-01-01", "2024-02-20", dtype="datetime64[D]").astype(str)
+    table = {"ds": days, "y": np.arange(50) % 7.0, "promo": np.arange(50) % 2}
+    Forecaster(5, target="y", future="promo", max_epochs=1, hidden_size=4).fit(table).save(tmp_path / "m")
+    row = json.dumps({"ds": "2024-02-20", "y": 1, "promo": [0, 1]})
+    code, out, err = call(capsys, monkeypatch, "stream", tmp_path / "m", "--json", "--steps", 1, rows=row)
+    assert (code, err, json.loads(out)["ds"]) == (0, "", ["2024-02-21"])
+    code, _, err = call(capsys, monkeypatch, "stream", tmp_path / "m", "--json", "--steps", 2, rows=row)
+    assert code == 2
+    assert "expected 'promo' for the 2 steps after its end, got none at 2024-02-22" in err
 
 
 def test_numbers_are_written_as_in_training(tmp_path, capsys, monkeypatch):

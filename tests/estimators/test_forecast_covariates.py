@@ -171,6 +171,20 @@ def test_a_stream_without_the_driver_ahead_says_so(fitted):
     np.testing.assert_array_equal(made.panel.values[0], expected.panel.values[0])
 
 
+def test_a_stream_asks_for_the_driver_of_the_steps_asked_for_only(fitted):
+    whole, part = fitted.stream(), fitted.stream()
+    planned = [1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0]
+    expected = whole.push(5.0, future={"promo": planned})
+    made = part.push(5.0, future={"promo": planned[:3]}, steps=2)
+    np.testing.assert_array_equal(made.values, expected.values[:, :2])
+    assert made.columns()["ds"].tolist() == expected.columns()["ds"][:2].tolist()
+    with pytest.raises(DataError, match="expected 'promo' for the 8 steps after its end, got none at"):
+        part.push(5.0, future={"promo": planned[:3]}, steps=8)
+    for steps in (0, 9, 1.5):
+        with pytest.raises(InputError, match="steps: expected a whole number from 1 to 8, the horizon, or None, got"):
+            part.push(5.0, future={"promo": planned}, steps=steps)
+
+
 def test_newer_rows_may_tell_the_driver_alone(ended):
     forecaster, tail = ended
     expected = forecaster.predict(future=tail.drop(columns="y"))

@@ -67,6 +67,7 @@ class ForecastStream:
         time: Any = None,
         past: Mapping[str, Any] | None = None,
         future: Mapping[str, Any] | None = None,
+        steps: int | None = None,
     ) -> Forecast:
         """Take the next value of a series and forecast what follows it.
 
@@ -77,15 +78,18 @@ class ForecastStream:
                 it are taken as missing values.
             past: past-known columns by name, at this step.
             future: future-known columns by name: an array from this step on, or one value, for this step only.
+            steps: only so many of the horizon's steps, for which alone future-known columns are then needed.
 
         Returns:
             A forecast of this one series.
 
         Raises:
+            InputError: for more steps than the horizon has.
             DataError: for a series or a column that is not known, a value that is no finite number, a stamp that is not
                 a later step, or drivers that are not given far enough ahead. The stream is then as it was before.
         """
         self._forecaster._require_fit()
+        asked = self._forecaster._steps_asked(steps)
         name, number = self._name(id), _number(value)
         panel = self._forecaster.panel_
         for kind, given, known in (("past", past, panel.past_names), ("future", future, panel.future_names)):
@@ -98,7 +102,7 @@ class ForecastStream:
         series = self._series[name]
         before = dict(vars(series))
         try:
-            return series.push(number, time, past or {}, future or {})
+            return series.push(number, time, past or {}, future or {}, asked)
         except BaseException:
             vars(series).update(before)  # whatever was read of the row is replaced, nothing is written to in place
             raise
@@ -146,14 +150,14 @@ class _Series:
             states.append(self.model.lstm(features[begin:][None])[1])
         return torch.cat([h for h, _ in states], 1), torch.cat([c for _, c in states], 1)
 
-    def push(self, value: float, time: Any, past: Mapping[str, Any], future: Mapping[str, Any]) -> Forecast:
+    def push(self, value: float, time: Any, past: Mapping[str, Any], future: Mapping[str, Any], steps: int) -> Forecast:
         skipped = 0 if time is None else self._skipped(time)
         if self.task.log and value <= 0:
             raise DataError(f"value: expected a positive one, as in training, got {value:g}; correct it")
         for _ in range(skipped):
             self._take(float("nan"), {}, {})
         hidden = self._take(value, past, future)
-        return self._answer(hidden)
+        return self._answer(hidden, steps)
 
     def _skipped(self, time: Any) -> int:
         """How many steps lie between the last one and a stamp."""
@@ -232,15 +236,15 @@ class _Series:
         return panel.since([max(0, len(values) - self.keep)])
 
     @torch.no_grad()
-    def _answer(self, hidden: Tensor) -> Forecast:
+    def _answer(self, hidden: Tensor, steps: int) -> Forecast:
         forecaster, task = self.forecaster, self.task
         remedy = "give it with the row, as a list from this step on (--json, or future= in Python)"
-        forecaster.coding_.require_future(self.panel, task.horizon, remedy)
+        forecaster.coding_.require_future(self.panel, steps, remedy)
         one, origin = torch.zeros(1, dtype=torch.long), self.tail.lengths[:, None] - 1
         answers = self.model.answer(hidden[None, None], *known_ahead(self.tail, task, one, origin))
         correction = forecaster.widening_, forecaster.shrinkage_
         values = in_data_units(answers, self.tail, task, one, origin, *correction)[0]
-        return Forecast.from_quantiles(self.panel, tuple(forecaster.levels), values, task.quantiles)
+        return Forecast.from_quantiles(self.panel, tuple(forecaster.levels), values[:, :steps], task.quantiles)
 
 
 def _number(value: Any) -> float:

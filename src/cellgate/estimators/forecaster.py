@@ -205,16 +205,22 @@ class Forecaster(ForecasterArguments):
             InputError: for more steps than the horizon has.
         """
         self._require_fit()
-        asked = self.task_.horizon if steps is None else steps
-        expect("steps", steps, f"a whole number from 1 to {self.task_.horizon}, the horizon, or None", self._in_horizon)
+        asked = self._steps_asked(steps)
         whole = series_to_continue(self, data, future)
         panel = whole.select(whole.foretold(asked) or range(len(whole)))
         self.coding_.require_future(panel, asked)
         there = set(panel.ids)
         return replace(self._answered(panel, asked), left_out=tuple(name for name in whole.ids if name not in there))
 
-    def _in_horizon(self, steps: Any) -> bool:
-        return steps is None or (is_count(steps) and steps <= self.task_.horizon)
+    def _steps_asked(self, steps: Any) -> int:
+        horizon = self.task_.horizon
+        expect(
+            "steps",
+            steps,
+            f"a whole number from 1 to {horizon}, the horizon, or None",
+            lambda given: given is None or (is_count(given) and given <= horizon),
+        )
+        return horizon if steps is None else steps
 
     def _answered(self, panel: Panel, steps: int) -> Forecast:
         ends = np.array([len(values) - 1 for values in panel.values])
