@@ -314,6 +314,20 @@ def test_where_nothing_can_be_written_is_said_before_the_work(model, capsys, mon
     assert "expected a place that can be written to, got one that cannot; give another" in err
 
 
+@pytest.mark.parametrize("options", [["backtest", "--origins", 2], ["predict", "--json"]])
+def test_the_file_is_written_though_the_reader_has_left(model, capsys, monkeypatch, tmp_path, options):
+    class Closed(io.StringIO):
+        def write(self, text):
+            if "MASE" in text or "forecast" in text:
+                raise BrokenPipeError
+
+    verb, *rest = options
+    monkeypatch.setattr(sys, "stdout", Closed())
+    code, _, err = call(capsys, monkeypatch, verb, model, *rest, "--out", tmp_path / "x.csv")
+    assert (code, err) == (0, "")
+    assert (tmp_path / "x.csv").read_text().startswith("unique_id,")
+
+
 def test_predict_takes_drivers_from_a_file_of_their_own(capsys, monkeypatch, tmp_path):
     days = np.arange("2024-01-01", "2024-03-01", dtype="datetime64[D]")
     rng = np.random.default_rng(0)

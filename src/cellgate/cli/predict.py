@@ -54,6 +54,9 @@ def command(
     notes = [note for note in made.panel.notes if note not in estimator.panel_.notes] if made else []
     for note in [*notes, *([made.note] if made and made.note else [])]:
         print(f"note: {note}", file=sys.stderr)
+    text = csv_text(columns)
+    if out is not None:
+        write_atomic(out, text.encode())
     if as_json:
         rows = [
             {name: _plain(value) for name, value in zip(columns, row, strict=True)}
@@ -61,10 +64,7 @@ def command(
         ]
         left_out = {"left_out": list(made.left_out)} if made and made.left_out else {}
         say_json({"model": str(model), key: rows, **left_out, **({"out": str(out)} if out else {})})
-    text = csv_text(columns)
-    if out is not None:
-        write_atomic(out, text.encode())
-    elif not as_json:
+    elif out is None:
         sys.stdout.write(text)
 
 
