@@ -272,3 +272,16 @@ def test_what_is_held_out_beyond_the_horizon_is_said_not_to_be_scored(capsys, tm
     assert "held out  the last 3 steps, of which only the horizon of 1 is scored" in out
     assert "1 epoch in" in out
     assert "of the held-out values lie in the 95 % interval" in out
+
+
+def test_what_is_held_out_does_not_tell_of_the_season(capsys, tmp_path):
+    noise = np.random.default_rng(0).normal(size=200)
+    y = np.where(np.arange(200) < 140, noise, 10 * np.sin(2 * np.pi * np.arange(200) / 6))
+    (tmp_path / "y.csv").write_text("y\n" + "".join(f"{value}\n" for value in y))
+    options = "--horizon", 5, "--max-epochs", 1, "--hidden-size", 4
+    for tail, season, note in ((60, "none", "no season shows"), (0, "6 steps", "season of 6 steps found")):
+        out = tmp_path / f"m{tail}"
+        code, told, _ = call(capsys, "train", tmp_path / "y.csv", *options, "--holdout", tail, "--out", out)
+        assert code == 0
+        assert f"season    {season}" in told or f"season   {season}" in told
+        assert note in told

@@ -65,6 +65,20 @@ def test_a_backtest_never_sees_what_came(panel, fitted):
     np.testing.assert_array_equal(found.values[:, early], clean.values[:, early])
 
 
+@pytest.mark.parametrize("refit", [False, True])
+def test_the_season_of_numbered_steps_is_not_found_from_what_came(refit):
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=200)
+    later = np.where(np.arange(200) < 140, noise, 10 * np.sin(2 * np.pi * np.arange(200) / 6))
+    assert (read_panel(later).season, read_panel(noise).season) == (6, 1)
+    options = {"max_epochs": 1, "hidden_size": 4}
+    found = [Forecaster(4, **options).backtest(y, origins=8, step=8, refit=refit) for y in (later, noise)]
+    assert found[0].origins[0, 0] == 139
+    np.testing.assert_array_equal(found[0].median[0, 0], found[1].median[0, 0])
+    assert found[0].panel.season == 1
+    assert Forecaster(4, season=6, **options).backtest(later, origins=8, step=8, refit=refit).panel.season == 6
+
+
 def test_a_backtest_of_an_unfitted_forecaster_trains_before_the_first_moment(panel):
     forecaster = Forecaster(6, max_epochs=1, context=60, hidden_size=4)
     found = forecaster.backtest(panel, origins=3, step=6)

@@ -46,6 +46,7 @@ from cellgate.cli.training_run import (
     training_line,
 )
 from cellgate.data import DataError, Panel
+from cellgate.data.grid import season_before
 from cellgate.data.words import counted
 from cellgate.errors import InputError
 from cellgate.estimators.forecast_scores import BASELINE
@@ -118,6 +119,8 @@ def command(
     panel = forecaster.read(data)
     tail = horizon if holdout is None else holdout
     _require_length(panel, tail)
+    if tail:  # what is held out shall not tell of the season either
+        panel = season_before(panel, [len(values) - tail for values in panel.values])
     # Where drivers are not known for a whole horizon after the end, there is nothing to forecast yet. Series of which
     # nothing is known, such as those that ended earlier, are left out and keep no other from being forecast.
     foretold = panel.foretold(horizon)

@@ -105,8 +105,10 @@ def _on_grid(rows: Rows, times: np.ndarray) -> Panel:
     if missing:
         notes.append(f"{missing:,} step{'s have' if missing > 1 else ' has'} no row in the table")
     grids = [series.values for series in made]
-    said = parse_frequency(roles.freq) if isinstance(roles.freq, str) else None  # numbered steps are of it all the same
-    season = roles.season or frequency.season or (said and said.season) or _common_season(grids, notes)
+    season = _season_said(roles, frequency)
+    if season is None:
+        season, note = _common_season(grids)
+        notes.append(note)
     return Panel(
         source=table.source,
         ids=tuple(rows.names),
@@ -234,17 +236,35 @@ def _choose_frequency(table: Table, roles: Roles, ordered: Sequence[np.ndarray],
     return found
 
 
-def _common_season(grids: list[np.ndarray], notes: list[str]) -> int:
-    """The season most of (up to 30 of) the series show."""
+def _season_said(roles: Roles, frequency: Frequency) -> int | None:
+    """The season by what is said or by the frequency; None where only the values can show it."""
+    named = parse_frequency(roles.freq) if isinstance(roles.freq, str) else None  # that of numbered steps
+    return roles.season or frequency.season or (named.season if named else None)
+
+
+def season_before(panel: Panel, ends: Sequence[int]) -> Panel:
+    """The series with the season that their first steps show, where it is found from the values.
+
+    Args:
+        panel: as it was read.
+        ends: how many steps of each series may tell of it: those before what is to be forecast.
+    """
+    if _season_said(panel.roles, panel.frequency) is not None:
+        return panel
+    season, note = _common_season([values[:end] for values, end in zip(panel.values, ends, strict=True)])
+    _, earlier = _common_season(panel.values)
+    notes = tuple(note if told == earlier else told for told in panel.notes)
+    return replace(panel, season=season, notes=notes)
+
+
+def _common_season(grids: Sequence[np.ndarray]) -> tuple[int, str]:
+    """The season most of (up to 30 of) the series show, and a note."""
     chosen = [grids[k] for k in np.unique(np.linspace(0, len(grids) - 1, 30).astype(int))]
     found, counts = np.unique([infer_season(grid) for grid in chosen], return_counts=True)
     season = int(found[np.argmax(counts)])
-    notes.append(
-        f"season of {season} steps found from the values; --season overrides it"
-        if season > 1
-        else "no season shows in the values; --season gives one"
-    )
-    return season
+    if season > 1:
+        return season, f"season of {season} steps found from the values; --season overrides it"
+    return season, "no season shows in the values; --season gives one"
 
 
 def _refuse_duplicate(table: Table, roles: Roles, name: str, first: int, second: int, times: np.ndarray) -> NoReturn:

@@ -44,7 +44,9 @@ def asked_roles(forecaster: Forecaster) -> Roles:
 def read_to_train(forecaster: Forecaster, data: Any) -> Panel:
     """Series to train on: what the arguments leave open is found."""
     if isinstance(data, Panel):
-        return replace(data, season=forecaster.season or data.season)
+        if forecaster.season is None:
+            return data
+        return replace(data, season=forecaster.season, roles=replace(data.roles, season=forecaster.season))
     return read_panel(data, asked_roles(forecaster))
 
 
