@@ -285,3 +285,17 @@ def test_what_is_held_out_does_not_tell_of_the_season(capsys, tmp_path):
         assert code == 0
         assert f"season    {season}" in told or f"season   {season}" in told
         assert note in told
+
+
+def test_rows_without_a_value_at_the_end_are_told_of(capsys, tmp_path):
+    days = np.arange("2024-01-01", "2024-03-01", dtype="datetime64[D]")
+    rows = [f"{day},{k % 7 if k < 53 else ''}" for k, day in enumerate(days)]
+    (tmp_path / "t.csv").write_text("\n".join(["day,y", *rows]) + "\n")
+    options = "--horizon", 7, "--max-epochs", 1, "--hidden-size", 4
+    code, told, _ = call(capsys, "train", tmp_path / "t.csv", *options, "--out", tmp_path / "m")
+    assert code == 0
+    assert "no value in the last 7 steps: forecasts begin after them; where they are to be" in told
+    assert "no scores, as nothing was observed in the 7 steps held out" in told
+    (tmp_path / "t.csv").write_text("\n".join(["day,y", *rows[:53]]) + "\n")
+    code, told, _ = call(capsys, "train", tmp_path / "t.csv", *options, "--out", tmp_path / "n")
+    assert (code, "no value in" in told, "no scores" in told) == (0, False, False)

@@ -169,7 +169,7 @@ def command(
             }
         )
     else:
-        _report(out, forecaster, metrics, files, coming is not None)
+        _report(out, forecaster, metrics, files, coming is not None, tail)
         if coming and coming.note:
             say(f"forecast.csv has {coming.note}")
         if coming is None:
@@ -200,7 +200,7 @@ def _require_length(panel: Panel, tail: int) -> None:
 
 
 def _report(
-    out: Path, forecaster: estimators.Forecaster, metrics: dict[str, Any], files: list[str], known: bool
+    out: Path, forecaster: estimators.Forecaster, metrics: dict[str, Any], files: list[str], known: bool, held: int
 ) -> None:
     record, model = forecaster.record_, forecaster.model_
     units = f"{forecaster.num_layers} x {model.lstm.hidden_size} units"
@@ -218,6 +218,8 @@ def _report(
             inside = metrics["cellgate"][f"coverage-{level:g}"]
             say(f"{inside:.0%} of the held-out values lie in the {level:g} % interval")
         say_verdict(metrics)
+    elif held:
+        say(f"no scores, as nothing was observed in the {counted(held, 'step')} held out")
     say()
     say(f"wrote {out}: {', '.join(files)} and the model{took()}")
     say(f"next  {next_command(out, 'Forecaster', known)}")

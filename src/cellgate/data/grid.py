@@ -16,6 +16,7 @@ from cellgate.data.numbers import looks_numeric
 from cellgate.data.panel import Panel, Roles, show_time
 from cellgate.data.table import Table
 from cellgate.data.times import Reading
+from cellgate.data.words import counted
 
 LARGEST_GRID = 20  # a grid of more than so many steps a row is no regular series
 
@@ -101,6 +102,12 @@ def _on_grid(rows: Rows, times: np.ndarray) -> Panel:
         notes.append("rows were not in the order of time: sorted")
     frequency, made = _fit(rows, ordered, times)
     notes += [series.note for series in made if series.note]
+    silent = min(_silent_end(series.values) for series in made)
+    if silent and not roles.future:
+        notes.append(
+            f"no value in the last {counted(silent, 'step')}{' of every series' if len(made) > 1 else ''}: forecasts "
+            "begin after them; where they are to be predicted, leave their rows out"
+        )
     missing = sum(series.without_row for series in made)
     if missing:
         notes.append(f"{missing:,} step{'s have' if missing > 1 else ' has'} no row in the table")
@@ -234,6 +241,12 @@ def _choose_frequency(table: Table, roles: Roles, ordered: Sequence[np.ndarray],
             )
         raise DataError(f"{table.source}: expected times that differ, got the same again and again; correct them")
     return found
+
+
+def _silent_end(values: np.ndarray) -> int:
+    """How many steps at the end have no value."""
+    known = np.flatnonzero(np.isfinite(values))
+    return len(values) - 1 - int(known[-1]) if len(known) else len(values)
 
 
 def _season_said(roles: Roles, frequency: Frequency) -> int | None:
