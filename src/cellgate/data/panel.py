@@ -146,8 +146,10 @@ class Panel:
     def named(self, repeats: int) -> np.ndarray:
         """(S * repeats,) the name of each series so many times: int64 where the table had such, else objects."""
         if self.integer_ids:
-            with contextlib.suppress(ValueError, OverflowError):  # a series that came later may have another name
-                return np.repeat(np.array([int(name) for name in self.ids], dtype=np.int64), repeats)
+            with contextlib.suppress(ValueError, OverflowError):  # a series that came later may have another name,
+                numbers = np.array([int(name) for name in self.ids], dtype=np.int64)
+                if tuple(map(str, numbers.tolist())) == self.ids:  # or 01 beside 1
+                    return np.repeat(numbers, repeats)
         return np.repeat(np.array(self.ids, dtype=object), repeats)
 
     # ------------------------------------------------------------ parts

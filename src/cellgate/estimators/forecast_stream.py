@@ -30,7 +30,7 @@ from cellgate.data.words import some
 from cellgate.estimators.forecast import Forecast
 from cellgate.estimators.plain_torch import in_plain_torch
 from cellgate.tasks.forecast import in_data_units, known_ahead, reading_start
-from cellgate.tasks.forecast_data import fit_units, lookback, prepare, prepare_tail, transform
+from cellgate.tasks.forecast_data import lookback, prepare, prepare_tail, transform
 
 if TYPE_CHECKING:
     from cellgate.estimators.forecaster import Forecaster
@@ -123,7 +123,7 @@ class _Series:
 
     def __init__(self, forecaster: Forecaster, panel: Panel) -> None:
         self.forecaster, self.task, self.model = forecaster, forecaster.task_, forecaster.model_
-        self.units = forecaster._units(panel.ids, fit_units(panel, self.task))
+        self.units = forecaster._units(panel)
         self.step = len(panel.values[0])  # how many steps have been read
         self.keep = lookback(self.task)
         observed = np.isfinite(panel.values[0])

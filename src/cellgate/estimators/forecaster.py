@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -330,15 +330,20 @@ class Forecaster(ForecasterArguments):
 
     def _prepare(self, panel: Panel, ends: np.ndarray | None = None) -> Prepared:
         """The panel as the network sees it; a series of the training keeps its units, a new one gets its own."""
-        fresh = fit_units(panel, self.task_, ends)
-        return prepare(panel, self.task_, self._units(panel.ids, fresh), self.coding_)
+        return prepare(panel, self.task_, self._units(panel, ends), self.coding_)
 
-    def _units(self, ids: Sequence[str], fresh: Units) -> Units:
+    def _units(self, panel: Panel, ends: np.ndarray | None = None) -> Units:
         """Those of the training, and fresh ones for series that it did not have."""
-        scales = [self.scales_.get(name, found) for name, found in zip(ids, fresh.scales, strict=True)]
-        lags = [self.lags_.get(name, found) for name, found in zip(ids, fresh.lags, strict=True)]
-        mixes = [self.mixes_.get(name, found) for name, found in zip(ids, fresh.mixes, strict=True)]
-        return Units(np.array(scales), np.array(lags, dtype=np.int64), tuple(mixes))
+        new = [k for k, name in enumerate(panel.ids) if name not in self.scales_]
+        fresh = fit_units(panel.select(new), self.task_, None if ends is None else ends[new])
+        found = zip(fresh.scales.tolist(), fresh.lags.tolist(), fresh.mixes, strict=True)
+        own = {panel.ids[k]: units for k, units in zip(new, found, strict=True)}
+        every = [
+            own[name] if name in own else (self.scales_[name], self.lags_[name], self.mixes_[name])
+            for name in panel.ids
+        ]
+        scales, lags, mixes = zip(*every, strict=True)
+        return Units(np.array(scales), np.array(lags, dtype=np.int64), mixes)
 
     def evaluate(self, tail: Any, history: Any = None) -> dict[str, Any]:
         """Score the forecast from the current history against the steps that followed it, beside the baseline.
