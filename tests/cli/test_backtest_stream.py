@@ -376,6 +376,15 @@ def test_predict_reads_newer_tables_as_the_training_was_read(three_shops, capsys
     assert [line.split(",")[:2] for line in out.splitlines()[1:2]] == [[shop, first]]
 
 
+def test_predict_of_some_series(three_shops, capsys, monkeypatch):
+    code, out, err = call(capsys, monkeypatch, "predict", three_shops / "m", "--series", "west, north")
+    assert (code, err) == (0, "")
+    assert list(dict.fromkeys(line.split(",")[0] for line in out.splitlines()[1:])) == ["north", "west"]
+    code, out, err = call(capsys, monkeypatch, "predict", three_shops / "m", "--series", "nowhere")
+    assert (code, out) == (2, "")
+    assert "expected names of the series, north, south, west, got 'nowhere'; correct them" in err
+
+
 def test_evaluate_reads_them_so_too(three_shops, capsys, monkeypatch):
     code, out, err = call(capsys, monkeypatch, "evaluate", three_shops / "m", three_shops / "north.csv", "--json")
     assert (code, err) == (0, "")

@@ -259,6 +259,11 @@ def test_resume_without_a_training_to_resume(capsys, tmp_path):
     code, _, err = call(capsys, "train", "airline", "--out", tmp_path / "m", "--resume")
     assert code == 2
     assert "expected a training in" in err
+    code, _, err = call(capsys, "train", "--out", tmp_path / "m", "--resume")  # not that the data are missing
+    assert (code, err) == (
+        2,
+        f"error: --resume: expected a training in {tmp_path / 'm'} that was cut short, found none; leave it out\n",
+    )
     (tmp_path / "m" / "checkpoint").mkdir(parents=True)
     code, _, err = call(capsys, "train", "airline", "--out", tmp_path / "m")
     assert code == 2

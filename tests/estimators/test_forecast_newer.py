@@ -320,3 +320,18 @@ def test_a_forecast_measures_nothing_of_series_that_the_training_knew(monkeypatc
     other = forecaster.forecast(frame.assign(unique_id="b2")[40:])
     np.testing.assert_allclose(other.values, both.values[3:], rtol=1e-6)
     assert measured == [0]
+
+
+def test_some_series_are_forecast_by_name(shops):
+    whole = shops.forecast()
+    some = shops.forecast(ids=["west", "north"])
+    assert some.panel.ids == ("north", "west")
+    np.testing.assert_allclose(some.values, whole.values[[0, 2]], rtol=1e-6)
+    assert set(shops.predict(ids="south")["unique_id"]) == {"south"}
+    for ids in ("east", ["north", "east"], []):
+        with pytest.raises(
+            DataError, match=r"ids: expected names of the series, north, south, west, got ('east'|none)"
+        ):
+            shops.forecast(ids=ids)
+    numbered = pd.DataFrame({"unique_id": np.repeat([1, 2], 40), "ds": [*DAYS[:40], *DAYS[:40]], "y": VALUES[:80]})
+    assert Forecaster(2, **OPTIONS).fit(numbered).predict(ids=2)["unique_id"].tolist() == [2, 2]

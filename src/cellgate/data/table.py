@@ -96,8 +96,9 @@ def _read_path(data: str | Path) -> Table:
     if not there:
         if str(data) in bundled_names():
             return _from_delimited(read_delimited(bundled_path(str(data)), str(data)), str(data))
+        other = "; standard input is /dev/stdin" if str(data) == "-" else ""
         raise DataError(
-            f"{data}: expected a file, found none; give a path, or a bundled name ({', '.join(bundled_names())})"
+            f"{data}: expected a file, found none; give a path, or a bundled name ({', '.join(bundled_names())}){other}"
         )
     if path.is_dir():
         raise DataError(f"{path}: expected a file, got a folder; name the file in it")

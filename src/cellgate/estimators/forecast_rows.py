@@ -107,6 +107,22 @@ def series_to_continue(forecaster: Forecaster, data: Any, future: Any) -> Panel:
     return panel
 
 
+def chosen(panel: Panel, ids: Any) -> Panel:
+    """Some of the series by name, all for None.
+
+    Raises:
+        DataError: for a name that none of them has.
+    """
+    if ids is None:
+        return panel
+    asked = {str(name) for name in ([ids] if isinstance(ids, str) or not hasattr(ids, "__iter__") else ids)}
+    unknown = sorted(asked.difference(panel.ids))
+    if unknown or not asked:
+        got = repr(unknown[0]) if unknown else "none"
+        raise DataError(f"ids: expected names of the series, {some(panel.ids, 3)}, got {got}; correct them")
+    return panel.select([k for k, name in enumerate(panel.ids) if name in asked])
+
+
 def updated_history(forecaster: Forecaster, data: Any, append: bool) -> Panel:
     """The history with newer rows in it.
 

@@ -20,6 +20,7 @@ from cellgate.estimators.explain_forecast import explain_forecast
 from cellgate.estimators.explaining import Explanation, deliver, keep_report
 from cellgate.estimators.forecast import EncodedForecast, Forecast
 from cellgate.estimators.forecast_rows import (
+    chosen,
     forecast_and_what_followed,
     in_kind,
     read_like_training,
@@ -186,7 +187,7 @@ class Forecaster(ForecasterArguments):
 
     # ------------------------------------------------------------ predict
 
-    def forecast(self, data: Any = None, *, future: Any = None, steps: int | None = None) -> Forecast:
+    def forecast(self, data: Any = None, *, future: Any = None, steps: int | None = None, ids: Any = None) -> Forecast:
         """The steps after the last one of every series.
 
         Args:
@@ -194,6 +195,7 @@ class Forecaster(ForecasterArguments):
                 the training found; the history where left out.
             future: a table with the future-known columns of the steps to come, where `data` has no rows for them.
             steps: only so many of the horizon's steps, for which alone future-known columns are then needed.
+            ids: only these series, a name or several, in the order of the data.
 
         Returns:
             A Forecast. A series of whose future-known columns nothing is known after its end, such as one that
@@ -206,7 +208,7 @@ class Forecaster(ForecasterArguments):
         """
         self._require_fit()
         asked = self._steps_asked(steps)
-        whole = series_to_continue(self, data, future)
+        whole = chosen(series_to_continue(self, data, future), ids)
         panel = whole.select(whole.foretold(asked) or range(len(whole)))
         self.coding_.require_future(panel, asked)
         there = set(panel.ids)
@@ -250,12 +252,13 @@ class Forecaster(ForecasterArguments):
         names = feature_names(self.task_, panel.frequency, self.coding_)
         return EncodedForecast(x, lengths, names, panel.ids, stamps, ahead=ahead[:, 0], simple=simple[:, 0])
 
-    def predict(self, data: Any = None, *, future: Any = None) -> Any:
+    def predict(self, data: Any = None, *, future: Any = None, ids: Any = None) -> Any:
         """The forecast as a table with columns unique_id, ds, cellgate, cellgate-lo-90, cellgate-hi-90.
 
         Args:
             data: as for `forecast`.
             future: as for `forecast`.
+            ids: as for `forecast`.
 
         Returns:
             A frame of the caller's own kind where one was given, here or to `fit` or `update`, whole numbers as names
@@ -264,7 +267,7 @@ class Forecaster(ForecasterArguments):
         Warns:
             UserWarning: naming the series that `forecast` leaves out.
         """
-        made = self.forecast(data, future=future)
+        made = self.forecast(data, future=future, ids=ids)
         if made.note:
             warnings.warn(made.note, UserWarning, stacklevel=3)  # of the caller, past in_plain_torch
         given = future if data is None else data
