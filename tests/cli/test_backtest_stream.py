@@ -187,6 +187,39 @@ def test_a_row_of_a_wide_table_is_a_value_of_every_series(shops, capsys, monkeyp
         assert {line.split(",")[1] for line in out.splitlines()[1:]} == {"2024-03-02"}
 
 
+def test_json_cells_of_other_kinds_are_read_or_named(tmp_path, capsys, monkeypatch):
+    days = np.arange("2024-01-01", "2024-02-20", dtype="datetime64[D]").astype(str)
+    table = {"ds": days, "y": np.arange(50) % 7.0, "heat": np.arange(50.0), "promo": np.arange(50) % 2}
+    options = {"max_epochs": 1, "hidden_size": 4}
+    Forecaster(1, target="y", past="heat", future="promo", **options).fit(table).save(tmp_path / "m")
+    rows = [
+        {"ds": "2024-02-20", "y": 1, "heat": [1], "promo": [0, 1]},
+        {"ds": "2024-02-20", "y": 1, "heat": 1, "promo": [[0], [1]]},
+        {"ds": "2024-02-20", "y": 1, "heat": 1, "promo": [False, True]},
+    ]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    code, out, err = call(capsys, monkeypatch, "stream", tmp_path / "m", "--json", rows=lines)
+    assert (code, json.loads(out)["ds"]) == (2, ["2024-02-21"])
+    assert "row 1: heat: expected a finite number for each step, got [1.0]; correct it" in err
+    assert "row 2: promo: expected a finite number for each step, got [0]; correct it" in err
+    assert "row 3" not in err
+    code, out, err = call(capsys, monkeypatch, "stream", tmp_path / "m", "--steps", 2)
+    assert (code, out) == (2, "")
+    assert "--steps 2: expected at most the model's horizon of 1; give fewer, or leave it out" in err
+
+
+def test_steps_ask_for_the_drivers_of_so_many_steps(tmp_path, capsys, monkeypatch):
+    days = np.arange("2024-01-01", "2024-02-20", dtype="datetime64[D]").astype(str)
+    table = {"ds": days, "y": np.arange(50) % 7.0, "promo": np.arange(50) % 2}
+    Forecaster(5, target="y", future="promo", max_epochs=1, hidden_size=4).fit(table).save(tmp_path / "m")
+    row = json.dumps({"ds": "2024-02-20", "y": 1, "promo": [0, 1]})
+    code, out, err = call(capsys, monkeypatch, "stream", tmp_path / "m", "--json", "--steps", 1, rows=row)
+    assert (code, err, json.loads(out)["ds"]) == (0, "", ["2024-02-21"])
+    code, _, err = call(capsys, monkeypatch, "stream", tmp_path / "m", "--json", "--steps", 2, rows=row)
+    assert code == 2
+    assert "expected 'promo' for the 2 steps after its end, got none at 2024-02-22" in err
+
+
 def test_numbers_are_written_as_in_training(tmp_path, capsys, monkeypatch):
     rows = [f"{day:02}.01.2024;{9000 + 100 * (day % 7)},5" for day in range(1, 29)]
     (tmp_path / "de.csv").write_text("\n".join(["Tag;Umsatz", *rows]))
@@ -200,6 +233,17 @@ def test_numbers_are_written_as_in_training(tmp_path, capsys, monkeypatch):
     stream = load(tmp_path / "m").stream()
     expected = [stream.push(value).median.tolist()[0] for value in (9.1, 9100.0)]
     assert (code, [json.loads(line)["cellgate"] for line in out.splitlines()]) == (0, expected)
+
+
+def test_times_in_fractions_are_placed_by_the_time_that_they_say(tmp_path, capsys, monkeypatch):
+    lines = [f"{k / 2:.1f},{k % 4}" for k in range(80)]
+    (tmp_path / "t.csv").write_text("\n".join(["t,y", *lines]) + "\n")
+    Forecaster(2, season=4, max_epochs=1, hidden_size=4).fit(tmp_path / "t.csv").save(tmp_path / "m")
+    rows = "40.0,0\n40.5,1\n41,2\n41.6,3\n"  # 39.5 was the last; 40 is not step 40
+    code, out, err = call(capsys, monkeypatch, "stream", tmp_path / "m", "--steps", 1, rows=rows)
+    assert [line.split(",")[1] for line in out.splitlines()[1:]] == ["81", "82", "83"]
+    expected = "row 4: expected a time stamp in 't', written as in training (steps of 0.5 from 0.0), got '41.6'"
+    assert (code, err) == (2, f"{expected}; correct it\n")
 
 
 def test_a_header_without_the_series_is_refused(shops, capsys, monkeypatch):
@@ -270,6 +314,20 @@ def test_where_nothing_can_be_written_is_said_before_the_work(model, capsys, mon
     assert "expected a place that can be written to, got one that cannot; give another" in err
 
 
+@pytest.mark.parametrize("options", [["backtest", "--origins", 2], ["predict", "--json"]])
+def test_the_file_is_written_though_the_reader_has_left(model, capsys, monkeypatch, tmp_path, options):
+    class Closed(io.StringIO):
+        def write(self, text):
+            if "MASE" in text or "forecast" in text:
+                raise BrokenPipeError
+
+    verb, *rest = options
+    monkeypatch.setattr(sys, "stdout", Closed())
+    code, _, err = call(capsys, monkeypatch, verb, model, *rest, "--out", tmp_path / "x.csv")
+    assert (code, err) == (0, "")
+    assert (tmp_path / "x.csv").read_text().startswith("unique_id,")
+
+
 def test_predict_takes_drivers_from_a_file_of_their_own(capsys, monkeypatch, tmp_path):
     days = np.arange("2024-01-01", "2024-03-01", dtype="datetime64[D]")
     rng = np.random.default_rng(0)
@@ -316,6 +374,15 @@ def test_predict_reads_newer_tables_as_the_training_was_read(three_shops, capsys
     code, out, err = call(capsys, monkeypatch, "predict", three_shops / "m", "--data", three_shops / f"{table}.csv")
     assert (code, err) == (0, "")
     assert [line.split(",")[:2] for line in out.splitlines()[1:2]] == [[shop, first]]
+
+
+def test_predict_of_some_series(three_shops, capsys, monkeypatch):
+    code, out, err = call(capsys, monkeypatch, "predict", three_shops / "m", "--series", "west, north")
+    assert (code, err) == (0, "")
+    assert list(dict.fromkeys(line.split(",")[0] for line in out.splitlines()[1:])) == ["north", "west"]
+    code, out, err = call(capsys, monkeypatch, "predict", three_shops / "m", "--series", "nowhere")
+    assert (code, out) == (2, "")
+    assert "expected names of the series, north, south, west, got 'nowhere'; correct them" in err
 
 
 def test_evaluate_reads_them_so_too(three_shops, capsys, monkeypatch):

@@ -24,6 +24,14 @@ def test_help_and_mistakes_wait_for_no_pytorch(arguments, environment):
     assert done.stdout.rstrip().endswith("[]"), done.stdout
 
 
+def test_the_package_runs_as_the_command_does(environment):
+    done = subprocess.run(
+        [sys.executable, "-m", "cellgate", "predict", "nowhere"], capture_output=True, text=True, env=environment
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: nowhere: expected a model folder, found none")
+
+
 @pytest.mark.parametrize("after", [0.0, 0.05, 0.2, 0.4, 0.7])
 def test_ctrl_c_while_it_starts_is_a_line(after, environment):
     code = "import sys\nprint(flush=True)\nfrom cellgate.cli.start import main\nmain()"

@@ -259,6 +259,11 @@ def test_resume_without_a_training_to_resume(capsys, tmp_path):
     code, _, err = call(capsys, "train", "airline", "--out", tmp_path / "m", "--resume")
     assert code == 2
     assert "expected a training in" in err
+    code, _, err = call(capsys, "train", "--out", tmp_path / "m", "--resume")  # not that the data are missing
+    assert (code, err) == (
+        2,
+        f"error: --resume: expected a training in {tmp_path / 'm'} that was cut short, found none; leave it out\n",
+    )
     (tmp_path / "m" / "checkpoint").mkdir(parents=True)
     code, _, err = call(capsys, "train", "airline", "--out", tmp_path / "m")
     assert code == 2
@@ -272,3 +277,30 @@ def test_what_is_held_out_beyond_the_horizon_is_said_not_to_be_scored(capsys, tm
     assert "held out  the last 3 steps, of which only the horizon of 1 is scored" in out
     assert "1 epoch in" in out
     assert "of the held-out values lie in the 95 % interval" in out
+
+
+def test_what_is_held_out_does_not_tell_of_the_season(capsys, tmp_path):
+    noise = np.random.default_rng(0).normal(size=200)
+    y = np.where(np.arange(200) < 140, noise, 10 * np.sin(2 * np.pi * np.arange(200) / 6))
+    (tmp_path / "y.csv").write_text("y\n" + "".join(f"{value}\n" for value in y))
+    options = "--horizon", 5, "--max-epochs", 1, "--hidden-size", 4
+    for tail, season, note in ((60, "none", "no season shows"), (0, "6 steps", "season of 6 steps found")):
+        out = tmp_path / f"m{tail}"
+        code, told, _ = call(capsys, "train", tmp_path / "y.csv", *options, "--holdout", tail, "--out", out)
+        assert code == 0
+        assert f"season    {season}" in told or f"season   {season}" in told
+        assert note in told
+
+
+def test_rows_without_a_value_at_the_end_are_told_of(capsys, tmp_path):
+    days = np.arange("2024-01-01", "2024-03-01", dtype="datetime64[D]")
+    rows = [f"{day},{k % 7 if k < 53 else ''}" for k, day in enumerate(days)]
+    (tmp_path / "t.csv").write_text("\n".join(["day,y", *rows]) + "\n")
+    options = "--horizon", 7, "--max-epochs", 1, "--hidden-size", 4
+    code, told, _ = call(capsys, "train", tmp_path / "t.csv", *options, "--out", tmp_path / "m")
+    assert code == 0
+    assert "no value in the last 7 steps: forecasts begin after them; where they are to be" in told
+    assert "no scores, as nothing was observed in the 7 steps held out" in told
+    (tmp_path / "t.csv").write_text("\n".join(["day,y", *rows[:53]]) + "\n")
+    code, told, _ = call(capsys, "train", tmp_path / "t.csv", *options, "--out", tmp_path / "n")
+    assert (code, "no value in" in told, "no scores" in told) == (0, False, False)

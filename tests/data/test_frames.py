@@ -242,3 +242,31 @@ def test_row_numbers_that_pandas_writes_are_no_column(tmp_path):
     pandas.DataFrame({"sold": y}, index=days).to_parquet(tmp_path / "i.parquet")
     panel = read_panel(tmp_path / "i.parquet")
     assert (panel.roles.time, panel.roles.target, str(panel.frequency)) == ("ds", "sold", "daily")
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers", "frequency", "following"),
+    [
+        ("month", [100 * y + m for y in (2022, 2023) for m in range(1, 13)], "monthly", "2024-01-01"),
+        ("date", [20240000 + 100 * m + d for m in (4, 5) for d in range(1, 31)], "daily", "2024-05-31"),
+        ("week", [202000 + w for w in range(1, 53)], "weekly", "2020-12-28"),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["int64", "float64"])
+def test_dates_written_as_numbers_are_dates_in_frames_too(tmp_path, name, numbers, frequency, following, dtype):
+    pandas = pytest.importorskip("pandas")
+    path = tmp_path / "t.csv"
+    pandas.DataFrame({name: numbers, "y": 1.0 * np.arange(len(numbers))}).to_csv(path, index=False)
+    frame = pandas.read_csv(path)  # which makes numbers of them
+    frame[name] = frame[name].astype(dtype)
+    for data in (path, frame):
+        panel = read_panel(data)
+        assert str(panel.frequency) == frequency
+        assert str(panel.next_times(0, 1)[0])[:10] == following
+        assert any(note.startswith(f"{name}: read as") for note in panel.notes)
+
+
+def test_years_and_counters_of_a_frame_stay_numbers():
+    for start in (1990, 100_000, 20_240_150):
+        panel = read_panel(make("pandas", {"t": np.arange(start, start + 60), "y": np.arange(60.0)}))
+        assert (panel.next_times(0, 1) == start + 60).all()

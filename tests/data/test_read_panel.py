@@ -65,6 +65,20 @@ def test_frequencies_are_found(tmp_path, lines, frequency, season):
     assert steps.tolist() == list(range(len(lines), len(lines) + 40))
 
 
+def test_a_day_that_not_every_month_has_comes_back():
+    months = np.arange("2021-01", "2024-04", dtype="datetime64[M]")
+    ends = (months + 1).astype("datetime64[D]") - 1
+    days = np.minimum(months.astype("datetime64[D]") + 29, ends)  # the 30th, in February the last
+    for first in (0, 1):  # 30 January, 28 February
+        panel = read_panel({"ds": days[first:].astype(str), "y": np.arange(len(days) - first) % 12.0})
+        assert str(panel.frequency) == "monthly"
+        for begin in range(20):
+            part = panel.since([begin])
+            assert (part.times(0) == days[first + begin :]).all()
+        assert (panel.next_times(0, 2) == np.array(["2024-04-30", "2024-05-30"], dtype="datetime64[us]")).all()
+        assert Frequency(**panel.frequency.to_json()) == panel.frequency
+
+
 def test_month_ends_stay_month_ends(tmp_path):
     ends = (np.datetime64("2023-02") + np.arange(14)).astype("datetime64[D]") - 1
     panel = read_panel(write(tmp_path, "\n".join(["ds,y", *(f"{d},{k}" for k, d in enumerate(ends))])))
@@ -149,6 +163,18 @@ def test_a_row_a_series_as_in_the_m_competitions(tmp_path):
     panel = read_panel(write(tmp_path, text))
     assert panel.ids == ("H1", "H2")
     assert [v.tolist() for v in panel.values] == [[1, 2, 3, 4], [5, 6, 7]]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "int32"])
+def test_what_a_mask_hides_is_missing(dtype):
+    values = np.ma.masked_equal(np.arange(12) % 5, 3).astype(dtype)
+    expected = np.where(np.arange(12) % 5 == 3, np.nan, np.arange(12) % 5.0)
+    days = np.datetime64("2024-01-01") + np.arange(12)
+    for data in (values, np.ma.stack([values, values], axis=1), {"ds": days, "y": values}):
+        for series in read_panel(data).values:
+            np.testing.assert_array_equal(series, expected)
+    with pytest.raises(DataError, match="row 2: expected a time stamp in 'ds', got none"):
+        read_panel({"ds": np.ma.masked_equal(days, days[2]), "y": np.arange(12.0)})
 
 
 def test_arrays():
@@ -239,8 +265,16 @@ def test_frequency_aliases(alias, words):
 
 def test_a_frequency_that_is_none():
     assert parse_frequency("often") is None
-    with pytest.raises(DataError, match="--freq often: expected a frequency such as"):
-        read_panel("airline", Roles(freq="often"))
+    for freq in ("often", "0D", "00 h"):
+        with pytest.raises(DataError, match=f"--freq {freq}: expected a frequency such as"):
+            read_panel("airline", Roles(freq=freq))
+
+
+@pytest.mark.parametrize(("freq", "season"), [("h", 24), ("MS", 12), ("W", 52), ("Y", 1)])
+def test_the_frequency_of_numbered_steps_tells_their_season(freq, season):
+    panel = read_panel(np.arange(60) % 5.0, Roles(freq=freq))
+    assert (panel.season, str(panel.frequency)) == (season, "numbered steps")
+    assert read_panel(np.arange(60) % 5.0, Roles(freq=freq, season=5)).season == 5
 
 
 # ---------------------------------------------------------------- is a column of words the series' name?

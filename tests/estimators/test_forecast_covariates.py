@@ -171,6 +171,20 @@ def test_a_stream_without_the_driver_ahead_says_so(fitted):
     np.testing.assert_array_equal(made.panel.values[0], expected.panel.values[0])
 
 
+def test_a_stream_asks_for_the_driver_of_the_steps_asked_for_only(fitted):
+    whole, part = fitted.stream(), fitted.stream()
+    planned = [1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 0.0, 1.0]
+    expected = whole.push(5.0, future={"promo": planned})
+    made = part.push(5.0, future={"promo": planned[:3]}, steps=2)
+    np.testing.assert_array_equal(made.values, expected.values[:, :2])
+    assert made.columns()["ds"].tolist() == expected.columns()["ds"][:2].tolist()
+    with pytest.raises(DataError, match="expected 'promo' for the 8 steps after its end, got none at"):
+        part.push(5.0, future={"promo": planned[:3]}, steps=8)
+    for steps in (0, 9, 1.5):
+        with pytest.raises(InputError, match="steps: expected a whole number from 1 to 8, the horizon, or None, got"):
+            part.push(5.0, future={"promo": planned}, steps=steps)
+
+
 def test_newer_rows_may_tell_the_driver_alone(ended):
     forecaster, tail = ended
     expected = forecaster.predict(future=tail.drop(columns="y"))
@@ -227,3 +241,79 @@ def test_a_word_that_training_did_not_have_is_none_of_those_it_did(tmp_path):
     again = Forecaster(HORIZON, **options).fit(forecaster.panel_)
     assert again.coding_.future_columns[0].categories == ("no", "yes")
     assert again.coding_.future_columns[0].flagged
+
+
+# ---------------------------------------------------------------- the same column in another dress
+
+TRUTH = {
+    "numbers": lambda cells: cells.astype(int),
+    "booleans": lambda cells: cells.astype(bool),
+    "words": lambda cells: np.where(cells, "True", "False"),
+    "small words": lambda cells: np.where(cells, "true", "false"),
+}
+
+
+@pytest.mark.parametrize("trained", TRUTH)
+def test_true_and_false_are_one_and_nought(trained):
+    frame, _ = make()
+    history = frame[:LENGTH].assign(promo=lambda rows: TRUTH[trained](rows["promo"].to_numpy()))
+    forecaster = Forecaster(2, target="y", future=["promo"], **{**OPTIONS, "max_epochs": 3}).fit(history)
+    expected, streamed = [], []
+    for dress in TRUTH.values():
+        coming = frame[LENGTH:].assign(promo=lambda rows, dress=dress: dress(rows["promo"].to_numpy()))
+        expected.append(forecaster.forecast(future=coming[["ds", "promo"]]).values)
+        cells = dress(np.array([1.0, 0.0, 1.0])).tolist()
+        streamed.append(forecaster.stream().push(9.0, future={"promo": cells}).values)
+    for made in (expected, streamed):
+        for values in made[1:]:
+            np.testing.assert_array_equal(values, made[0])
+    other = forecaster.stream().push(9.0, future={"promo": [1, 1, 0]})
+    assert (other.values != streamed[0]).all()
+    if trained == "numbers":
+        with pytest.raises(DataError, match="expected numbers in 'promo', as in training, got words; correct"):
+            forecaster.forecast(future=coming.assign(promo="yes"))
+    else:
+        with pytest.raises(DataError, match="expected words in 'promo', as in training, got numbers; correct"):
+            forecaster.forecast(future=coming.assign(promo=0.5))
+
+
+def test_a_column_of_words_may_be_empty_in_newer_rows():
+    frame, _ = make(words=True)
+    frame = frame[:LENGTH].assign(region="north")
+    forecaster = Forecaster(2, target="y", past=["promo"], static=["region"], **{**OPTIONS, "max_epochs": 1})
+    forecaster.fit(frame[:-2])
+    forecaster.update(frame[-2:].assign(promo=None, region=""))
+    assert np.isnan(forecaster.panel_.past[0][-2:]).all()
+    assert forecaster.panel_.static.tolist() == [[0.0]]
+    assert forecaster.predict()["ds"][0] == frame["ds"].iloc[-1] + pd.Timedelta("1D")
+
+
+def test_where_an_empty_cell_means_none_a_word_is_asked_for():
+    frame, _ = make(words=True)
+    frame["promo"] = frame["promo"].where(frame["promo"] == "yes", None)
+    forecaster = Forecaster(2, target="y", future=["promo"], **{**OPTIONS, "max_epochs": 1}).fit(frame[:LENGTH])
+    empty = frame[LENGTH:].assign(promo=None)
+    with pytest.raises(DataError, match="where an empty cell means none, train with a word for it, such as 'none'"):
+        forecaster.forecast(future=empty)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"past": {"heat": "warm"}}, "heat: expected a finite number for each step, got 'warm'; correct it"),
+        ({"past": {"heat": [3.0]}}, r"heat: expected a finite number for each step, got \[3.0\]"),
+        ({"past": {"heat": np.inf}}, "heat: expected a finite number for each step, got inf"),
+        ({"future": {"promo": [["yes"], ["no"]]}}, r"promo: expected a word such as 'no' for each step, got \['yes'\]"),
+        ({"future": {"promo": 5}}, "promo: expected a word such as 'no' for each step, got 5"),
+        ({"value": 1e300}, "value: expected a finite number"),
+    ],
+)
+def test_a_stream_refuses_cells_that_are_not_what_their_column_is(given, message):
+    frame, _ = make(words=True)
+    frame = frame[:LENGTH].assign(heat=1.0 * np.arange(LENGTH))
+    forecaster = Forecaster(1, target="y", past=["heat"], future=["promo"], **{**OPTIONS, "max_epochs": 1}).fit(frame)
+    stream = forecaster.stream()
+    with pytest.raises(DataError, match=message):
+        stream.push(**{"value": 5.0, "future": {"promo": ["no", "yes"]}, **given})
+    made = stream.push(pd.NA, future={"promo": ["no", "yes"]})  # the refused step was not taken
+    assert made.columns()["ds"][0] == np.datetime64(frame["ds"].iloc[-1] + pd.Timedelta("2D"))

@@ -65,6 +65,20 @@ def test_a_backtest_never_sees_what_came(panel, fitted):
     np.testing.assert_array_equal(found.values[:, early], clean.values[:, early])
 
 
+@pytest.mark.parametrize("refit", [False, True])
+def test_the_season_of_numbered_steps_is_not_found_from_what_came(refit):
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=200)
+    later = np.where(np.arange(200) < 140, noise, 10 * np.sin(2 * np.pi * np.arange(200) / 6))
+    assert (read_panel(later).season, read_panel(noise).season) == (6, 1)
+    options = {"max_epochs": 1, "hidden_size": 4}
+    found = [Forecaster(4, **options).backtest(y, origins=8, step=8, refit=refit) for y in (later, noise)]
+    assert found[0].origins[0, 0] == 139
+    np.testing.assert_array_equal(found[0].median[0, 0], found[1].median[0, 0])
+    assert found[0].panel.season == 1
+    assert Forecaster(4, season=6, **options).backtest(later, origins=8, step=8, refit=refit).panel.season == 6
+
+
 def test_a_backtest_of_an_unfitted_forecaster_trains_before_the_first_moment(panel):
     forecaster = Forecaster(6, max_epochs=1, context=60, hidden_size=4)
     found = forecaster.backtest(panel, origins=3, step=6)
@@ -265,6 +279,24 @@ def test_times_of_any_kind_are_the_moment_that_they_name(fitted, time):
     np.testing.assert_array_equal(made.values, expected.values)
 
 
+@pytest.mark.parametrize(
+    ("times", "text", "following"),
+    [
+        ([f"{k / 2:.1f}" for k in range(60)], "31.0", 63),
+        ([f"13.01.2024 {k:02}:00" for k in range(24)], "14.01.2024 01:00", np.datetime64("2024-01-14T02")),
+        ([str(1990 + k) for k in range(30)], "2021", np.datetime64("2022-01-01")),
+        ([str(1_700_000_000 + 60 * k) for k in range(60)], 1_700_003_660, np.datetime64("2023-11-14T23:15:20")),
+    ],
+)
+def test_a_stream_reads_a_time_as_the_training_wrote_it(times, text, following):
+    table = {"t": times, "y": [float(k % 5) for k in range(len(times))]}
+    forecaster = Forecaster(2, season=5, max_epochs=1, hidden_size=4).fit(table)
+    made = forecaster.stream().push(3.0, time=text)
+    assert made.columns()["ds"][0] == following
+    row = {"t": [str(text)], "y": [3.0]}
+    np.testing.assert_allclose(made.values, forecaster.update(row).forecast().values, rtol=1e-6)
+
+
 def test_a_row_far_from_the_history_is_refused(panel, fitted, tmp_path):
     fitted.save(tmp_path)
     forecaster = load(tmp_path)
@@ -300,6 +332,60 @@ def test_partial_fit_goes_on_from_the_weights(panel):
     assert len(forecaster.panel_.values[0]) == 960
     forecaster.set_params(learning_rate=5e-3).partial_fit(panel)
     assert not np.allclose(forecaster.model_.state_dict()["readout.weight"], weights["readout.weight"], atol=1e-4)
+
+
+def test_partial_fit_keeps_the_network_however_much_the_data_are():
+    """As many units as the first data asked for: of many steps a fit would take more."""
+    rng = np.random.default_rng(0)
+    forecaster = Forecaster(2, season=7, max_epochs=1).fit(rng.normal(size=100))
+    forecaster.partial_fit(rng.normal(size=5_200))
+    assert forecaster.model_.lstm.hidden_size == 32
+
+
+def test_partial_fit_on_less_than_a_season_is_refused_in_words(panel):
+    forecaster = Forecaster(2, max_epochs=1, hidden_size=4).fit(panel)
+    before = forecaster.forecast().values
+    with pytest.raises(
+        DataError, match=r"expected a series of at least 32 steps \(a season of 24, 6 to stop by, and 2"
+    ):
+        forecaster.partial_fit(panel.since([len(values) - 27 for values in panel.values]))
+    np.testing.assert_array_equal(forecaster.forecast().values, before)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"horizon": 3}, "horizon: expected 8, as in the training, got 3; call fit again to change it, or ask"),
+        ({"levels": (80, 95)}, r"levels: expected those of the training, 90, 80, got \[80, 95\]; call fit again"),
+        ({"hidden_size": 5}, "hidden_size: expected 4, as in the training, got 5; call fit again to change it"),
+        ({"num_layers": 2}, "num_layers: expected 1, as in the training, got 2; call fit again to change it"),
+    ],
+)
+def test_arguments_that_need_another_training_are_refused_after_it(panel, changed, message):
+    forecaster = Forecaster(8, levels=(80, 90), max_epochs=1, hidden_size=4).fit(panel)
+    stream = forecaster.stream()
+    forecaster.set_params(**changed)
+    calls = [lambda: forecaster.partial_fit(panel)]
+    if "horizon" in changed or "levels" in changed:
+        calls += [forecaster.predict, forecaster.backtest, lambda: stream.push(1.0, id="s0")]
+    for call in calls:
+        with pytest.raises(InputError, match=message):
+            call()
+    assert len(forecaster.backtest(refit=True, origins=1).values) == len(panel)
+    forecaster.fit(panel).predict()
+
+
+def test_some_of_the_levels_of_a_training_may_be_asked_for(panel):
+    forecaster = Forecaster(3, levels=(80, 90), max_epochs=1, hidden_size=4).fit(panel)
+    both = forecaster.forecast()
+    only = forecaster.set_params(levels=[80]).forecast()
+    np.testing.assert_array_equal(only.interval(80), both.interval(80))
+    assert list(only.columns()) == ["unique_id", "ds", "cellgate", "cellgate-lo-80", "cellgate-hi-80"]
+
+
+def test_a_season_given_goes_before_that_of_a_panel(panel):
+    forecaster = Forecaster(3, season=5, max_epochs=1, hidden_size=4).fit(panel)
+    assert (forecaster.task_.season, forecaster.panel_.season, panel.season) == (5, 5, 24)
 
 
 def test_partial_fit_of_a_new_forecaster_is_a_fit(panel):

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import cellgate.tasks.forecast_data
 from cellgate.data import DataError, read_panel
 from cellgate.estimators import Forecaster, load
 
@@ -296,3 +297,41 @@ def test_newer_rows_a_little_beside_the_grid_are_taken_as_on_it(freq, stamp):
 def test_newer_rows_far_beside_the_grid_are_refused(plain):
     with pytest.raises(DataError, match="expected daily steps that continue series 'sold' from 2024-01-01, got"):
         plain.update({"day": ["2024-04-30 09:00"], "sold": [1.0]})
+
+
+def test_names_of_later_series_are_not_taken_for_those_of_others():
+    frame = pd.DataFrame({"unique_id": np.repeat([1, 2], 40), "ds": [*DAYS[:40], *DAYS[:40]], "y": VALUES[:80]})
+    forecaster = Forecaster(2, **OPTIONS).fit(frame)
+    assert forecaster.predict()["unique_id"].tolist() == [1, 1, 2, 2]
+    forecaster.update(pd.DataFrame({"unique_id": ["01"], "ds": DAYS[40:41], "y": [1.0]}))
+    assert forecaster.predict()["unique_id"].tolist() == ["1", "1", "2", "2", "01", "01"]
+
+
+def test_a_forecast_measures_nothing_of_series_that_the_training_knew(monkeypatch):
+    frame = pd.DataFrame({"unique_id": np.repeat(["a", "b"], 40), "ds": [*DAYS[:40], *DAYS[:40]], "y": VALUES[:80]})
+    forecaster = Forecaster(2, **OPTIONS).fit(frame)
+    both = forecaster.forecast(pd.concat([frame, frame.assign(unique_id=lambda rows: rows["unique_id"] + "2")]))
+    measured = []
+    find = cellgate.tasks.forecast_data.fit_mix
+    monkeypatch.setattr("cellgate.tasks.forecast_data.fit_mix", lambda *given: measured.append(0) or find(*given))
+    np.testing.assert_allclose(forecaster.forecast().values, both.values[:2], rtol=1e-6)
+    forecaster.stream().push(1.0, id="a")
+    assert not measured
+    other = forecaster.forecast(frame.assign(unique_id="b2")[40:])
+    np.testing.assert_allclose(other.values, both.values[3:], rtol=1e-6)
+    assert measured == [0]
+
+
+def test_some_series_are_forecast_by_name(shops):
+    whole = shops.forecast()
+    some = shops.forecast(ids=["west", "north"])
+    assert some.panel.ids == ("north", "west")
+    np.testing.assert_allclose(some.values, whole.values[[0, 2]], rtol=1e-6)
+    assert set(shops.predict(ids="south")["unique_id"]) == {"south"}
+    for ids in ("east", ["north", "east"], []):
+        with pytest.raises(
+            DataError, match=r"ids: expected names of the series, north, south, west, got ('east'|none)"
+        ):
+            shops.forecast(ids=ids)
+    numbered = pd.DataFrame({"unique_id": np.repeat([1, 2], 40), "ds": [*DAYS[:40], *DAYS[:40]], "y": VALUES[:80]})
+    assert Forecaster(2, **OPTIONS).fit(numbered).predict(ids=2)["unique_id"].tolist() == [2, 2]

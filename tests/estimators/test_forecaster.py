@@ -11,6 +11,7 @@ from cellgate.data import DataError, read_panel
 from cellgate.errors import InputError
 from cellgate.estimators import Forecaster, ModelFolderError, load
 from cellgate.estimators.folder import sum_of
+from cellgate.training import TrainingError
 
 
 @pytest.fixture(scope="module")
@@ -212,3 +213,16 @@ def test_parameters():
     assert forecaster.set_params(horizon=2).horizon == 2
     with pytest.raises(ValueError, match="'horizont': expected one of horizon, "):
         forecaster.set_params(horizont=2)
+
+
+@pytest.mark.parametrize("steps", [120, 12_000])  # with several models and with one
+def test_a_training_that_diverges_is_refused_with_the_remedy(steps):
+    """Its forecasts were noise, or infinite where they are made of logarithms, and its intervals without end."""
+    y = np.random.default_rng(0).normal(size=steps) + np.arange(steps) % 7
+    for rate in (1e3, 1e6):
+        with pytest.raises(
+            TrainingError, match=r"expected a validation score near 0\.\d+, that of no answer at all, or"
+        ):
+            Forecaster(3, season=7, max_epochs=1, hidden_size=4, learning_rate=rate).fit(y)
+    odd = np.where(np.arange(steps) % 50 == 49, 1e4, y)  # what is hard to forecast is no divergence
+    assert Forecaster(3, season=7, max_epochs=1, hidden_size=4).fit(odd).record_.best_score > 0

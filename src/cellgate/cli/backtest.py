@@ -130,9 +130,12 @@ def command(
         by_step = {name: values.tolist() for name, values in found.by_step.items()}
         say_json({"metrics": found.metrics, "by_step": by_step, **({"out": str(out)} if out else {})})
         return
-    _report(found)
-    if out is not None:  # after the scores, which a full disk shall not cost
-        write_atomic(out, csv_text(found.columns()).encode())
+    try:
+        _report(found)
+    finally:  # after the scores, which a full disk shall not cost; also where their reader has left (`| head`)
+        if out is not None:
+            write_atomic(out, csv_text(found.columns()).encode())
+    if out is not None:
         say(f"wrote {out}")
 
 

@@ -51,7 +51,7 @@ def take_config(arguments: Sequence[str]) -> tuple[list[str], Path | None]:
     `--resume --out FOLDER` without a file takes the options of the training that was cut short, from the folder.
 
     Raises:
-        InputError: for --config without a file.
+        InputError: for --config without a file, and for --resume where there is no training that was cut short.
     """
     rest: list[str] = []
     path: Path | None = None
@@ -72,6 +72,10 @@ def take_config(arguments: Sequence[str]) -> tuple[list[str], Path | None]:
         out = _value_of("--out", rest)
         if out and (Path(out) / SAVED).is_file():
             path = Path(out) / SAVED
+        elif out:
+            from cellgate.cli.training_run import require_fresh  # which imports this
+
+            require_fresh(Path(out), force=False, resume=True)  # says so if there is nothing to go on from
     return rest, path
 
 

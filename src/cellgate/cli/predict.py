@@ -11,6 +11,7 @@ import numpy as np
 import typer
 
 from cellgate import estimators
+from cellgate.cli.columns import names
 from cellgate.cli.console import say_json
 from cellgate.cli.files import require_csv
 from cellgate.cli.forecast_files import csv_text
@@ -35,6 +36,10 @@ def command(
         str | None,
         typer.Option(help="Future-known columns of the steps to come, if --data lacks them."),
     ] = None,
+    series: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAMES", help="Forecasts: only of these series; a,b or repeated."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="A CSV file to write, instead of standard output.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Write over the file.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of CSV.")] = False,
@@ -49,11 +54,14 @@ def command(
     if out is not None:
         require_csv(out, "--out", force)
     estimator = estimators.load(model)
-    columns, key, made = _predict(estimator, data, future_data)
+    columns, key, made = _predict(estimator, data, future_data, names(series) or None)
     # What was assumed at training was said then.
     notes = [note for note in made.panel.notes if note not in estimator.panel_.notes] if made else []
     for note in [*notes, *([made.note] if made and made.note else [])]:
         print(f"note: {note}", file=sys.stderr)
+    text = csv_text(columns)
+    if out is not None:
+        write_atomic(out, text.encode())
     if as_json:
         rows = [
             {name: _plain(value) for name, value in zip(columns, row, strict=True)}
@@ -61,24 +69,23 @@ def command(
         ]
         left_out = {"left_out": list(made.left_out)} if made and made.left_out else {}
         say_json({"model": str(model), key: rows, **left_out, **({"out": str(out)} if out else {})})
-    text = csv_text(columns)
-    if out is not None:
-        write_atomic(out, text.encode())
-    elif not as_json:
+    elif out is None:
         sys.stdout.write(text)
 
 
 def _predict(
-    estimator: Any, data: str | None, future: str | None
+    estimator: Any, data: str | None, future: str | None, series: tuple[str, ...] | None
 ) -> tuple[dict[str, np.ndarray], str, Forecast | None]:
     """Columns, what they are called in JSON, and the forecast if it is one."""
     if isinstance(estimator, estimators.Forecaster):
-        made = estimator.forecast(data, future=future)
+        made = estimator.forecast(data, future=future, ids=series)
         return made.columns(), "forecast", made
     if not hasattr(estimator, "table"):
         raise InputError(f"expected a model that predicts, got a {type(estimator).__name__}; use cellgate generate")
     if future is not None:
         raise InputError(f"--future-data: expected a forecaster, got a {type(estimator).__name__}; leave it out")
+    if series is not None:
+        raise InputError(f"--series: expected a forecaster, got a {type(estimator).__name__}; leave it out")
     if data is None:
         raise InputError(f"--data: expected sequences to predict for, as the model is a {type(estimator).__name__}")
     sequences = estimator.read_again(data)

@@ -44,14 +44,19 @@ def command(
     forecaster: Any = estimators.load(model)
     if not isinstance(forecaster, estimators.Forecaster):
         raise InputError(f"{model}: expected a Forecaster's folder, got a {type(forecaster).__name__}'s")
+    horizon = forecaster.task_.horizon
+    if steps is not None and steps > horizon:
+        raise InputError(
+            f"--steps {steps}: expected at most the model's horizon of {horizon}; give fewer, or leave it out"
+        )
     known = _Known(forecaster)
     try:
-        return _run(forecaster, known, steps or forecaster.horizon, as_json)
+        return _run(forecaster, known, steps, as_json)
     finally:  # Ctrl-C is the usual end of a stream
         known.say_count()
 
 
-def _run(forecaster: estimators.Forecaster, known: _Known, steps: int, as_json: bool) -> int:
+def _run(forecaster: estimators.Forecaster, known: _Known, steps: int | None, as_json: bool) -> int:
     stream, refused, accepted, header = forecaster.stream(), 0, 0, True
     last: dict[str, Any] = {}
     for number, row in json_rows(sys.stdin) if as_json else csv_rows(sys.stdin, forecaster):
@@ -60,7 +65,7 @@ def _run(forecaster: estimators.Forecaster, known: _Known, steps: int, as_json: 
                 raise row
             for push in pushes(row, forecaster, last):
                 if not known.has(number, push):
-                    _print(stream.push(**push), steps, as_json, header)
+                    _print(stream.push(**push, steps=steps), as_json, header)
                     header = False
                 accepted += 1
                 if "time" in push:
@@ -116,8 +121,8 @@ class _Known:
         print(line, file=sys.stderr, flush=True)
 
 
-def _print(made: Forecast, steps: int, as_json: bool, header: bool) -> None:
-    columns = {name: values[:steps] for name, values in made.columns().items()}
+def _print(made: Forecast, as_json: bool, header: bool) -> None:
+    columns = made.columns()
     if as_json:
         last = made.panel.times(0)[-1]
         plain = {

@@ -5,19 +5,15 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, TextIO
 
 import numpy as np
 
 from cellgate import estimators
 from cellgate.data import DataError, Panel
-from cellgate.data.newer import USUAL, form_of
+from cellgate.data.newer import USUAL, likeliest_stamp, stamps_meant
 from cellgate.data.numbers import DecimalComma, is_missing, read_numbers
-from cellgate.data.panel import show_time
-from cellgate.data.times import read_times
 from cellgate.data.words import counted, some
 
 _DELIMITERS = ",;\t|"
@@ -189,7 +185,10 @@ def _beside(row: Row, panel: Panel) -> dict[str, Row]:
 
 
 def _numbers(value: Any, name: str, panel: Panel) -> Any:
-    return [_number(each, name, panel) for each in value] if isinstance(value, list) else _number(value, name, panel)
+    def one(cell: Any) -> Any:  # push has words about a list in a list, and takes true and false for 1 and 0
+        return cell if isinstance(cell, list) or str(cell).lower() in ("true", "false") else _number(cell, name, panel)
+
+    return [one(cell) for cell in value] if isinstance(value, list) else one(value)
 
 
 def _number(cell: Any, name: str, panel: Panel) -> float:
@@ -205,40 +204,14 @@ def _number(cell: Any, name: str, panel: Panel) -> float:
 
 
 def _stamps(cell: Any, name: str, forecaster: estimators.Forecaster) -> list[Any]:
-    """What a time may mean: one stamp, or two where day and month, or the zone, leave it open."""
-    text, roles = str(cell).strip(), forecaster.panel_.roles
+    """What a time may mean."""
+    text, panel = str(cell).strip(), forecaster.panel_
     if is_missing(text):
         raise DataError(f"expected a time stamp in {name!r}, got {text!r}; fill it in")
-    if not isinstance(forecaster.panel_.starts[0], np.datetime64):
-        with suppress(ValueError):
-            if float(text) == int(float(text)):
-                return [int(float(text))]
-    column = np.array([text], dtype=object)
-    try:
-        form = form_of(column, roles.time_format or forecaster.time_format)
-        readings, _ = read_times(column, name, lambda _: "", form)
-    except DataError:
-        like = show_time(forecaster.panel_.next_times(0, 1)[0])
-        raise DataError(
-            f"expected a time stamp in {name!r}, written as in training or as {like}, got {text!r}; correct it"
-        ) from None
-    stamps = [reading[0] for reading in readings]
-    with suppress(ValueError):
-        moment = datetime.fromisoformat(text)
-        if moment.tzinfo is not None:  # days and months are kept in the zone's own time
-            stamps.append(np.datetime64(moment.replace(tzinfo=None), "us"))
-    return stamps
+    return stamps_meant(text, name, panel, panel.roles.time_format or forecaster.time_format)
 
 
 def _likeliest(stamps: list[Any], panel: Panel, name: str, last: dict[str, Any]) -> Any:
     """The reading that is on the grid of the series, and nearest to the row before."""
     k = panel.ids.index(name)
-    before = last.get(name, panel.times(k)[-1])
-
-    def unlikely(stamp: Any) -> tuple[bool, int]:
-        if isinstance(stamp, np.datetime64) != isinstance(panel.starts[k], np.datetime64):
-            return True, 0
-        steps, exact = panel.frequency.positions(np.array([stamp, before]), panel.starts[k])
-        return not exact[0], abs(int(steps[0] - steps[1]))
-
-    return min(stamps, key=unlikely)
+    return likeliest_stamp(stamps, panel, k, last.get(name, panel.times(k)[-1]))

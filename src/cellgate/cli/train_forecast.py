@@ -46,6 +46,7 @@ from cellgate.cli.training_run import (
     training_line,
 )
 from cellgate.data import DataError, Panel
+from cellgate.data.grid import season_before
 from cellgate.data.words import counted
 from cellgate.errors import InputError
 from cellgate.estimators.forecast_scores import BASELINE
@@ -118,6 +119,8 @@ def command(
     panel = forecaster.read(data)
     tail = horizon if holdout is None else holdout
     _require_length(panel, tail)
+    if tail:  # what is held out shall not tell of the season either
+        panel = season_before(panel, [len(values) - tail for values in panel.values])
     # Where drivers are not known for a whole horizon after the end, there is nothing to forecast yet. Series of which
     # nothing is known, such as those that ended earlier, are left out and keep no other from being forecast.
     foretold = panel.foretold(horizon)
@@ -166,7 +169,7 @@ def command(
             }
         )
     else:
-        _report(out, forecaster, metrics, files, coming is not None)
+        _report(out, forecaster, metrics, files, coming is not None, tail)
         if coming and coming.note:
             say(f"forecast.csv has {coming.note}")
         if coming is None:
@@ -197,7 +200,7 @@ def _require_length(panel: Panel, tail: int) -> None:
 
 
 def _report(
-    out: Path, forecaster: estimators.Forecaster, metrics: dict[str, Any], files: list[str], known: bool
+    out: Path, forecaster: estimators.Forecaster, metrics: dict[str, Any], files: list[str], known: bool, held: int
 ) -> None:
     record, model = forecaster.record_, forecaster.model_
     units = f"{forecaster.num_layers} x {model.lstm.hidden_size} units"
@@ -215,6 +218,8 @@ def _report(
             inside = metrics["cellgate"][f"coverage-{level:g}"]
             say(f"{inside:.0%} of the held-out values lie in the {level:g} % interval")
         say_verdict(metrics)
+    elif held:
+        say(f"no scores, as nothing was observed in the {counted(held, 'step')} held out")
     say()
     say(f"wrote {out}: {', '.join(files)} and the model{took()}")
     say(f"next  {next_command(out, 'Forecaster', known)}")

@@ -167,9 +167,9 @@ def _column(series: Any, name: str, notes: list[str], zones: dict[str, Zoned]) -
         return np.array([np.nan if cell is None else float(cell) for cell in series.to_list()])  # decimals, nulls
     cells = series.to_list()
     if "Period" in {type(cell).__name__ for cell in cells}:  # pandas' months and quarters
-        stamps = [np.datetime64("NaT") if _is_null(cell) else cell.to_timestamp().to_datetime64() for cell in cells]
+        stamps = [np.datetime64("NaT") if is_null(cell) else cell.to_timestamp().to_datetime64() for cell in cells]
         return np.array(stamps).astype("datetime64[us]")
-    return np.array(["" if _is_null(cell) else str(cell) for cell in cells], dtype=object)
+    return np.array(["" if is_null(cell) else str(cell) for cell in cells], dtype=object)
 
 
 def _clocks(series: Any) -> tuple[Any, Any]:
@@ -182,5 +182,6 @@ def _clocks(series: Any) -> tuple[Any, Any]:
     return series.dt.convert_time_zone("UTC").dt.replace_time_zone(None), series.dt.replace_time_zone(None)
 
 
-def _is_null(cell: Any) -> bool:
+def is_null(cell: Any) -> bool:
+    """Whether a cell of a frame is none: None, NaN, pandas' NA or NaT."""
     return cell is None or (isinstance(cell, float) and cell != cell) or type(cell).__name__ in ("NAType", "NaTType")

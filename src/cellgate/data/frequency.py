@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -53,11 +53,13 @@ class Frequency:
             only numbered.
         step: how many units lie between two steps.
         month_end: for months, whether stamps stand on the last day.
+        day: for months, the day of the month where not every month has it, 29 or 30; 0 for the day of the first stamp.
     """
 
     unit: str
     step: int
     month_end: bool = False
+    day: int = 0
 
     def __str__(self) -> str:
         """In words: "monthly", "every 30 minutes"."""
@@ -113,7 +115,7 @@ class Frequency:
         if self.unit == BUSINESS_DAY:
             day = start.astype("datetime64[D]")
             return np.busday_offset(day, steps * self.step, roll="forward").astype("datetime64[us]") + (start - day)
-        return _add_months(start, steps * self.step, self.month_end)
+        return self._add_months(start, steps * self.step)
 
     def positions(self, times: np.ndarray, start: Any) -> tuple[np.ndarray, np.ndarray]:
         """The step each stamp stands on.
@@ -134,7 +136,7 @@ class Frequency:
             exact = np.is_busday(days) & (times - days == start - day) & (off % self.step == 0)
             return off // self.step, exact
         months = times.astype("datetime64[M]").astype(np.int64) - start.astype("datetime64[M]").astype(np.int64)
-        exact = (months % self.step == 0) & (times == _add_months(start, months, self.month_end))
+        exact = (months % self.step == 0) & (times == self._add_months(start, months))
         return months // self.step, exact
 
     def place(self, times: np.ndarray, start: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -205,20 +207,26 @@ class Frequency:
         note = f"{beside:,} stamps stand up to {str(worst).removeprefix('every ')} beside the grid: taken as on it"
         return steps - steps[0], (origin + steps[0] * size).astype("datetime64[us]"), note
 
+    def _add_months(self, start: np.datetime64, months: np.ndarray) -> np.ndarray:
+        """Start moved by months; the day is kept, or the month's last where asked or where the day does not exist."""
+        first = start.astype("datetime64[M]")
+        clock = start - start.astype("datetime64[D]")
+        day = (start.astype("datetime64[D]") - first.astype("datetime64[D]")).astype(np.int64)
+        if day == _month_lengths(first) - 1:  # on 28 February, what comes every 30th is not on its day
+            day = max(day, self.day - 1)
+        target = first + months.astype("timedelta64[M]")
+        length = _month_lengths(target)
+        days = length - 1 if self.month_end else np.minimum(day, length - 1)
+        return (target.astype("datetime64[D]") + days.astype("timedelta64[D]")).astype("datetime64[us]") + clock
+
     def to_json(self) -> dict[str, object]:
         """As plain values for a config file."""
-        return {"unit": self.unit, "step": self.step, "month_end": self.month_end}
+        return asdict(self)
 
 
-def _add_months(start: np.datetime64, months: np.ndarray, month_end: bool) -> np.ndarray:
-    """Start moved by months; the day is kept, or the month's last where asked or where the day does not exist."""
-    first = start.astype("datetime64[M]")
-    clock = start - start.astype("datetime64[D]")
-    day = (start.astype("datetime64[D]") - first.astype("datetime64[D]")).astype(np.int64)
-    target = first + months.astype("timedelta64[M]")
-    length = ((target + 1).astype("datetime64[D]") - target.astype("datetime64[D]")).astype(np.int64)
-    days = length - 1 if month_end else np.minimum(day, length - 1)
-    return (target.astype("datetime64[D]") + days.astype("timedelta64[D]")).astype("datetime64[us]") + clock
+def _month_lengths(months: Any) -> Any:
+    """How many days months have."""
+    return ((months + 1).astype("datetime64[D]") - months.astype("datetime64[D]")).astype(np.int64)
 
 
 def parse_frequency(text: str) -> Frequency | None:
@@ -226,10 +234,11 @@ def parse_frequency(text: str) -> Frequency | None:
     if text.strip() in ("ms", "us"):  # for pandas, "ms" is a millisecond and "MS" a month
         return Frequency(MICROSECOND, 1_000 if text.strip() == "ms" else 1)
     match = re.fullmatch(r"(\d*)\s*([A-Za-z]+)(-[A-Za-z]{3})?", text.strip())
-    if not match or match[2].lower() not in _ALIASES:
+    times = int(match[1] or 1) if match else 0
+    if not match or match[2].lower() not in _ALIASES or not times:
         return None
     unit, step = _ALIASES[match[2].lower()]
-    return Frequency(unit, step * int(match[1] or 1), match[2].upper() in {"ME", "QE", "YE", "M", "Q", "A", "Y"})
+    return Frequency(unit, step * times, match[2].upper() in {"ME", "QE", "YE", "M", "Q", "A", "Y"})
 
 
 def infer_frequency(times: np.ndarray) -> Frequency | None:
@@ -255,14 +264,16 @@ def infer_frequency(times: np.ndarray) -> Frequency | None:
     if common >= 28 * _DAY * 1_000_000 and same_clock:
         months = times.astype("datetime64[M]")
         day = (days - months.astype("datetime64[D]")).astype(np.int64)
-        length = ((months + 1).astype("datetime64[D]") - months.astype("datetime64[D]")).astype(np.int64)
+        length = _month_lengths(months)
         last = day == length - 1
         # The same day every month, or its last where the month is shorter (30 January, 28 February); also days that
         # move about, such as the first on which a market is open, unless they are a number of weeks apart.
         same_day = bool((day == np.minimum(day.max(), length - 1)).all())
         apart = np.diff(months.astype(np.int64))
         if same_day or last.all() or ((apart > 0).all() and (gaps % common != 0).any()):
-            return Frequency(MONTH, _most_common(apart) or 1, bool(last.mean() > 0.5 and (last.all() or not same_day)))
+            at_end = bool(last.mean() > 0.5 and (last.all() or not same_day))
+            some_lack_it = same_day and not at_end and day.max() >= 28
+            return Frequency(MONTH, _most_common(apart) or 1, at_end, int(day.max()) + 1 if some_lack_it else 0)
     if common == _DAY * 1_000_000 and same_clock and len(times) >= 10 and np.is_busday(days).all():
         return Frequency(BUSINESS_DAY, 1)
     if common % 1_000_000:

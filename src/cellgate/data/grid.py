@@ -16,6 +16,7 @@ from cellgate.data.numbers import looks_numeric
 from cellgate.data.panel import Panel, Roles, show_time
 from cellgate.data.table import Table
 from cellgate.data.times import Reading
+from cellgate.data.words import counted
 
 LARGEST_GRID = 20  # a grid of more than so many steps a row is no regular series
 
@@ -101,11 +102,20 @@ def _on_grid(rows: Rows, times: np.ndarray) -> Panel:
         notes.append("rows were not in the order of time: sorted")
     frequency, made = _fit(rows, ordered, times)
     notes += [series.note for series in made if series.note]
+    silent = min(_silent_end(series.values) for series in made)
+    if silent and not roles.future:
+        notes.append(
+            f"no value in the last {counted(silent, 'step')}{' of every series' if len(made) > 1 else ''}: forecasts "
+            "begin after them; where they are to be predicted, leave their rows out"
+        )
     missing = sum(series.without_row for series in made)
     if missing:
         notes.append(f"{missing:,} step{'s have' if missing > 1 else ' has'} no row in the table")
     grids = [series.values for series in made]
-    season = roles.season or frequency.season or _common_season(grids, notes)
+    season = _season_said(roles, frequency)
+    if season is None:
+        season, note = _common_season(grids)
+        notes.append(note)
     return Panel(
         source=table.source,
         ids=tuple(rows.names),
@@ -222,7 +232,7 @@ def _choose_frequency(table: Table, roles: Roles, ordered: Sequence[np.ndarray],
         if times.dtype.kind == "i":
             # Numbered steps keep their numbers; the frequency given tells their season.
             return Frequency(COUNT, found.step if found else 1)
-        return replace(asked, month_end=bool(found and found.month_end))
+        return replace(asked, month_end=bool(found and found.month_end), day=found.day if found else 0)
     if found is None:
         if len(longest) < 3:
             raise DataError(
@@ -233,17 +243,41 @@ def _choose_frequency(table: Table, roles: Roles, ordered: Sequence[np.ndarray],
     return found
 
 
-def _common_season(grids: list[np.ndarray], notes: list[str]) -> int:
-    """The season most of (up to 30 of) the series show."""
+def _silent_end(values: np.ndarray) -> int:
+    """How many steps at the end have no value."""
+    known = np.flatnonzero(np.isfinite(values))
+    return len(values) - 1 - int(known[-1]) if len(known) else len(values)
+
+
+def _season_said(roles: Roles, frequency: Frequency) -> int | None:
+    """The season by what is said or by the frequency; None where only the values can show it."""
+    named = parse_frequency(roles.freq) if isinstance(roles.freq, str) else None  # that of numbered steps
+    return roles.season or frequency.season or (named.season if named else None)
+
+
+def season_before(panel: Panel, ends: Sequence[int]) -> Panel:
+    """The series with the season that their first steps show, where it is found from the values.
+
+    Args:
+        panel: as it was read.
+        ends: how many steps of each series may tell of it: those before what is to be forecast.
+    """
+    if _season_said(panel.roles, panel.frequency) is not None:
+        return panel
+    season, note = _common_season([values[:end] for values, end in zip(panel.values, ends, strict=True)])
+    _, earlier = _common_season(panel.values)
+    notes = tuple(note if told == earlier else told for told in panel.notes)
+    return replace(panel, season=season, notes=notes)
+
+
+def _common_season(grids: Sequence[np.ndarray]) -> tuple[int, str]:
+    """The season most of (up to 30 of) the series show, and a note."""
     chosen = [grids[k] for k in np.unique(np.linspace(0, len(grids) - 1, 30).astype(int))]
     found, counts = np.unique([infer_season(grid) for grid in chosen], return_counts=True)
     season = int(found[np.argmax(counts)])
-    notes.append(
-        f"season of {season} steps found from the values; --season overrides it"
-        if season > 1
-        else "no season shows in the values; --season gives one"
-    )
-    return season
+    if season > 1:
+        return season, f"season of {season} steps found from the values; --season overrides it"
+    return season, "no season shows in the values; --season gives one"
 
 
 def _refuse_duplicate(table: Table, roles: Roles, name: str, first: int, second: int, times: np.ndarray) -> NoReturn:

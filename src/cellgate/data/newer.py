@@ -7,7 +7,9 @@ again: two rows would show another frequency, one shop no shops, 05/01 another d
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from cellgate.data.panel import Panel, Roles, show_time
 from cellgate.data.shapes import read_panel
 from cellgate.data.table import Table, read_table
 from cellgate.data.time_formats import CLOCKS, ISO
-from cellgate.data.times import is_plain_iso, read_times
+from cellgate.data.times import counts_by_number, is_plain_iso, read_times
 from cellgate.data.words import some
 
 USUAL = {"time": "ds", "target": "y", "id": "unique_id"}  # of every long table
@@ -129,6 +131,51 @@ def _with_times(table: Table, roles: Roles, trained: Panel, asked: Roles) -> tup
 def form_of(column: np.ndarray, known: str | None) -> str | None:
     """How to read a time column: as in training; None, to be found, where it is ISO 8601 and the training's was not."""
     return None if is_plain_iso(column) and known not in _ISO_FORMS else known
+
+
+def stamps_meant(text: str, name: str, trained: Panel, form: str | None) -> list[Any]:
+    """What the text of one time may mean: one stamp, or two where day and month, or the zone, leave it open.
+
+    Args:
+        text: as a cell of a table has it.
+        name: of its column, for messages.
+        trained: the series of the training.
+        form: how times were written there.
+
+    Raises:
+        DataError: for text that is no time, or none as in training.
+    """
+    if not isinstance(trained.starts[0], np.datetime64) and counts_by_number(form):
+        with suppress(ValueError, OverflowError):
+            if float(text) == int(float(text)):
+                return [int(float(text))]
+    column = np.array([text], dtype=object)
+    try:
+        readings, _ = read_times(column, name, lambda _: "", form_of(column, form))
+    except DataError:
+        # Of series numbered by fractions the next number does not show how times are written.
+        like = f" or as {show_time(trained.next_times(0, 1)[0])}" if counts_by_number(form) else f" ({form})"
+        raise DataError(
+            f"expected a time stamp in {name!r}, written as in training{like}, got {text!r}; correct it"
+        ) from None
+    stamps = [reading[0] for reading in readings]
+    with suppress(ValueError):
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:  # days and months are kept in the zone's own time
+            stamps.append(np.datetime64(moment.replace(tzinfo=None), "us"))
+    return stamps
+
+
+def likeliest_stamp(stamps: list[Any], panel: Panel, k: int, before: Any) -> Any:
+    """The reading that is on the grid of a series, and nearest to the row before."""
+
+    def unlikely(stamp: Any) -> tuple[bool, int]:
+        if isinstance(stamp, np.datetime64) != isinstance(panel.starts[k], np.datetime64):
+            return True, 0
+        steps, exact = panel.frequency.positions(np.array([stamp, before]), panel.starts[k])
+        return not exact[0], abs(int(steps[0] - steps[1]))
+
+    return min(stamps, key=unlikely)
 
 
 def _read_in_one_way(table: Table, name: str, trained: Panel) -> Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from enum import Enum
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,18 @@ class DecimalComma(Enum):
     UNLIKELY = "unlikely"  # 1,234 alone is a thousand
     LIKELY = "likely"  # 1,234 alone is one and a bit, as in files parted by semicolons
     KNOWN = "known"  # as LIKELY, and 1.234 alone is a thousand: the training's table was written so
+
+
+def unmasked(data: Any) -> np.ndarray:
+    """Any array-like as a plain array, in which what a numpy mask hides is missing: NaN, NaT or None."""
+    plain = np.asarray(data)
+    if not isinstance(data, np.ma.MaskedArray) or not np.ma.is_masked(data):
+        return plain
+    if plain.dtype.kind == "M":
+        return np.where(np.ma.getmaskarray(data), np.datetime64("NaT"), plain)
+    numbers = plain.dtype.kind in "iufb"
+    missing: Any = np.nan if numbers else None
+    return np.where(np.ma.getmaskarray(data), missing, plain.astype(np.float64 if numbers else object))
 
 
 def is_missing(cell: str) -> bool:

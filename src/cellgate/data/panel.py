@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from cellgate.data.categories import recoding
 from cellgate.data.errors import DataError
 from cellgate.data.frequency import Frequency
-from cellgate.data.words import counted
+from cellgate.data.words import counted, some
 
 
 def as_names(given: str | Sequence[str] | None) -> tuple[str, ...]:
@@ -145,8 +146,10 @@ class Panel:
     def named(self, repeats: int) -> np.ndarray:
         """(S * repeats,) the name of each series so many times: int64 where the table had such, else objects."""
         if self.integer_ids:
-            with contextlib.suppress(ValueError, OverflowError):  # a series that came later may have another name
-                return np.repeat(np.array([int(name) for name in self.ids], dtype=np.int64), repeats)
+            with contextlib.suppress(ValueError, OverflowError):  # a series that came later may have another name,
+                numbers = np.array([int(name) for name in self.ids], dtype=np.int64)
+                if tuple(map(str, numbers.tolist())) == self.ids:  # or 01 beside 1
+                    return np.repeat(numbers, repeats)
         return np.repeat(np.array(self.ids, dtype=object), repeats)
 
     # ------------------------------------------------------------ parts
@@ -200,26 +203,27 @@ class Panel:
         Raises:
             DataError: where a column is categorical in one of the panels and numeric in the other.
         """
-        notes, panel = list(self.notes), self
+        notes, panel, kept = list(self.notes), self, {}
         for kind in ("past", "future", "static"):
+            held = getattr(self, kind)
             for j, name in enumerate(getattr(self, f"{kind}_names")):
                 here, there = self.categories.get(name), categories.get(name)
+                if there is not None:
+                    kept[name] = there
                 if here == there:
                     continue
-                if here is None or there is None:
+                values = held[:, j] if kind == "static" else np.concatenate([array[:, j] for array in held] or [[]])
+                table = recoding(here, values, there)
+                if table is None:
                     was, now = ("numbers", "words") if there is None else ("words", "numbers")
                     raise DataError(
                         f"{self.source}: expected {was} in {name!r}, as in training, got {now}; correct the column"
                     )
-                position = {value: float(k) for k, value in enumerate(there)}
-                other = float(len(there))
-                table = np.array([position.get(value, other) for value in here] + [other, np.nan])
-                unknown = [value for value in here if value not in position]
-                if unknown:
-                    some = ", ".join(repr(value) for value in unknown[:3]) + (", ..." if len(unknown) > 3 else "")
-                    notes.append(f"{name}: {some} did not occur in training and is taken as unknown")
+                new = [] if there is None else np.flatnonzero(table[: len(here or ())] == len(there)).tolist()
+                if new:
+                    unknown = some([repr((here or ())[k]) for k in new], 3)
+                    notes.append(f"{name}: {unknown} did not occur in training and is taken as unknown")
                 panel = panel._recoded(kind, j, table)
-        kept = {name: categories[name] for name in self.categories}
         return replace(panel, categories=kept, notes=tuple(dict.fromkeys(notes)))
 
     def _recoded(self, kind: str, column: int, table: np.ndarray) -> Panel:

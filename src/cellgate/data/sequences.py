@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from cellgate.data.errors import DataError
-from cellgate.data.numbers import LARGEST
+from cellgate.data.numbers import LARGEST, unmasked
 from cellgate.data.words import counted, some
 
 ARRAY_SUFFIXES = {".npy", ".npz"}
@@ -254,10 +254,7 @@ def _unpacked(data: Any) -> Any:
     if hasattr(data, "is_nested"):
         return [plain_tensor(one) for one in data.unbind()] if data.is_nested else plain_tensor(data)
     if isinstance(data, np.ma.MaskedArray):
-        numbers = data.dtype.kind in "iufb"
-        shown = np.asarray(data).astype(np.float64 if numbers else object)
-        missing: Any = np.nan if numbers else None
-        return np.where(np.ma.getmaskarray(data), missing, shown)
+        return unmasked(data)
     held: list[Any] = []
     if isinstance(data, np.ndarray):
         held = list(data) if data.dtype.kind == "O" and data.ndim == 1 else []

@@ -18,7 +18,7 @@ from cellgate.data.bundled import bundled_names, bundled_path
 from cellgate.data.delimited import Delimited, read_delimited
 from cellgate.data.errors import DataError
 from cellgate.data.frames import Zoned, from_frame
-from cellgate.data.numbers import DecimalComma, has_decimal_comma, looks_numeric
+from cellgate.data.numbers import DecimalComma, has_decimal_comma, looks_numeric, unmasked
 from cellgate.data.panel import Panel
 from cellgate.data.sequences import ARRAY_SUFFIXES, CONLL_SUFFIXES
 from cellgate.data.time_formats import CLOCKS
@@ -96,8 +96,9 @@ def _read_path(data: str | Path) -> Table:
     if not there:
         if str(data) in bundled_names():
             return _from_delimited(read_delimited(bundled_path(str(data)), str(data)), str(data))
+        other = "; standard input is /dev/stdin" if str(data) == "-" else ""
         raise DataError(
-            f"{data}: expected a file, found none; give a path, or a bundled name ({', '.join(bundled_names())})"
+            f"{data}: expected a file, found none; give a path, or a bundled name ({', '.join(bundled_names())}){other}"
         )
     if path.is_dir():
         raise DataError(f"{path}: expected a file, got a folder; name the file in it")
@@ -221,7 +222,7 @@ def _from_mapping(data: Mapping[Any, Any]) -> Table:
     """Columns by name, as `predict` gives them and as a frame takes them."""
     columns: dict[str, np.ndarray] = {}
     for name, cells in data.items():
-        array = np.asarray(cells)
+        array = unmasked(cells)
         if array.ndim != 1:
             raise DataError(f"data[{name!r}]: expected a column of shape (rows,), got one of shape {array.shape}")
         if array.dtype.kind in "iufbM":
@@ -237,7 +238,7 @@ def _from_mapping(data: Mapping[Any, Any]) -> Table:
 
 def _from_array(data: Any) -> Table:
     try:
-        array = np.asarray(data)
+        array = unmasked(data)
         if array.dtype == object:  # a list with None in it
             array = array.astype(np.float64)
     except (ValueError, TypeError):

@@ -38,6 +38,13 @@ _EPOCH_UNITS = (
     (1_000_000_000, "nanoseconds"),
 )
 _EPOCH_FORMS = {f"{word} since 1970": factor for factor, word in _EPOCH_UNITS}
+# Forms of whole numbers, what each cell has to be, and how they are told of.
+_DIGITS = {
+    "%Y%m%d": ("a date", "%Y%m%d"),
+    "%Y%m": ("a month", "%Y%m"),
+    "%Y": ("a year", "years"),
+    WEEK_NUMBERS: ("a week", "ISO weeks"),
+}
 _EXCEL, _WHOLE = "Excel's day numbers", "whole numbers"
 _FRACTIONS = re.compile(r"steps of (\S+) from (\S+)")
 _EXCEL_EPOCH = np.datetime64("1899-12-30", "us")
@@ -163,9 +170,13 @@ def read_stamps(
     if column.dtype.kind in "iuf":
         if column.dtype.kind == "f":
             _refuse_missing(~np.isfinite(column), name, place)
-        if time_format is None or ("%" not in time_format and time_format != WEEK_NUMBERS):
-            return _read_counter(column.astype(np.float64), name, place, time_format)
+        numbers = column.astype(np.float64)
         column = np.array([f"{number:.0f}" for number in column.tolist()], dtype=object)
+        if time_format is None and (numbers == np.round(numbers)).all() and _form_of_digits(column.tolist(), name):
+            # A file's 202401 comes out of a library's reader as a number, and means what it means in the file.
+            return _read_integers(column.tolist(), name, place)
+        if time_format is None or ("%" not in time_format and time_format != WEEK_NUMBERS):
+            return _read_counter(numbers, name, place, time_format)
     cells: list[str] = column.tolist()
     _refuse_missing(np.array([is_missing(cell) for cell in cells]), name, place)
     if time_format is not None:
@@ -276,16 +287,23 @@ def _read_all(
 def _read_integers(cells: list[str], name: str, place: Callable[[int], str]) -> tuple[list[Reading], list[str]]:
     """Years, dates written 20240131 or 202401, or a counter."""
     numbers = np.array(cells, dtype=np.float64)
+    form = _form_of_digits(cells, name)
+    if form is None and {len(cell) for cell in cells} == {4} and ((numbers > 1500) & (numbers < 2500)).all():
+        form = "%Y"
+    if form is None:
+        return _read_counter(numbers, name, place)
+    expected, told = _DIGITS[form]
+    return [_read_all(cells, form, name, place, expected)[0]], [f"{name}: read as {told}"]
+
+
+def _form_of_digits(cells: list[str], name: str) -> str | None:
+    """How whole numbers are dates, 20240131 or 202401, or weeks; None for counters and for years."""
     width = {len(cell) for cell in cells}
     if width == {8} and _candidates_by("%Y%m%d", cells):
-        return [_read_all(cells, "%Y%m%d", name, place, "a date")[0]], [f"{name}: read as %Y%m%d"]
-    if width == {6} and _candidates_by("%Y%m", cells) and ((numbers // 100 > 1500) & (numbers // 100 < 2500)).all():
-        return [_read_all(cells, "%Y%m", name, place, "a month")[0]], [f"{name}: read as %Y%m"]
-    if width == {4} and ((numbers > 1500) & (numbers < 2500)).all():
-        return [_read_all(cells, "%Y", name, place, "a year")[0]], [f"{name}: read as years"]
-    if width == {6} and "week" in name.lower():
-        return [_read_all(cells, WEEK_NUMBERS, name, place, "a week")[0]], [f"{name}: read as ISO weeks"]
-    return _read_counter(numbers, name, place)
+        return "%Y%m%d"
+    if width == {6} and _candidates_by("%Y%m", cells) and all(1500 < int(cell[:4]) < 2500 for cell in cells):
+        return "%Y%m"
+    return WEEK_NUMBERS if width == {6} and "week" in name.lower() else None
 
 
 def _read_counter(
@@ -322,6 +340,11 @@ def _read_counter(
                     f"training, got {numbers[row]:g}; correct it"
                 )
     return [Reading(_whole_numbers(numbers, name, place), _WHOLE)], []
+
+
+def counts_by_number(form: str | None) -> bool:
+    """Whether numbered steps are written as their numbers; not in the fractions of something that they count."""
+    return form is None or not _FRACTIONS.fullmatch(form)
 
 
 def _candidates_by(form: str, cells: list[str]) -> bool:

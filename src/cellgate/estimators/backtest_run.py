@@ -10,6 +10,7 @@ import numpy as np
 
 from cellgate.data import Panel
 from cellgate.data.frame_kind import kind_of
+from cellgate.data.grid import season_before
 from cellgate.estimators.backtest import Backtest, choose_origins, naive_forecasts, what_came
 from cellgate.estimators.forecast import median_first
 from cellgate.estimators.protocol import not_fitted
@@ -33,18 +34,21 @@ def run_backtest(
     fitted = hasattr(forecaster, "model_")
     if data is None and not fitted:
         raise not_fitted("Forecaster")
+    if fitted and not refit:
+        forecaster._require_fit()
     panel = forecaster.panel_ if data is None else forecaster.read(data)
     moments = choose_origins(panel, forecaster.horizon, origins, step, whole)
     made, fits = [], 0
     if refit:
         for column in moments.T:
             once = type(forecaster)(**forecaster.get_params())
-            _fit(once, panel.until((column + 1).tolist()), watch, f"training {fits + 1} of {moments.shape[1]}")
+            _fit(once, _as_known(panel, column + 1), watch, f"training {fits + 1} of {moments.shape[1]}")
             made.append(_forecast_at(once, panel, column[:, None]))
             fits += 1
+        panel = season_before(panel, (moments[:, 0] + 1).tolist())  # by which the baseline and the scores go
     else:
         if not fitted:
-            _fit(forecaster, panel.until((moments[:, 0] + 1).tolist()), watch, "the training")
+            _fit(forecaster, _as_known(panel, moments[:, 0] + 1), watch, "the training")
             forecaster.kind_ = kind_of(data)
             fits = 1
         panel = replace(panel, season=forecaster.task_.season)
@@ -60,6 +64,11 @@ def run_backtest(
         fits=fits,
         kind=getattr(forecaster, "kind_", None) if data is None else kind_of(data),
     )
+
+
+def _as_known(panel: Panel, ends: np.ndarray) -> Panel:
+    """The series up to some steps, with the season that those steps show."""
+    return season_before(panel, ends.tolist()).until(ends.tolist())
 
 
 def _fit(forecaster: Forecaster, panel: Panel, watch: Callable[[Progress], None] | None, told: str) -> None:

@@ -43,7 +43,11 @@ def asked_roles(forecaster: Forecaster) -> Roles:
 
 def read_to_train(forecaster: Forecaster, data: Any) -> Panel:
     """Series to train on: what the arguments leave open is found."""
-    return data if isinstance(data, Panel) else read_panel(data, asked_roles(forecaster))
+    if isinstance(data, Panel):
+        if forecaster.season is None:
+            return data
+        return replace(data, season=forecaster.season, roles=replace(data.roles, season=forecaster.season))
+    return read_panel(data, asked_roles(forecaster))
 
 
 def read_like_training(forecaster: Forecaster, data: Any) -> Panel:
@@ -101,6 +105,22 @@ def series_to_continue(forecaster: Forecaster, data: Any, future: Any) -> Panel:
             f"{panel.source}: expected a step or more to continue in series {empty[0]!r}, got none; leave it out"
         )
     return panel
+
+
+def chosen(panel: Panel, ids: Any) -> Panel:
+    """Some of the series by name, all for None.
+
+    Raises:
+        DataError: for a name that none of them has.
+    """
+    if ids is None:
+        return panel
+    asked = {str(name) for name in ([ids] if isinstance(ids, str) or not hasattr(ids, "__iter__") else ids)}
+    unknown = sorted(asked.difference(panel.ids))
+    if unknown or not asked:
+        got = repr(unknown[0]) if unknown else "none"
+        raise DataError(f"ids: expected names of the series, {some(panel.ids, 3)}, got {got}; correct them")
+    return panel.select([k for k, name in enumerate(panel.ids) if name in asked])
 
 
 def updated_history(forecaster: Forecaster, data: Any, append: bool) -> Panel:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,14 +19,18 @@ import torch
 from torch import Tensor
 
 from cellgate.data import DataError, Panel
+from cellgate.data.categories import code_of
 from cellgate.data.extend import require_near
+from cellgate.data.frames import is_null
+from cellgate.data.newer import likeliest_stamp, stamps_meant
+from cellgate.data.numbers import LARGEST
 from cellgate.data.panel import show_time
 from cellgate.data.time_formats import CLOCKS
 from cellgate.data.words import some
 from cellgate.estimators.forecast import Forecast
 from cellgate.estimators.plain_torch import in_plain_torch
 from cellgate.tasks.forecast import in_data_units, known_ahead, reading_start
-from cellgate.tasks.forecast_data import fit_units, lookback, prepare, prepare_tail, transform
+from cellgate.tasks.forecast_data import lookback, prepare, prepare_tail, transform
 
 if TYPE_CHECKING:
     from cellgate.estimators.forecaster import Forecaster
@@ -63,23 +67,29 @@ class ForecastStream:
         time: Any = None,
         past: Mapping[str, Any] | None = None,
         future: Mapping[str, Any] | None = None,
+        steps: int | None = None,
     ) -> Forecast:
         """Take the next value of a series and forecast what follows it.
 
         Args:
             value: in the unit of the data; None or NaN where nothing was observed.
             id: the series; may be left out where there is one only.
-            time: its stamp; the next step if left out. Steps left out before it are taken as missing values.
+            time: its stamp, or its text as in the training's table; the next step if left out. Steps left out before
+                it are taken as missing values.
             past: past-known columns by name, at this step.
             future: future-known columns by name: an array from this step on, or one value, for this step only.
+            steps: only so many of the horizon's steps, for which alone future-known columns are then needed.
 
         Returns:
             A forecast of this one series.
 
         Raises:
+            InputError: for more steps than the horizon has.
             DataError: for a series or a column that is not known, a value that is no finite number, a stamp that is not
                 a later step, or drivers that are not given far enough ahead. The stream is then as it was before.
         """
+        self._forecaster._require_fit()
+        asked = self._forecaster._steps_asked(steps)
         name, number = self._name(id), _number(value)
         panel = self._forecaster.panel_
         for kind, given, known in (("past", past, panel.past_names), ("future", future, panel.future_names)):
@@ -92,7 +102,7 @@ class ForecastStream:
         series = self._series[name]
         before = dict(vars(series))
         try:
-            return series.push(number, time, past or {}, future or {})
+            return series.push(number, time, past or {}, future or {}, asked)
         except BaseException:
             vars(series).update(before)  # whatever was read of the row is replaced, nothing is written to in place
             raise
@@ -113,7 +123,7 @@ class _Series:
 
     def __init__(self, forecaster: Forecaster, panel: Panel) -> None:
         self.forecaster, self.task, self.model = forecaster, forecaster.task_, forecaster.model_
-        self.units = forecaster._units(panel.ids, fit_units(panel, self.task))
+        self.units = forecaster._units(panel)
         self.step = len(panel.values[0])  # how many steps have been read
         self.keep = lookback(self.task)
         observed = np.isfinite(panel.values[0])
@@ -140,20 +150,19 @@ class _Series:
             states.append(self.model.lstm(features[begin:][None])[1])
         return torch.cat([h for h, _ in states], 1), torch.cat([c for _, c in states], 1)
 
-    def push(self, value: float, time: Any, past: Mapping[str, Any], future: Mapping[str, Any]) -> Forecast:
+    def push(self, value: float, time: Any, past: Mapping[str, Any], future: Mapping[str, Any], steps: int) -> Forecast:
         skipped = 0 if time is None else self._skipped(time)
         if self.task.log and value <= 0:
             raise DataError(f"value: expected a positive one, as in training, got {value:g}; correct it")
         for _ in range(skipped):
             self._take(float("nan"), {}, {})
         hidden = self._take(value, past, future)
-        return self._answer(hidden)
+        return self._answer(hidden, steps)
 
     def _skipped(self, time: Any) -> int:
         """How many steps lie between the last one and a stamp."""
         panel = self.panel
-        stamp = time if isinstance(time, int | np.integer) else _stamp(time, panel.roles.time_format)
-        expected = panel.next_times(0, 1)[0]
+        stamp, expected = self._stamp(time), panel.next_times(0, 1)[0]
         if stamp is None or isinstance(expected, np.datetime64) != isinstance(stamp, np.datetime64):
             raise DataError(f"time: expected a stamp like {show_time(expected)}, got {time!r}; correct it")
         offset, exact = panel.frequency.place(np.array([stamp]), panel.starts[0])
@@ -165,6 +174,18 @@ class _Series:
             )
         require_near("time", panel, 0, ahead + 1, stamp)
         return ahead
+
+    def _stamp(self, time: Any) -> Any:
+        """A time as the panel counts it; None for what is none."""
+        panel = self.panel
+        form = panel.roles.time_format or self.forecaster.time_format
+        numbers = isinstance(panel.starts[0], np.datetime64)
+        if isinstance(time, str) or (numbers and isinstance(time, int | float | np.number)):
+            last = panel.frequency.grid(panel.starts[0], len(panel.values[0]) - 1, 1)[0]
+            with suppress(DataError):
+                return likeliest_stamp(stamps_meant(str(time).strip(), "time", panel, form), panel, 0, last)
+            return None
+        return time if isinstance(time, int | np.integer) else _stamp(time, form)
 
     @torch.no_grad()
     def _take(self, value: float, past: Mapping[str, Any], future: Mapping[str, Any]) -> Tensor:
@@ -204,7 +225,7 @@ class _Series:
             row = [_code(panel, name, past.get(name)) for name in panel.past_names]
             changes["past"] = (np.concatenate([panel.past[0], [row]]),)
         if panel.future:
-            at, columns = len(values) - 1, [np.atleast_1d(future.get(name, ())) for name in panel.future_names]
+            at, columns = len(values) - 1, [_cells(future.get(name, ())) for name in panel.future_names]
             length = max([len(panel.future[0]), len(values), *(at + len(column) for column in columns)])
             ahead = np.full((length, len(columns)), np.nan)
             ahead[: len(panel.future[0])] = panel.future[0]
@@ -215,24 +236,24 @@ class _Series:
         return panel.since([max(0, len(values) - self.keep)])
 
     @torch.no_grad()
-    def _answer(self, hidden: Tensor) -> Forecast:
+    def _answer(self, hidden: Tensor, steps: int) -> Forecast:
         forecaster, task = self.forecaster, self.task
         remedy = "give it with the row, as a list from this step on (--json, or future= in Python)"
-        forecaster.coding_.require_future(self.panel, task.horizon, remedy)
+        forecaster.coding_.require_future(self.panel, steps, remedy)
         one, origin = torch.zeros(1, dtype=torch.long), self.tail.lengths[:, None] - 1
         answers = self.model.answer(hidden[None, None], *known_ahead(self.tail, task, one, origin))
         correction = forecaster.widening_, forecaster.shrinkage_
         values = in_data_units(answers, self.tail, task, one, origin, *correction)[0]
-        return Forecast.from_quantiles(self.panel, tuple(forecaster.levels), values, task.quantiles)
+        return Forecast.from_quantiles(self.panel, tuple(forecaster.levels), values[:, :steps], task.quantiles)
 
 
 def _number(value: Any) -> float:
     """A value as it is read, NaN for None."""
     try:
-        number = float("nan") if value is None else float(value)
+        number = float("nan") if is_null(value) else float(value)
     except (TypeError, ValueError):
         number = float("inf")
-    if np.isinf(number):
+    if np.abs(number) > LARGEST:
         raise DataError(f"value: expected a finite number, or None where nothing was observed, got {value!r}")
     return number
 
@@ -242,9 +263,6 @@ def _stamp(time: Any, form: str | None) -> np.datetime64 | None:
     if hasattr(time, "to_timestamp"):  # pandas' Period: its first moment, as in a column
         time = time.to_timestamp()
     moment: Any = time
-    if isinstance(time, str):
-        with suppress(ValueError):
-            moment = datetime.fromisoformat(time)
     if getattr(moment, "tzinfo", None) is not None:
         moment = (moment if form == CLOCKS["local"] else moment.astimezone(UTC)).replace(tzinfo=None)
     try:
@@ -253,11 +271,20 @@ def _stamp(time: Any, form: str | None) -> np.datetime64 | None:
         return None
 
 
+def _cells(value: Any) -> list[Any]:
+    """What is known of a column from a step on, step by step."""
+    if isinstance(value, str) or not hasattr(value, "__iter__") or np.ndim(value) == 0:
+        return [value]
+    return list(value)
+
+
 def _code(panel: Panel, name: str, value: Any) -> float:
     """A cell of a covariate as its number: a category's position, or the one after all for another; NaN for none."""
-    if value is None or value == "":
+    if is_null(value) or (isinstance(value, str) and not value.strip()):
         return float("nan")
     labels = panel.categories.get(name)
-    if labels is not None:
-        return float(labels.index(str(value)) if str(value) in labels else len(labels))
-    return float(value)
+    code = None if hasattr(value, "__len__") and not isinstance(value, str) else code_of(value, labels)
+    if code is None:
+        expected = "a finite number" if labels is None else "a word such as " + repr(labels[0] if labels else "none")
+        raise DataError(f"{name}: expected {expected} for each step, got {value!r}; correct it")
+    return code

@@ -23,7 +23,7 @@ from cellgate.data import Panel
 from cellgate.errors import InputError
 from cellgate.estimators.trainable import held_back, train_ends
 from cellgate.tasks.covariates import CovariateCoding
-from cellgate.tasks.forecast import ForecastObjective, known_ahead
+from cellgate.tasks.forecast import ForecastObjective, known_ahead, pinball
 from cellgate.tasks.forecast_data import Prepared, Units, cycles_shown, fit_units, prepare, wants_log
 from cellgate.tasks.forecast_network import ForecastNetwork
 from cellgate.tasks.forecast_task import ForecastTask
@@ -35,6 +35,7 @@ from cellgate.training import (
     Draws,
     FoldedObjective,
     Progress,
+    TrainingError,
     TrainingRecord,
     TrainingSettings,
     threads_for,
@@ -46,6 +47,7 @@ _AVERAGE = 0.99  # of the weights over the last hundred steps or so
 _SIMPLE_STEPS = 1_000  # below so many steps in all, the readout is given no simple forecasts
 _TRAINING_STEPS, _FEWEST_EPOCHS, _MOST_EPOCHS = 800, 20, 300
 _FOLDED_STEPS = 10_000  # up to so many steps in all, several models are trained
+_DIVERGED = 3.0  # times the score of no answer, and 1, the usual seasonal change, more: no training that learns
 _IN_IDENTITY = ("levels", "validation", "seed", "dropout")  # the other arguments show in the task and the settings
 
 
@@ -56,11 +58,13 @@ class Earlier:
     Attributes:
         task: the task as it was found then.
         coding: of the covariates.
-        weights: of a network of the same shape.
+        network: the sizes of the network.
+        weights: of the network.
     """
 
     task: ForecastTask
     coding: CovariateCoding
+    network: dict[str, Any]
     weights: dict[str, torch.Tensor]
 
 
@@ -94,6 +98,15 @@ class PanelObjective(ForecastObjective):
         super().__init__(data, task, ends, until)
         self.units, self.coding = units, coding
 
+    def unanswered(self) -> float | None:
+        """What `validate` gives for answers of 0, which leave the forecasts to be corrected as they are."""
+        total, weight = 0.0, 0.0
+        for part in self._validation:
+            answers = torch.zeros(*part.targets.shape, len(self.quantiles))
+            total += float(pinball(answers, part.targets, self.quantiles, part.counted))
+            weight += float(part.counted.sum())
+        return total / weight if weight else None
+
 
 def fit_forecaster(
     panel: Panel,
@@ -118,7 +131,8 @@ def fit_forecaster(
         DataError: for series that are too short.
         TrainingError: if the loss stops being a number.
     """
-    panel, held = held_back(panel, params)
+    # What goes on from an earlier training keeps its season, however few the series.
+    panel, held = held_back(panel, params | {"season": earlier.task.season} if earlier else params)
     lengths, season = np.array([len(values) for values in panel.values]), panel.season
     task = earlier.task if earlier else _task(panel, params)
 
@@ -135,6 +149,7 @@ def fit_forecaster(
     identity = _identity(panel, task, params, settings, models[0]) if checkpoint else ""
     with threads_for(_multiplications(models, objectives, settings)):
         record = train(torch.nn.ModuleList(models), FoldedObjective(objectives), settings, watch, saved("search"))
+        _refuse_diverged(record, objectives)
         factors = shrinkage(models, objectives)
         added = _widening(models, objectives, task, params["levels"], factors)
         model, chosen = models[0], objectives[0]
@@ -211,6 +226,10 @@ def _build(
     task: ForecastTask, objective: PanelObjective, params: dict[str, Any], earlier: Earlier | None
 ) -> ForecastNetwork:
     """A network with the weights to start from: drawn, or those of an earlier fit."""
+    if earlier is not None:
+        model = ForecastNetwork(**earlier.network)
+        model.load_state_dict(earlier.weights)
+        return model
     data = objective.data
     steps = int(data.lengths.sum())
     hidden = params["hidden_size"] or (32 if steps < 5_000 else 64 if steps < 50_000 else 128)
@@ -226,9 +245,7 @@ def _build(
             ahead.shape[-1],
             simple.shape[-1],
         )
-    if earlier is not None:
-        model.load_state_dict(earlier.weights)
-    elif task.simple and steps <= _FOLDED_STEPS:
+    if task.simple and steps <= _FOLDED_STEPS:
         # The median would learn noise until the bounds are found. On rolling origins a gain for a few thousand steps,
         # no clear one for a few hundred or for much data.
         model.begin(objective.spread())
@@ -248,6 +265,20 @@ def _settings(params: dict[str, Any], examples: int, folds: int) -> TrainingSett
         seed=int(params["seed"]),
         average=_AVERAGE,
     )
+
+
+def _refuse_diverged(record: TrainingRecord, objectives: Sequence[PanelObjective]) -> None:
+    """Refuse answers that, at their best, do far worse than none: they are noise, and intervals by them have no end.
+
+    Raises:
+        TrainingError: with the score beside that of none.
+    """
+    known = [score for score in (objective.unanswered() for objective in objectives) if score is not None]
+    if known and math.isfinite(record.best_score) and record.best_score > _DIVERGED * (sum(known) / len(known)) + 1:
+        raise TrainingError(
+            f"expected a validation score near {sum(known) / len(known):.3g}, that of no answer at all, or better, got "
+            f"{record.best_score:.3g}; lower --learning-rate, or look for extreme values in the last part of the data"
+        )
 
 
 def _identity(

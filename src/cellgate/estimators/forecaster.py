@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from cellgate.estimators.explain_forecast import explain_forecast
 from cellgate.estimators.explaining import Explanation, deliver, keep_report
 from cellgate.estimators.forecast import EncodedForecast, Forecast
 from cellgate.estimators.forecast_rows import (
+    chosen,
     forecast_and_what_followed,
     in_kind,
     read_like_training,
@@ -155,7 +156,10 @@ class Forecaster(ForecasterArguments):
         earlier = None
         panel = self.read(data)
         if hasattr(self, "model_"):
-            earlier = Earlier(self.task_, self.coding_, self.model_.state_dict())
+            network = self.model_.config()
+            self._check()
+            self._check_against(self.task_, {name: network[name] for name in ("hidden_size", "num_layers")})
+            earlier = Earlier(self.task_, self.coding_, network, self.model_.state_dict())
         self._fit(panel, watch, None, 10.0, earlier)
         self.kind_ = kind_of(data)
         return self
@@ -183,7 +187,7 @@ class Forecaster(ForecasterArguments):
 
     # ------------------------------------------------------------ predict
 
-    def forecast(self, data: Any = None, *, future: Any = None, steps: int | None = None) -> Forecast:
+    def forecast(self, data: Any = None, *, future: Any = None, steps: int | None = None, ids: Any = None) -> Forecast:
         """The steps after the last one of every series.
 
         Args:
@@ -191,6 +195,7 @@ class Forecaster(ForecasterArguments):
                 the training found; the history where left out.
             future: a table with the future-known columns of the steps to come, where `data` has no rows for them.
             steps: only so many of the horizon's steps, for which alone future-known columns are then needed.
+            ids: only these series, a name or several, in the order of the data.
 
         Returns:
             A Forecast. A series of whose future-known columns nothing is known after its end, such as one that
@@ -202,16 +207,22 @@ class Forecaster(ForecasterArguments):
             InputError: for more steps than the horizon has.
         """
         self._require_fit()
-        asked = self.task_.horizon if steps is None else steps
-        expect("steps", steps, f"a whole number from 1 to {self.task_.horizon}, the horizon, or None", self._in_horizon)
-        whole = series_to_continue(self, data, future)
+        asked = self._steps_asked(steps)
+        whole = chosen(series_to_continue(self, data, future), ids)
         panel = whole.select(whole.foretold(asked) or range(len(whole)))
         self.coding_.require_future(panel, asked)
         there = set(panel.ids)
         return replace(self._answered(panel, asked), left_out=tuple(name for name in whole.ids if name not in there))
 
-    def _in_horizon(self, steps: Any) -> bool:
-        return steps is None or (is_count(steps) and steps <= self.task_.horizon)
+    def _steps_asked(self, steps: Any) -> int:
+        horizon = self.task_.horizon
+        expect(
+            "steps",
+            steps,
+            f"a whole number from 1 to {horizon}, the horizon, or None",
+            lambda given: given is None or (is_count(given) and given <= horizon),
+        )
+        return horizon if steps is None else steps
 
     def _answered(self, panel: Panel, steps: int) -> Forecast:
         ends = np.array([len(values) - 1 for values in panel.values])
@@ -241,12 +252,13 @@ class Forecaster(ForecasterArguments):
         names = feature_names(self.task_, panel.frequency, self.coding_)
         return EncodedForecast(x, lengths, names, panel.ids, stamps, ahead=ahead[:, 0], simple=simple[:, 0])
 
-    def predict(self, data: Any = None, *, future: Any = None) -> Any:
+    def predict(self, data: Any = None, *, future: Any = None, ids: Any = None) -> Any:
         """The forecast as a table with columns unique_id, ds, cellgate, cellgate-lo-90, cellgate-hi-90.
 
         Args:
             data: as for `forecast`.
             future: as for `forecast`.
+            ids: as for `forecast`.
 
         Returns:
             A frame of the caller's own kind where one was given, here or to `fit` or `update`, whole numbers as names
@@ -255,7 +267,7 @@ class Forecaster(ForecasterArguments):
         Warns:
             UserWarning: naming the series that `forecast` leaves out.
         """
-        made = self.forecast(data, future=future)
+        made = self.forecast(data, future=future, ids=ids)
         if made.note:
             warnings.warn(made.note, UserWarning, stacklevel=3)  # of the caller, past in_plain_torch
         given = future if data is None else data
@@ -321,15 +333,20 @@ class Forecaster(ForecasterArguments):
 
     def _prepare(self, panel: Panel, ends: np.ndarray | None = None) -> Prepared:
         """The panel as the network sees it; a series of the training keeps its units, a new one gets its own."""
-        fresh = fit_units(panel, self.task_, ends)
-        return prepare(panel, self.task_, self._units(panel.ids, fresh), self.coding_)
+        return prepare(panel, self.task_, self._units(panel, ends), self.coding_)
 
-    def _units(self, ids: Sequence[str], fresh: Units) -> Units:
+    def _units(self, panel: Panel, ends: np.ndarray | None = None) -> Units:
         """Those of the training, and fresh ones for series that it did not have."""
-        scales = [self.scales_.get(name, found) for name, found in zip(ids, fresh.scales, strict=True)]
-        lags = [self.lags_.get(name, found) for name, found in zip(ids, fresh.lags, strict=True)]
-        mixes = [self.mixes_.get(name, found) for name, found in zip(ids, fresh.mixes, strict=True)]
-        return Units(np.array(scales), np.array(lags, dtype=np.int64), tuple(mixes))
+        new = [k for k, name in enumerate(panel.ids) if name not in self.scales_]
+        fresh = fit_units(panel.select(new), self.task_, None if ends is None else ends[new])
+        found = zip(fresh.scales.tolist(), fresh.lags.tolist(), fresh.mixes, strict=True)
+        own = {panel.ids[k]: units for k, units in zip(new, found, strict=True)}
+        every = [
+            own[name] if name in own else (self.scales_[name], self.lags_[name], self.mixes_[name])
+            for name in panel.ids
+        ]
+        scales, lags, mixes = zip(*every, strict=True)
+        return Units(np.array(scales), np.array(lags, dtype=np.int64), mixes)
 
     def evaluate(self, tail: Any, history: Any = None) -> dict[str, Any]:
         """Score the forecast from the current history against the steps that followed it, beside the baseline.
@@ -397,6 +414,7 @@ class Forecaster(ForecasterArguments):
     def _require_fit(self) -> None:
         if not hasattr(self, "model_"):
             raise not_fitted("Forecaster")
+        self._check_against(self.task_)
 
     # ------------------------------------------------------------ save and load
 

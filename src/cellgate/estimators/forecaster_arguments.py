@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cellgate.errors import InputError
 from cellgate.estimators.protocol import Parameters, check_columns_named, check_seconds, check_seed, expect, is_count
+from cellgate.tasks.forecast_task import ForecastTask
+from cellgate.tasks.intervals import level_bounds
 
 _COUNTS = ("horizon", "num_layers", "batch_size")
 _COUNTS_OR_NONE = ("season", "long_season", "hidden_size", "context", "max_epochs", "patience", "validation")
@@ -97,9 +100,38 @@ class ForecasterArguments(Parameters):
             if value is not None:
                 expect(name, value, "a whole number of 1 or more, or None", is_count)
         expect(
-            "levels", self.levels, "percentages from 1 to below 100, such as 90", lambda v: all(1 <= x < 100 for x in v)
+            "levels",
+            self.levels,
+            "percentages from 1 to below 100, such as 90",
+            lambda v: hasattr(v, "__len__") and all(1 <= x < 100 for x in v),
         )
         expect("dropout", self.dropout, "a share from 0 to below 1", lambda v: 0 <= v < 1)
         expect("learning_rate", self.learning_rate, "a number above 0", lambda v: v > 0)
         check_seconds(self.max_seconds)
         check_seed(self.seed)
+
+    def _check_against(self, task: ForecastTask, sizes: dict[str, int] | None = None) -> None:
+        """Refuse arguments that were changed since the training and would need another.
+
+        Args:
+            task: of the training.
+            sizes: "hidden_size" and "num_layers" of the trained network, where it is to be trained on; its levels have
+                to be the same then, and not only some of them.
+
+        Raises:
+            InputError: naming the argument.
+        """
+        again = "call fit again to change it"
+        if self.horizon != task.horizon:
+            raise InputError(
+                f"horizon: expected {task.horizon}, as in the training, got {self.horizon!r}; {again}, or ask "
+                "forecast(steps=...) for fewer steps"
+            )
+        asked = {bound for level in self.levels for bound in level_bounds(level)}
+        trained = set(task.quantiles) - {0.5}
+        if not asked <= trained or (sizes and asked != trained):
+            known = ", ".join(f"{100 - 200 * bound:g}" for bound in sorted(trained) if bound < 0.5) or "none"
+            raise InputError(f"levels: expected those of the training, {known}, got {list(self.levels)}; {again}")
+        for name, size in (sizes or {}).items():
+            if getattr(self, name) not in (None, size):
+                raise InputError(f"{name}: expected {size}, as in the training, got {getattr(self, name)!r}; {again}")

@@ -132,9 +132,11 @@ class CovariateCoding:
                 ahead[: len(given)] = given
                 if not np.isfinite(ahead).all():
                     first = int(np.argmin(np.isfinite(ahead)))
+                    empty = column.categories is not None and column.flagged and first < len(given)
+                    told = "; where an empty cell means none, train with a word for it, such as 'none'" if empty else ""
                     raise DataError(
                         f"series {panel.ids[k]!r}: expected {column.name!r} for the {counted(horizon, 'step')} after "
-                        f"its end, got none at {show_time(panel.next_times(k, horizon)[first])}; {remedy}"
+                        f"its end, got none at {show_time(panel.next_times(k, horizon)[first])}; {remedy}{told}"
                     )
 
     def to_json(self) -> dict[str, Any]:
