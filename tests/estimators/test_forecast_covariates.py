@@ -317,3 +317,19 @@ def test_a_stream_refuses_cells_that_are_not_what_their_column_is(given, message
         stream.push(**{"value": 5.0, "future": {"promo": ["no", "yes"]}, **given})
     made = stream.push(pd.NA, future={"promo": ["no", "yes"]})  # the refused step was not taken
     assert made.columns()["ds"][0] == np.datetime64(frame["ds"].iloc[-1] + pd.Timedelta("2D"))
+
+
+def test_gaps_that_the_training_had_none_of_are_told():
+    frame, _ = make(words=True)
+    frame = frame.assign(heat=1.0 * np.arange(len(frame)))
+    options = {**OPTIONS, "max_epochs": 1}
+    forecaster = Forecaster(1, target="y", past=["heat"], future=["promo"], **options).fit(frame)
+    later = frame.copy()
+    later.loc[[5, 6, LENGTH - 1], "heat"] = np.nan
+    later.loc[7, "promo"] = None
+    assert set(forecaster.forecast(later).panel.notes) == {
+        "heat: empty at 3 steps, as it never was in training: read as its usual value",
+        "promo: empty at 1 step, as it never was in training: read as none of its words",
+    }
+    told = Forecaster(1, target="y", past=["heat"], future=["promo"], **options).fit(later)
+    assert not any("empty at" in note for note in told.forecast(later).panel.notes)  # there the network is told

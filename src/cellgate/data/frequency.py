@@ -90,8 +90,9 @@ class Frequency:
             return 12 // self.step if 12 % self.step == 0 else 1
         if self.unit == BUSINESS_DAY:
             return 5
-        if self.step == 7 * _DAY:
-            return 52
+        if self.step % (7 * _DAY) == 0:
+            weeks = self.step // (7 * _DAY)
+            return 52 // weeks if 52 % weeks == 0 else 1
         if self.step == _DAY:
             return 7
         if self.step < 60:

@@ -85,7 +85,8 @@ def like_training(forecaster: Forecaster, panel: Panel) -> Panel:
                 f"{panel.source}: expected the {kind} columns {', '.join(needed) or 'none'}, as in training, got "
                 f"{', '.join(there) or 'none'}; give a table with the columns of the training"
             )
-    return replace(panel, season=forecaster.task_.season).with_categories(trained.categories)
+    panel = replace(panel, season=forecaster.task_.season).with_categories(trained.categories)
+    return replace(panel, notes=(*panel.notes, *forecaster.coding_.new_gaps(panel)))
 
 
 def _require_frequency(forecaster: Forecaster, panel: Panel) -> None:

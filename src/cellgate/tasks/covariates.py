@@ -139,6 +139,24 @@ class CovariateCoding:
                         f"its end, got none at {show_time(panel.next_times(k, horizon)[first])}; {remedy}{told}"
                     )
 
+    def new_gaps(self, panel: Panel) -> tuple[str, ...]:
+        """Notes of columns with steps of the history left open, which the training's never were."""
+        notes = []
+        for columns, arrays, names in (
+            (self.past_columns, panel.past, panel.past_names),
+            (self.future_columns, panel.future, panel.future_names),
+        ):
+            for column in columns:
+                j = names.index(column.name)
+                steps = zip(arrays, panel.values, strict=True)
+                gaps = sum(int(np.isnan(array[: len(y), j]).sum()) for array, y in steps)
+                if gaps and not column.flagged:
+                    read = "none of its words" if column.categories is not None else "its usual value"
+                    notes.append(
+                        f"{column.name}: empty at {counted(gaps, 'step')}, as it never was in training: read as {read}"
+                    )
+        return tuple(notes)
+
     def to_json(self) -> dict[str, Any]:
         """As plain values for preprocess.json."""
         return asdict(self)
