@@ -335,3 +335,13 @@ def test_some_series_are_forecast_by_name(shops):
             shops.forecast(ids=ids)
     numbered = pd.DataFrame({"unique_id": np.repeat([1, 2], 40), "ds": [*DAYS[:40], *DAYS[:40]], "y": VALUES[:80]})
     assert Forecaster(2, **OPTIONS).fit(numbered).predict(ids=2)["unique_id"].tolist() == [2, 2]
+
+
+def test_times_without_a_zone_are_told_where_the_training_had_one(tmp_path, loaded):
+    stamps = pd.date_range("2024-01-01", periods=100, freq="h", tz="Europe/Paris")
+    frame = pd.DataFrame({"ds": stamps, "y": 1.0 * np.arange(100)})
+    forecaster = kept(Forecaster(3, **OPTIONS).fit(frame), tmp_path, loaded)
+    told = "ds: times without a zone read as UTC, as those of the training are kept"
+    assert told in forecaster.forecast(frame.assign(ds=stamps.tz_localize(None))).panel.notes
+    for zoned in (stamps, stamps.astype(str)):
+        assert told not in forecaster.forecast(frame.assign(ds=zoned)).panel.notes

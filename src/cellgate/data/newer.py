@@ -57,8 +57,11 @@ def read_newer(data: Any, trained: Panel, asked: Roles, *, sparse: bool = False,
                 raise no_values(panel.source, name)
         if _filled(panel) <= _FILLED:
             _refuse_other_frequency(table, free, trained)
-    roles = replace(panel.roles, freq=trained.roles.freq, season=trained.roles.season)
-    return replace(panel, roles=roles, decimal_comma=trained.decimal_comma or panel.decimal_comma)
+    roles, notes = replace(panel.roles, freq=trained.roles.freq, season=trained.roles.season), panel.notes
+    told = any(note.endswith("taken as UTC") for note in notes)  # of times with a zone, see times.py and frames.py
+    if trained.roles.time_format == CLOCKS["UTC"] and roles.time_format == CLOCKS["UTC"] and not told:
+        notes = (*notes, f"{roles.time}: times without a zone read as UTC, as those of the training are kept")
+    return replace(panel, roles=roles, notes=notes, decimal_comma=trained.decimal_comma or panel.decimal_comma)
 
 
 def coming_rows(data: Any, panel: Panel) -> Table:
