@@ -6,7 +6,6 @@ all go through one door.
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +42,7 @@ from .checks import (
     check_state,
     check_state_pair,
     check_weights,
+    one_length,
 )
 from .initial import initial_state
 from .jagged import jagged_like, padded_from_jagged
@@ -187,7 +187,7 @@ def prepare(
 
     if lengths is not None:
         known = not capturing and not transformed
-        lengths = check_lengths(lengths if batched else _one_length(lengths), batch, steps, values=known)
+        lengths = check_lengths(lengths if batched else one_length(lengths), batch, steps, values=known)
         if known and bool((lengths == steps).all()):
             lengths = None  # nothing is ragged: the plain kernels give the same numbers
     if reset is not None:
@@ -340,13 +340,6 @@ def _uniform(module: Any) -> bool:
 def _join(module: Any, layers: list[Tensor]) -> State:
     """Return one (D, B, size) a layer in the form of ``State``."""
     return torch.cat(layers) if _uniform(module) else tuple(layers)
-
-
-def _one_length(lengths: Any) -> Any:
-    """Return the length of an unbatched sequence, any kind of integer, as the list of a batch of one."""
-    if isinstance(lengths, Tensor):
-        return lengths.reshape(1) if lengths.dim() == 0 else lengths
-    return [lengths] if isinstance(lengths, numbers.Integral) else lengths
 
 
 def _select(state: State | None, indices: Tensor) -> Any:
