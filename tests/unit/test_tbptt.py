@@ -10,6 +10,8 @@ from torch.nn.utils.rnn import pack_sequence
 
 import cellgate
 
+pytestmark = pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors is in prototype stage")
+
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int64])
 def test_lengths_of_any_integer_dtype(dtype: torch.dtype) -> None:

@@ -117,6 +117,7 @@ class Prepared:
     choice: Choice
     batched: bool
     packed: PackedSequence | None
+    jagged: Tensor | None = None
 
 
 def prepare(
@@ -137,6 +138,10 @@ def prepare(
     """
     weights = weights_of(module)
     weight = weights[0][0].w_ih
+    jagged = None
+    if isinstance(input, Tensor) and input.is_nested:
+        jagged = input
+        input, lengths = padded_from_jagged(input, module.batch_first, lengths, reset)
     packed = input if isinstance(input, PackedSequence) else None
     data = input.data if isinstance(input, PackedSequence) else input
     variant = variant_of(module)
@@ -239,7 +244,7 @@ def prepare(
     if variant.connection == "highway":
         layers = range(1, module.num_layers)
         inputs.highway = [tuple(getattr(module, f"{kind}_highway_l{n}") for kind in ("weight", "bias")) for n in layers]
-    return Prepared(problem, inputs, choice, batched, packed)
+    return Prepared(problem, inputs, choice, batched, packed, jagged)
 
 
 def run(module: Any, input: Any, hx: Any = None, lengths: Any = None, reset: Any = None) -> Any:
@@ -254,7 +259,7 @@ def run(module: Any, input: Any, hx: Any = None, lengths: Any = None, reset: Any
     if isinstance(input, Tensor) and input.is_nested:
         padded, sizes = padded_from_jagged(input, module.batch_first, lengths, reset)
         output, state = run(module, padded, hx, sizes)
-        return jagged_like(input, output, sizes), state
+        return jagged_like(input, output), state
     return run_recorded(module, input, hx, lengths, reset, gates=False)[0]
 
 
@@ -288,7 +293,8 @@ def _public(module: Any, call: Prepared, output: Tensor, h_n: State, c_n: State)
         return PackedSequence(output, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices), (h_n, c_n)
     if not call.batched:
         return output.squeeze(1), (_squeeze(h_n), _squeeze(c_n))
-    return output.transpose(0, 1) if module.batch_first else output, (h_n, c_n)
+    output = output.transpose(0, 1) if module.batch_first else output
+    return output if call.jagged is None else jagged_like(call.jagged, output), (h_n, c_n)
 
 
 def _initial_state(module: Any, hx: Any, batch: int, batched: bool, x: Tensor) -> tuple[State | None, State | None]:

@@ -15,6 +15,7 @@ from cellgate.errors import ShapeError
 
 from .call import output_sizes, under_transform
 from .checks import check_lengths, one_length
+from .jagged import padded_from_jagged
 
 __all__ = ["penalty"]
 
@@ -29,6 +30,9 @@ def penalty(
     """Return the sum of AR and TAR; see :meth:`cellgate.LSTM.penalty`."""
     if isinstance(output, PackedSequence):
         output, lengths = pad_packed_sequence(output)
+    elif output.is_nested:
+        output, lengths = padded_from_jagged(output, module.batch_first, lengths, None)
+        output = output.transpose(0, 1)
     elif output.dim() == 3 and module.batch_first:
         output = output.transpose(0, 1)
     width = output_sizes(module)[-1] * (2 if module.bidirectional else 1)

@@ -318,8 +318,15 @@ def _random_again(state: Tensor | None) -> Iterator[None]:
 
 
 def _distance(result: Any, again: Any) -> Tensor | float:
-    data, data_again = (out.data if isinstance(out, PackedSequence) else out.detach() for out in (result[0], again[0]))
-    return (data.detach() - data_again.detach()).abs().max() if data.numel() else 0.0
+    data, data_again = (_numbers(out).detach() for out in (result[0], again[0]))
+    return (data - data_again).abs().max() if data.numel() else 0.0
+
+
+def _numbers(output: Tensor | PackedSequence) -> Tensor:
+    """Return the numbers of an output as one ordinary tensor."""
+    if isinstance(output, PackedSequence):
+        return output.data
+    return output.values() if output.is_nested else output
 
 
 def _parts(layer: LayerGates, *, detach: bool) -> list[dict[str, Tensor]]:
