@@ -33,6 +33,9 @@ def run(problem: Problem, inputs: Inputs) -> Result:
         return repacked_result(run(padded, padded_in), padded_in.lengths)
 
     x = inputs.x
+    if problem.tracing:
+        # A trace has the steps one by one: run with more or fewer it fails here, not silently after so many.
+        x = x.unflatten(0, (problem.steps,))
     active = None
     if inputs.lengths is not None:
         active = active_mask(inputs.lengths, problem.steps, x.device)

@@ -187,14 +187,15 @@ def prepare(
     tracing = torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
     if tracing:
         # While the jit traces, sizes are tensors: in the zero state they keep the batch free, elsewhere they are ints.
-        h0, c0 = _traced_zeros(module, x) if h0 is None else (h0, c0)
+        h0, c0 = _traced_zeros(module, x, batch_sizes) if h0 is None else (h0, c0)
         steps, batch = int(steps), int(batch)
 
     if lengths is not None:
         known = not capturing and not transformed
         lengths = check_lengths(lengths if batched else one_length(lengths), batch, steps, values=known)
-        if known and bool((lengths == steps).all()):
-            lengths = None  # nothing is ragged: the plain kernels give the same numbers
+        # Where nothing is ragged the plain kernels give the same numbers; but a trace will be run with other lengths.
+        if known and not tracing and bool((lengths == steps).all()):
+            lengths = None
     if reset is not None:
         transposed = batched and module.batch_first
         expected = ((batch, steps) if transposed else (steps, batch)) if batched else (steps,)
@@ -329,10 +330,11 @@ def _initial_state(module: Any, hx: Any, batch: int, batched: bool, x: Tensor) -
     return states[0], states[1]
 
 
-def _traced_zeros(module: Any, x: Tensor) -> tuple[State, State]:
+def _traced_zeros(module: Any, x: Tensor, batch_sizes: Tensor | None) -> tuple[State, State]:
     directions = 2 if module.bidirectional else 1
+    batch = x.shape[1] if batch_sizes is None else batch_sizes[0]
     layers = [
-        [x.new_zeros(directions, x.shape[1], size) for size in sizes]
+        [x.new_zeros(directions, batch, size) for size in sizes]  # pyright: ignore[reportArgumentType]
         for sizes in (output_sizes(module), memory_sizes(module))
     ]
     h0, c0 = (_join(module, parts) for parts in layers)
