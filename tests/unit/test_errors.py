@@ -100,3 +100,27 @@ def test_replaced_weights(grad: bool):
         setattr(module, name, torch.nn.Parameter(value))
         with torch.set_grad_enabled(grad), pytest.raises(cellgate.InputError, match=words):
             module(X)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
+@pytest.mark.parametrize(
+    "layer",
+    [
+        cellgate.LSTM(3, 4),
+        cellgate.LSTMCell(3, 4),
+        cellgate.convert(torch.nn.LSTM(3, 4)),
+        cellgate.convert(torch.nn.LSTM(3, 4), keep_type=False),
+        cellgate.convert(torch.nn.LSTMCell(3, 4)),
+    ],
+    ids=lambda layer: type(layer).__qualname__,
+)
+def test_scripting_is_refused_with_what_to_do(layer: torch.nn.Module) -> None:
+    model = torch.nn.ModuleDict({"layer": layer})
+    for one in (layer, model):
+        with pytest.raises(cellgate.InputError, match=r"use cellgate\.revert\(model\) first"):
+            torch.jit.script(one)
+
+
+def test_a_stream_of_a_layer_without_numbers() -> None:
+    stream = cellgate.LSTM(3, 4, device="meta").stream(2)
+    assert stream.push(torch.empty(2, 3, device="meta")).shape == (2, 4)

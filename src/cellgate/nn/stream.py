@@ -368,7 +368,8 @@ class Stream:
             )
         if any_wrapped((x,)):
             return self._run_module(x, steps, leading)
-        check_backed((("x", x),))
+        if not x.is_meta:
+            check_backed((("x", x),))
         if self._any_cell is not None and steps > 0:
             at = self._at[2:] + self._at[:2] if self._turn else self._at
             y = self._any_cell.run(stream_state.widened(x).contiguous(), steps, at, torch.get_num_threads())
