@@ -124,3 +124,13 @@ def test_scripting_is_refused_with_what_to_do(layer: torch.nn.Module) -> None:
 def test_a_stream_of_a_layer_without_numbers() -> None:
     stream = cellgate.LSTM(3, 4, device="meta").stream(2)
     assert stream.push(torch.empty(2, 3, device="meta")).shape == (2, 4)
+
+
+@pytest.mark.parametrize("rows", [5, [True, False], "first", torch.tensor([0.5])], ids=repr)
+def test_a_stream_has_no_such_rows(rows: object) -> None:
+    stream = cellgate.LSTM(3, 4).stream(3)
+    stream.push(torch.randn(3, 3))
+    before = stream.state
+    with pytest.raises(cellgate.InputError, match="rows: expected an index or a mask of 3 sequences"):
+        stream.reset(rows=rows)
+    assert torch.equal(stream.state[0], before[0])

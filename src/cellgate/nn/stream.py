@@ -259,7 +259,7 @@ class Stream:
             rows: Which sequences begin anew, as an index or a mask of the batch; all if left out.
 
         Raises:
-            InputError: Both ``hx`` and ``rows`` are given.
+            InputError: Both ``hx`` and ``rows`` are given, or there are no such rows.
             ShapeError: ``hx`` has the wrong shape.
         """
         if rows is not None and hx is not None:

@@ -54,7 +54,19 @@ def copied(source: Any, to: Pair) -> None:
 
 @torch.no_grad()
 def begin(to: Pair, rows: Any, learned: Any) -> None:
-    """Write a learned initial state, or zeros for None, to a set; ``rows`` is an index of the batch, None for all."""
+    """Write a learned initial state, or zeros for None, to a set; ``rows`` is an index of the batch, None for all.
+
+    Raises:
+        InputError: There are no such rows.
+    """
+    if rows is not None:
+        batch = to[0][0].shape[1]
+        try:
+            _ = to[0][0][:, rows]
+        except (IndexError, TypeError, ValueError, RuntimeError) as error:
+            raise InputError(
+                f"rows: expected an index or a mask of {batch} sequences, got {rows!r}: {error}"
+            ) from error
     for k, parts in enumerate(to):
         for layer, part in enumerate(parts):
             if rows is None:
