@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 import torch
 
@@ -74,6 +76,43 @@ def test_the_cell_state_is_not_rounded_on_the_way(dtype: torch.dtype) -> None:
             c_n = lstm(torch.zeros(1000, 1, 1, dtype=dtype), start)[1][1]
     assert c_n.dtype == dtype
     assert abs(float(c_n) - 1.5) < 0.01
+
+
+@HALVES
+@pytest.mark.parametrize("variant", [{}, {"cell_clip": 50.0}], ids=["plain", "variant"])
+def test_a_stream_does_not_round_the_cell_state_either(variant: dict, dtype: torch.dtype) -> None:
+    """Nor do its copies; what is read of it is rounded, as what the module returns."""
+    lstm = cellgate.LSTM(1, 1, **variant).to(dtype)
+    with torch.no_grad():
+        for p in lstm.parameters():
+            p.zero_()
+        lstm.bias_ih_l0.copy_(torch.tensor([30.0, 30.0, 0.0005, 30.0]))
+    start, nothing = (torch.zeros(1, 1, dtype=dtype), torch.ones(1, 1, dtype=dtype)), torch.zeros(1, dtype=dtype)
+    stream = lstm.stream(hx=start)
+    for _ in range(150):
+        stream.push(nothing)
+    for other in (stream, stream.fork(), pickle.loads(pickle.dumps(stream))):
+        for _ in range(350):
+            h = other.push(nothing)
+        last = other.push_many(torch.zeros(500, 1, dtype=dtype))[-1]
+        assert h.dtype == last.dtype == other.state[1].dtype == dtype
+        assert abs(float(other.state[1]) - 1.5) < 0.01
+
+
+@HALVES
+@pytest.mark.parametrize("batch", [None, 4])
+@pytest.mark.parametrize("name", ["weight_ih_l0", "weight_hh_l1", "bias_ih_l1"])
+def test_a_stream_sees_weights_written_without_a_record(name: str, batch: int | None, dtype: torch.dtype) -> None:
+    lstm = cellgate.LSTM(6, 8, 2).to(dtype)
+    stream, x = lstm.stream(batch), torch.randn(*([] if batch is None else [batch]), 6).to(dtype)
+    state = tuple(torch.randn_like(part) for part in stream.state)
+    stream.state = state
+    before = stream.push(x)
+    lstm.get_parameter(name).data.mul_(-2)
+    stream.state = state
+    now = stream.push(x)
+    assert not torch.equal(now, before)
+    assert torch.equal(now, lstm.stream(batch, state).push(x))
 
 
 @HALVES

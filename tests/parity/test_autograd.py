@@ -109,6 +109,22 @@ def test_vmap_over_lengths_resets_and_states():
         torch.testing.assert_close(got[k], want)
 
 
+@pytest.mark.parametrize(
+    "noise", [{"zoneout": 0.2}, {"recurrent_dropout": 0.3}, {"recurrent_dropout": 1e-4, "zoneout": (0.5, 0.0)}], ids=str
+)
+@pytest.mark.parametrize("randomness", ["different", "same"])
+def test_vmap_draws_masks_for_each_or_for_all(randomness: str, noise: dict):
+    lstm, x = cellgate.LSTM(3, 4, **noise), torch.randn(9, 1, 1, 3).expand(9, 6, 1, 3)
+    each = vmap(lambda one: lstm(one)[0], 1, randomness=randomness)(x)
+    assert all(torch.equal(each[0], one) for one in each) == (randomness == "same")
+    if noise.get("recurrent_dropout") == 1e-4:
+        return  # left to PyTorch's Bernoulli, whose forms draw other numbers
+    torch.manual_seed(3)
+    want, _ = lstm(x[:, 0])
+    torch.manual_seed(3)
+    torch.testing.assert_close(vjp(lambda one: lstm(one)[0], x[:, 0])[0], want)
+
+
 @pytest.mark.parametrize("cls", [cellgate.LSTM, cellgate.LSTMCell])
 def test_vmap_over_an_ensemble_of_weights(cls: type):
     models = [cls(4, 6) for _ in range(3)]

@@ -60,3 +60,38 @@ def test_what_does_not_go_together():
     ):
         with pytest.raises(cellgate.InputError, match=words):
             call()
+
+
+@pytest.mark.parametrize("grad", [False, True], ids=["no_grad", "grad"])
+@pytest.mark.parametrize("variant", [{}, {"norm": "layer"}], ids=["plain", "layer norm"])
+def test_gates_traces_and_penalties_take_them_as_the_layer_does(variant: dict, grad: bool):
+    lstm = cellgate.LSTM(4, 6, 2, batch_first=True, bidirectional=True, **variant)
+    data = jagged([torch.randn(n, 4) for n in LENGTHS])
+    padded = torch.nested.to_padded_tensor(data, 0.0)
+    with torch.set_grad_enabled(grad):
+        want, _, want_gates = lstm.gates(padded, lengths=LENGTHS)
+        output, _, gates = lstm.gates(data)
+        with cellgate.trace(lstm) as tape:
+            traced, _ = lstm(data)
+        plain, _ = lstm(data)
+    assert output.is_nested
+    assert torch.equal(traced.values(), plain.values())
+    torch.testing.assert_close(torch.nested.to_padded_tensor(output, 0.0), want)
+    layer = tape["lstm"].layer(1)
+    for got in (gates[1].f, layer.f):
+        torch.testing.assert_close(got, want_gates[1].f)
+    assert layer.mask.sum(1).tolist() == LENGTHS
+    assert tape["lstm"].only().distance < 1e-5
+    torch.testing.assert_close(lstm.penalty(output), lstm.penalty(want, lengths=LENGTHS))
+    assert lstm.explain_backend(data).name == lstm.explain_backend(padded, lengths=LENGTHS).name
+
+
+def test_one_that_does_not_know_its_longest_is_padded_to_it_all_the_same():
+    lstm = cellgate.LSTM(4, 4, batch_first=True)
+    whole = jagged([torch.randn(n, 4) for n in LENGTHS])
+    data = torch.nested.nested_tensor_from_jagged(whole.values(), whole.offsets())
+    output, _ = lstm(data)
+    torch.testing.assert_close(output.values(), lstm(whole)[0].values())
+    assert torch.nested.to_padded_tensor(lstm(output)[0], 0.0).shape == (4, max(LENGTHS), 4)
+    _, _, (gates,) = lstm.gates(torch.nested.nested_tensor_from_jagged(whole.values(), whole.offsets()))
+    assert gates.f.shape == (4, max(LENGTHS), 4)

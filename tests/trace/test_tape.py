@@ -1,6 +1,8 @@
 """What a tape keeps, what it says about it, and how it refuses."""
 
+import copy
 import math
+import pickle
 
 import pytest
 import torch
@@ -184,3 +186,18 @@ def test_a_long_summary_is_cut():
     lines = str(tape).splitlines()
     assert len(lines) == 2 + 40 + 1
     assert lines[-1] == "... and 10 more rows, of 50 calls in all"
+
+
+def test_a_tape_can_be_pickled_and_copied() -> None:
+    lstm, x = cellgate.LSTM(3, 4, bidirectional=True), torch.randn(5, 2, 3)
+    with cellgate.trace(lstm) as tape:
+        lstm(x, lengths=[5, 2])
+        inside = pickle.loads(pickle.dumps(tape))
+    for other in (inside, pickle.loads(pickle.dumps(tape)), copy.deepcopy(tape)):
+        assert str(other) == str(tape)
+        torch.testing.assert_close(other["lstm"].layer(0).backward.f, tape["lstm"].layer(0).backward.f)
+    with pytest.raises(cellgate.InputError, match="got one that was pickled"):
+        inside.__enter__()
+    with copy.deepcopy(tape) as other:
+        lstm(x)
+    assert (len(other["lstm"]), len(tape["lstm"])) == (2, 1)

@@ -100,3 +100,37 @@ def test_replaced_weights(grad: bool):
         setattr(module, name, torch.nn.Parameter(value))
         with torch.set_grad_enabled(grad), pytest.raises(cellgate.InputError, match=words):
             module(X)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
+@pytest.mark.parametrize(
+    "layer",
+    [
+        cellgate.LSTM(3, 4),
+        cellgate.LSTMCell(3, 4),
+        cellgate.convert(torch.nn.LSTM(3, 4)),
+        cellgate.convert(torch.nn.LSTM(3, 4), keep_type=False),
+        cellgate.convert(torch.nn.LSTMCell(3, 4)),
+    ],
+    ids=lambda layer: type(layer).__qualname__,
+)
+def test_scripting_is_refused_with_what_to_do(layer: torch.nn.Module) -> None:
+    model = torch.nn.ModuleDict({"layer": layer})
+    for one in (layer, model):
+        with pytest.raises(cellgate.InputError, match=r"use cellgate\.revert\(model\) first"):
+            torch.jit.script(one)
+
+
+def test_a_stream_of_a_layer_without_numbers() -> None:
+    stream = cellgate.LSTM(3, 4, device="meta").stream(2)
+    assert stream.push(torch.empty(2, 3, device="meta")).shape == (2, 4)
+
+
+@pytest.mark.parametrize("rows", [5, [True, False], "first", torch.tensor([0.5])], ids=repr)
+def test_a_stream_has_no_such_rows(rows: object) -> None:
+    stream = cellgate.LSTM(3, 4).stream(3)
+    stream.push(torch.randn(3, 3))
+    before = stream.state
+    with pytest.raises(cellgate.InputError, match="rows: expected an index or a mask of 3 sequences"):
+        stream.reset(rows=rows)
+    assert torch.equal(stream.state[0], before[0])

@@ -130,3 +130,14 @@ def test_meta_and_the_operators_rules() -> None:
     sizes = (2, 4, [8], [0], 1, True, 0.0, "fast")
     arguments = (x, state, weights, [], None, None, None, *sizes, "cifg", True, "", False, 0.0, "", "", True)
     torch.library.opcheck(torch.ops.cellgate.lstm.default, arguments)
+
+
+def test_penalty_of_ragged_output_in_a_graph() -> None:
+    module, x, lengths = cellgate.LSTM(3, 4), torch.randn(6, 3, 3), torch.tensor([6, 2, 0])
+
+    def loss(x: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        output, _ = module(x, lengths=lengths)
+        return module.penalty(output, lengths=lengths)
+
+    compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x, lengths), loss(x, lengths))

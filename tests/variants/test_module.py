@@ -24,6 +24,8 @@ REFUSED = [
     ({"locked_dropout": "much"}, "locked_dropout: expected a number or 3 of them"),
     ({"cell_clip": 0}, "cell_clip: expected a number above 0"),
     ({"chrono": 2}, "chrono: expected more than 2"),
+    ({"chrono": float("inf")}, "chrono: expected more than 2"),
+    ({"forget_bias": float("nan")}, "forget_bias: expected a finite number"),
     ({"cell": "slstm", "peephole": True}, "peephole: expected none with cell='slstm'"),
     ({"cell": "slstm", "zoneout": 0.1}, "zoneout of c: expected none with cell='slstm'"),
     ({"cell": "original", "forget_bias": 1.0}, "forget_bias: expected None with cell='original'"),

@@ -44,6 +44,8 @@ def reason_against(problem: Problem) -> str | None:
         return "PyTorch's LSTM kernels need input_size > 0"
     if problem.steps == 0 or problem.batch == 0:
         return "PyTorch's LSTM kernels need at least one step and one sequence"
+    if problem.tracing and (problem.lengths or problem.reset):
+        return "it takes ragged batches and resets apart by their values, of which a trace would keep the first"
     if problem.compiling and (problem.lengths or problem.reset):
         return "ragged batches and resets are taken apart on the host, which a compiled graph cannot do"
     return None

@@ -33,6 +33,9 @@ def run(problem: Problem, inputs: Inputs) -> Result:
         return repacked_result(run(padded, padded_in), padded_in.lengths)
 
     x = inputs.x
+    if problem.tracing:
+        # A trace has the steps one by one: run with more or fewer it fails here, not silently after so many.
+        x = x.unflatten(0, (problem.steps,))
     active = None
     if inputs.lengths is not None:
         active = active_mask(inputs.lengths, problem.steps, x.device)
@@ -138,6 +141,8 @@ def _scan(
     step = stepper(cell, weights)
     steps = x.shape[0]
     a_x = input_sums(x, weights, cell)
+    # Taken apart at once: each a_x[t] would have a gradient of all steps, zero but for one.
+    inputs = a_x.unbind(0)
     boundary = _boundaries(active, reset, steps, backward)
     outputs: list[Tensor] = [h] * steps
     records: list[tuple[Tensor, ...]] = [()] * steps
@@ -146,9 +151,9 @@ def _scan(
         noise = None if masks is None else masks.at(t)
         if cleared is not None:
             keep = ~cleared.unsqueeze(-1)
-            new, memory = step(a_x[t], torch.where(keep, h, 0.0), torch.where(keep, c, 0.0), noise)
+            new, memory = step(inputs[t], torch.where(keep, h, 0.0), torch.where(keep, c, 0.0), noise)
         else:
-            new, memory = step(a_x[t], h, c, noise)
+            new, memory = step(inputs[t], h, c, noise)
         if active is None:
             h, c, outputs[t] = new.h, memory, new.h
             records[t] = new

@@ -6,7 +6,6 @@ all go through one door.
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +42,7 @@ from .checks import (
     check_state,
     check_state_pair,
     check_weights,
+    one_length,
 )
 from .initial import initial_state
 from .jagged import jagged_like, padded_from_jagged
@@ -117,6 +117,7 @@ class Prepared:
     choice: Choice
     batched: bool
     packed: PackedSequence | None
+    jagged: Tensor | None = None
 
 
 def prepare(
@@ -137,6 +138,10 @@ def prepare(
     """
     weights = weights_of(module)
     weight = weights[0][0].w_ih
+    jagged = None
+    if isinstance(input, Tensor) and input.is_nested:
+        jagged = input
+        input, lengths = padded_from_jagged(input, module.batch_first, lengths, reset)
     packed = input if isinstance(input, PackedSequence) else None
     data = input.data if isinstance(input, PackedSequence) else input
     variant = variant_of(module)
@@ -182,14 +187,15 @@ def prepare(
     tracing = torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
     if tracing:
         # While the jit traces, sizes are tensors: in the zero state they keep the batch free, elsewhere they are ints.
-        h0, c0 = _traced_zeros(module, x) if h0 is None else (h0, c0)
+        h0, c0 = _traced_zeros(module, x, batch_sizes) if h0 is None else (h0, c0)
         steps, batch = int(steps), int(batch)
 
     if lengths is not None:
         known = not capturing and not transformed
-        lengths = check_lengths(lengths if batched else _one_length(lengths), batch, steps, values=known)
-        if known and bool((lengths == steps).all()):
-            lengths = None  # nothing is ragged: the plain kernels give the same numbers
+        lengths = check_lengths(lengths if batched else one_length(lengths), batch, steps, values=known)
+        # Where nothing is ragged the plain kernels give the same numbers; but a trace will be run with other lengths.
+        if known and not tracing and bool((lengths == steps).all()):
+            lengths = None
     if reset is not None:
         transposed = batched and module.batch_first
         expected = ((batch, steps) if transposed else (steps, batch)) if batched else (steps,)
@@ -239,7 +245,7 @@ def prepare(
     if variant.connection == "highway":
         layers = range(1, module.num_layers)
         inputs.highway = [tuple(getattr(module, f"{kind}_highway_l{n}") for kind in ("weight", "bias")) for n in layers]
-    return Prepared(problem, inputs, choice, batched, packed)
+    return Prepared(problem, inputs, choice, batched, packed, jagged)
 
 
 def run(module: Any, input: Any, hx: Any = None, lengths: Any = None, reset: Any = None) -> Any:
@@ -254,7 +260,7 @@ def run(module: Any, input: Any, hx: Any = None, lengths: Any = None, reset: Any
     if isinstance(input, Tensor) and input.is_nested:
         padded, sizes = padded_from_jagged(input, module.batch_first, lengths, reset)
         output, state = run(module, padded, hx, sizes)
-        return jagged_like(input, output, sizes), state
+        return jagged_like(input, output), state
     return run_recorded(module, input, hx, lengths, reset, gates=False)[0]
 
 
@@ -288,7 +294,8 @@ def _public(module: Any, call: Prepared, output: Tensor, h_n: State, c_n: State)
         return PackedSequence(output, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices), (h_n, c_n)
     if not call.batched:
         return output.squeeze(1), (_squeeze(h_n), _squeeze(c_n))
-    return output.transpose(0, 1) if module.batch_first else output, (h_n, c_n)
+    output = output.transpose(0, 1) if module.batch_first else output
+    return output if call.jagged is None else jagged_like(call.jagged, output), (h_n, c_n)
 
 
 def _initial_state(module: Any, hx: Any, batch: int, batched: bool, x: Tensor) -> tuple[State | None, State | None]:
@@ -323,10 +330,11 @@ def _initial_state(module: Any, hx: Any, batch: int, batched: bool, x: Tensor) -
     return states[0], states[1]
 
 
-def _traced_zeros(module: Any, x: Tensor) -> tuple[State, State]:
+def _traced_zeros(module: Any, x: Tensor, batch_sizes: Tensor | None) -> tuple[State, State]:
     directions = 2 if module.bidirectional else 1
+    batch = x.shape[1] if batch_sizes is None else batch_sizes[0]
     layers = [
-        [x.new_zeros(directions, x.shape[1], size) for size in sizes]
+        [x.new_zeros(directions, batch, size) for size in sizes]  # pyright: ignore[reportArgumentType]
         for sizes in (output_sizes(module), memory_sizes(module))
     ]
     h0, c0 = (_join(module, parts) for parts in layers)
@@ -340,13 +348,6 @@ def _uniform(module: Any) -> bool:
 def _join(module: Any, layers: list[Tensor]) -> State:
     """Return one (D, B, size) a layer in the form of ``State``."""
     return torch.cat(layers) if _uniform(module) else tuple(layers)
-
-
-def _one_length(lengths: Any) -> Any:
-    """Return the length of an unbatched sequence, any kind of integer, as the list of a batch of one."""
-    if isinstance(lengths, Tensor):
-        return lengths.reshape(1) if lengths.dim() == 0 else lengths
-    return [lengths] if isinstance(lengths, numbers.Integral) else lengths
 
 
 def _select(state: State | None, indices: Tensor) -> Any:

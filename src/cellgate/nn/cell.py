@@ -13,6 +13,7 @@ from cellgate.errors import BackendError, ShapeError
 
 from .call import under_transform
 from .checks import check_constructor, check_input, check_state, check_state_pair, check_weights
+from .recorders import refuse_to_be_scripted
 
 __all__ = ["LSTMCell"]
 
@@ -48,6 +49,8 @@ class LSTMCell(nn.LSTMCell):
     ) -> None:
         check_constructor(input_size, hidden_size, 0, bias, False, 0.0)
         super().__init__(input_size, hidden_size, bias=bias, device=device, dtype=dtype)
+
+    __prepare_scriptable__ = refuse_to_be_scripted
 
     def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """Compute one step.

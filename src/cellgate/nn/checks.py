@@ -30,6 +30,7 @@ __all__ = [
     "check_state",
     "check_state_pair",
     "check_weights",
+    "one_length",
     "sizes_per_layer",
 ]
 
@@ -316,6 +317,13 @@ def check_lengths(lengths: object, batch: int, steps: int, *, values: bool) -> T
     if values:
         check_range(tensor, steps)
     return tensor
+
+
+def one_length(lengths: object) -> object:
+    """Return the length of an unbatched sequence, any kind of integer, as the lengths of a batch of one."""
+    if isinstance(lengths, Tensor):
+        return lengths.reshape(1) if lengths.dim() == 0 else lengths
+    return [lengths] if isinstance(lengths, numbers.Integral) else lengths
 
 
 def check_reset(reset: object, expected: tuple[int, ...], layout: str, input: Tensor) -> Tensor:

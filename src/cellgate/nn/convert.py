@@ -48,6 +48,7 @@ class ConvertedLSTM(nn.LSTM):
         """Run as :meth:`cellgate.LSTM.forward` does."""
         return _forward(self, *args, **kwargs)
 
+    __prepare_scriptable__ = LSTM.__prepare_scriptable__
     explain_backend = LSTM.explain_backend
     gates = LSTM.gates
     step = LSTM.step

@@ -20,8 +20,9 @@ __all__ = ["LayerGates", "layer_gates", "to_public"]
 class LayerGates:
     """What one layer computed at every step: i, f, g, o, c of (T, B, H) and h of (T, B, P), in the layout of the input.
 
-    With ``batch_first`` they are (B, T, size), for unbatched input (T, size). For a ``PackedSequence`` they are padded,
-    sequences in the order in which the caller packed them. Past the end of a sequence they are zero.
+    With ``batch_first`` they are (B, T, size), for unbatched input (T, size). For a ``PackedSequence`` or a jagged
+    nested tensor they are padded, sequences in the order in which the caller has them. Past the end of a sequence they
+    are zero.
 
     Attributes:
         i: Input gate, in [0, 1].

@@ -36,10 +36,17 @@ def padded_from_jagged(input: Tensor, batch_first: bool, lengths: Any, reset: An
             raise InputError(
                 f"{name}: expected None with a nested tensor, got {type(value).__name__}: pass padded input"
             )
-    return torch.nested.to_padded_tensor(input, 0.0), input.offsets().diff()  # pyright: ignore[reportAttributeAccessIssue]
+    own: Tensor = input.offsets().diff()  # pyright: ignore[reportAttributeAccessIssue]
+    if torch.compiler.is_compiling():
+        return torch.nested.to_padded_tensor(input, 0.0), own
+    # One that was made of offsets does not know its longest sequence, and would be padded to the sum of all.
+    size = (len(own), int(own.max()), input.shape[2])
+    return torch.nested.to_padded_tensor(input, 0.0, size), own
 
 
-def jagged_like(input: Tensor, output: Tensor, lengths: Tensor) -> Tensor:
+def jagged_like(input: Tensor, output: Tensor) -> Tensor:
     """Return padded output (B, T, size) as a nested tensor with the sequences of ``input``, for sums with it."""
-    inside = torch.arange(output.shape[1], device=output.device) < lengths.unsqueeze(1)
-    return torch.nested.nested_tensor_from_jagged(output[inside], input.offsets())  # pyright: ignore[reportAttributeAccessIssue]
+    offsets: Tensor = input.offsets()  # pyright: ignore[reportAttributeAccessIssue]
+    inside = torch.arange(output.shape[1], device=output.device) < offsets.diff().unsqueeze(1)
+    longest = None if torch.compiler.is_compiling() else output.shape[1]
+    return torch.nested.nested_tensor_from_jagged(output[inside], offsets, max_seqlen=longest)

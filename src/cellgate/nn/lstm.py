@@ -20,6 +20,7 @@ from .gates import LayerGates, layer_gates
 from .initial import reset_parameters
 from .penalty import penalty
 from .quick import run_quick_with_gates
+from .recorders import refuse_to_be_scripted
 from .stream import Stream, step
 from .variant import Variant, parameter_shapes, variant_of
 
@@ -397,6 +398,7 @@ class LSTM(nn.RNNBase):
     get_expected_cell_size = nn.LSTM.get_expected_cell_size
     permute_hidden = nn.LSTM.permute_hidden  # pyright: ignore[reportAssignmentType]
 
+    __prepare_scriptable__ = refuse_to_be_scripted
     __setattr__ = nn.Module.__setattr__  # pyright: ignore[reportAssignmentType]
     _apply = nn.Module._apply  # pyright: ignore[reportAssignmentType]
     _replicate_for_data_parallel = nn.Module._replicate_for_data_parallel  # pyright: ignore[reportAssignmentType]

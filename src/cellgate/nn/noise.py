@@ -101,8 +101,17 @@ def draw_masks(
     2^-16. Left to PyTorch are p of a few of these, and compiled graphs, in which numbers of 64 bits cannot be drawn.
     """
     if torch.compiler.is_compiling() or not all(16 / 65536 < p < 1 - 16 / 65536 for _, p, _ in wanted):
+        if transformed:
+            kind = {"dtype": like.dtype, "device": like.device}
+            return [torch.bernoulli(torch.full(shape, p, **kind)) * value for shape, p, value in wanted]
         return [like.new_empty(shape).bernoulli_(p).mul_(value) for shape, p, value in wanted]
-    seed = torch.empty((), dtype=torch.int64, device=like.device).random_(-(2**63), None)
+    if transformed:
+        # vmap draws for each of its elements, or one for all, as it was asked to, but not into a tensor that is there.
+        seed = torch.randint(-(2**63), 2**63 - 1, (), device=like.device)
+        # The same number as below from the same generator: there it is the word drawn, here one that begins at -2^63.
+        seed = seed ^ -(2**63)
+    else:
+        seed = torch.empty((), dtype=torch.int64, device=like.device).random_(-(2**63), None)
     native = cpu.unavailable() is None and like.is_cpu and like.dtype in cpu.SCALARS
     native = native and type(like) in (Tensor, nn.Parameter) and type(seed) is Tensor and not transformed
     at, masks, is_double = 0, [], like.dtype == torch.float64
@@ -115,7 +124,7 @@ def draw_masks(
             cpu.native().fill_mask(is_double, start, at, count, limit, value, mask.data_ptr())
         else:
             bits = _random_words(seed, at, words).view(torch.int16)[:count]
-            mask = (bits < limit).to(like.dtype).mul_(value).view(shape)
+            mask = ((bits < limit).to(like.dtype) * value).view(shape)
         masks.append(mask)
         at += words
     return masks

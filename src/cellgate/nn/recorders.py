@@ -1,4 +1,4 @@
-"""What a call is to the recorders of ``torch.fx``: one node to ``symbolic_trace``, one operator to ``make_fx``."""
+"""What a call is to recorders: to ``torch.fx`` one node or one operator, to ``torch.jit.script`` nothing it knows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from cellgate.errors import InputError
 
-__all__ = ["leaf", "under_make_fx"]
+__all__ = ["leaf", "refuse_to_be_scripted", "under_make_fx"]
 
 
 def leaf(module: Any, input: torch.fx.Proxy, hx: Any, lengths: Any, reset: Any) -> torch.fx.Proxy:
@@ -36,3 +36,16 @@ def under_make_fx() -> bool:
     """Whether ``make_fx`` records what runs: PyTorch's operators, not what the engine writes into their results."""
     recorder = sys.modules.get("torch.fx.experimental.proxy_tensor")
     return recorder is not None and recorder.get_proxy_mode() is not None
+
+
+def refuse_to_be_scripted(module: torch.nn.Module) -> Any:
+    """Say what to do instead; as ``__prepare_scriptable__`` of a module, which ``torch.jit.script`` calls first.
+
+    Raises:
+        InputError: Always.
+    """
+    raise InputError(
+        f"torch.jit.script: expected a model of PyTorch's own layers, got cellgate's {type(module).__name__}, whose "
+        "code it cannot compile: use cellgate.revert(model) first, or load the state_dict of a layer that was made as "
+        "cellgate's into PyTorch's; or use torch.export"
+    )

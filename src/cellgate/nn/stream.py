@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from cellgate.backends import Problem, cpu, requested_backend
 from cellgate.backends.cpu_tensors import check_backed
 from cellgate.backends.cpu_variant_steps import VariantSteps
+from cellgate.backends.half import HALVES
 from cellgate.backends.problem import any_wrapped
+from cellgate.equations import LSTMWeights
 from cellgate.errors import DtypeError, InputError, ShapeError
 
 from . import stream_state
@@ -64,6 +66,9 @@ class Stream:
     change none. After such a small write call :meth:`refresh`. Biases, and all weights of other streams, are read where
     they are at every step.
 
+    A stream of a module in half precision carries its state in float32, as a call of the module does from step to step,
+    and holds its weights in float32, biases too; the copy follows the weights as a packed one does.
+
     Several threads may use one stream; they take turns. ``copy.deepcopy`` and ``pickle`` copy the module with it;
     :meth:`fork` shares it.
 
@@ -103,7 +108,7 @@ class Stream:
         self._turn = 0  # which set of states is the present one
         self._sent: Any = None  # the state as last pickled
         first = getattr(module, module._all_weights[0][0])
-        self._states = stream_state.two_sets(self._sizes, self._rows, first.dtype, first.device)
+        self._states = stream_state.two_sets(self._sizes, self._rows, stream_state.kept_as(first.dtype), first.device)
         self._refresh()
         self._begin(hx)
 
@@ -111,7 +116,9 @@ class Stream:
         """Return what makes a stream of a copy of the module that goes on from here."""
         # Kept until the next time: multiprocessing begins a process after it has pickled, and hands it tensors by file
         # descriptors that end with the tensors.
-        self._sent = self.state
+        with self._lock:
+            self._follow()
+            self._sent = self._state()
         return type(self), (self._module, self._batch, self._sent)
 
     # ---- weights ---------------------------------------------------------------------------------------------------
@@ -159,36 +166,41 @@ class Stream:
         self._requested = requested_backend()
         if self._requested not in ("auto", cpu.NAME) or cpu.reason_against(problem) is not None:
             return
-        if first.dtype not in cpu.SCALARS:
-            return  # half precision is widened on the way through the module
         if not all(w.is_contiguous() and w.dtype == first.dtype and w.is_cpu and not w.is_neg() for w in tensors):
             return
         check_backed(zip((name for names in module._all_weights for name in names), tensors, strict=True))
-        self._memory = [w.detach() for w in tensors]
+        halved = first.dtype in HALVES
+        fingerprint = self._taken(tensors, halved)  # before packing: what is written meanwhile shows
+        self._memory = [w.detach().float() if halved else w.detach() for w in tensors]
         self._addresses = tuple(w.data_ptr() for w in self._memory)
         if not variant.plain_in_evaluation:
             if variant.connection != "highway":
-                self._fingerprint = self._taken()  # before packing: what is written meanwhile shows
+                self._fingerprint = fingerprint
                 ways = [layer[0] for layer in weights]
+                if halved:
+                    ways = [LSTMWeights._make(None if w is None else w.detach().float() for w in way) for way in ways]
                 self._any_cell = VariantSteps(cpu.native(), problem, ways, variant.zoneout)
             return
         self._stack = cpu.stack_of(problem)
-        if self._rows > _UNPACKED_ROWS or sum(w.nbytes for w in tensors) > _UNPACKED_BYTES:
-            self._fingerprint = self._taken()
+        pack = self._rows > _UNPACKED_ROWS or sum(w.nbytes for w in self._memory) > _UNPACKED_BYTES
+        if pack or halved:
+            self._fingerprint = fingerprint
+        if pack:
             self._packed = cpu.native().PackedStack(self._stack, self._addresses)
         self._set_step()
 
-    def _taken(self) -> Any:
-        """Take a fingerprint of the weights that are packed: the matrices."""
-        matrices = [w for w in self._memory if w.dim() == 2]
-        counts = tuple(w.numel() for w in matrices)
-        return cpu.native().Fingerprint(tuple(w.data_ptr() for w in matrices), counts, self._dtype == torch.float64)
+    def _taken(self, tensors: list[Tensor], halved: bool) -> Any:
+        """Take a fingerprint of the weights of which there will be a copy: the matrices, and all in half precision."""
+        copied = [w for w in tensors if halved or w.dim() == 2]
+        # Two numbers of half precision are one of the fingerprint's.
+        counts = tuple(w.numel() // 2 if halved else w.numel() for w in copied)
+        return cpu.native().Fingerprint(tuple(w.data_ptr() for w in copied), counts, self._dtype == torch.float64)
 
     def _convert_states(self) -> None:
         """Make the states go with the weights, whose dtype or device may be another than before."""
-        present = self._states[self._turn]
-        if (present[0][0].dtype, present[0][0].device) != (self._dtype, self._device):
-            self._states = stream_state.two_sets(self._sizes, self._rows, self._dtype, self._device)
+        present, dtype = self._states[self._turn], stream_state.kept_as(self._dtype)
+        if (present[0][0].dtype, present[0][0].device) != (dtype, self._device):
+            self._states = stream_state.two_sets(self._sizes, self._rows, dtype, self._device)
             stream_state.copied(present, self._states[self._turn])
         self._at = tuple(tuple(p.data_ptr() for p in parts) for pair in self._states for parts in pair)
 
@@ -247,7 +259,7 @@ class Stream:
             rows: Which sequences begin anew, as an index or a mask of the batch; all if left out.
 
         Raises:
-            InputError: Both ``hx`` and ``rows`` are given.
+            InputError: Both ``hx`` and ``rows`` are given, or there are no such rows.
             ShapeError: ``hx`` has the wrong shape.
         """
         if rows is not None and hx is not None:
@@ -268,7 +280,7 @@ class Stream:
         """(h, c) after the last step, copies, in the form of the module's ``hx``; set it to go on from elsewhere."""
         with self._lock:
             self._follow()
-            return self._state()
+            return stream_state.rounded(self._state(), self._dtype)
 
     @state.setter
     def state(self, hx: Any) -> None:
@@ -292,7 +304,9 @@ class Stream:
             other = object.__new__(type(self))
             vars(other).update(vars(self))
             other._lock = threading.RLock()
-            other._states = stream_state.two_sets(self._sizes, self._rows, self._dtype, self._device)
+            other._states = stream_state.two_sets(
+                self._sizes, self._rows, stream_state.kept_as(self._dtype), self._device
+            )
             stream_state.copied(self._states[self._turn], other._states[other._turn])
             other._convert_states()
             other._set_step()
@@ -354,14 +368,16 @@ class Stream:
             )
         if any_wrapped((x,)):
             return self._run_module(x, steps, leading)
-        check_backed((("x", x),))
+        if not x.is_meta:
+            check_backed((("x", x),))
         if self._any_cell is not None and steps > 0:
             at = self._at[2:] + self._at[:2] if self._turn else self._at
-            y = self._any_cell.run(x.contiguous(), steps, at, torch.get_num_threads())
+            y = self._any_cell.run(stream_state.widened(x).contiguous(), steps, at, torch.get_num_threads())
             self._turn ^= 1
-            return y.view(*x.shape[:-1], self._sizes[0][-1])
+            return y.view(*x.shape[:-1], self._sizes[0][-1]).to(x.dtype)
         if self._stack is None:
             return self._run_module(x, steps, leading)
+        dtype, x = x.dtype, stream_state.widened(x)
         if not x.is_contiguous():
             x = x.contiguous()
         out, rows, size = self._sizes[0][-1], self._rows, self._module.input_size
@@ -381,7 +397,7 @@ class Stream:
             packed=self._packed,
         )
         self._turn ^= 1
-        return y
+        return y.to(dtype)
 
     def _run_module(self, x: Tensor, steps: int, leading: int) -> Tensor:
         """Run the module itself, wherever the native engine cannot."""
@@ -390,7 +406,7 @@ class Stream:
         module, rows = self._module, self._rows
         data = x.reshape(steps, rows, module.input_size)
         with torch.no_grad():
-            hx = self._state()
+            hx = stream_state.rounded(self._state(), self._dtype)
             if self._batch is None:
                 hx = tuple(s.unsqueeze(1) if isinstance(s, Tensor) else tuple(p.unsqueeze(1) for p in s) for s in hx)
             training = module.training

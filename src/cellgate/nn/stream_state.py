@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cellgate.backends.half import HALVES
 from cellgate.errors import DtypeError, InputError, ShapeError
 
-__all__ = ["Pair", "as_tensor", "begin", "checked", "copied", "two_sets"]
+__all__ = ["Pair", "as_tensor", "begin", "checked", "copied", "kept_as", "rounded", "two_sets", "widened"]
 
 Pair = tuple[tuple[Tensor, ...], tuple[Tensor, ...]]
 """h and c, a tensor (1, B, size) of every layer each."""
@@ -27,6 +28,22 @@ def two_sets(sizes: Sequence[Sequence[int]], rows: int, dtype: torch.dtype, devi
         )  # pyright: ignore[reportReturnType]
 
 
+def kept_as(dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype in which the state is kept: c of a cell in half precision would be rounded at every step."""
+    return torch.float32 if dtype in HALVES else dtype
+
+
+def widened(x: Tensor) -> Tensor:
+    """Return an input in the dtype in which the state is kept."""
+    return x.float() if x.dtype in HALVES else x
+
+
+def rounded(state: tuple[Any, Any], dtype: torch.dtype) -> tuple[Any, Any]:
+    """Return a state, in the form of the module's ``hx``, in the dtype of the weights."""
+    h, c = (s.to(dtype) if isinstance(s, Tensor) else tuple(part.to(dtype) for part in s) for s in state)
+    return h, c
+
+
 @torch.no_grad()
 def copied(source: Any, to: Pair) -> None:
     """Write h and c of every layer over those of a set, whatever their dtypes."""
@@ -37,7 +54,19 @@ def copied(source: Any, to: Pair) -> None:
 
 @torch.no_grad()
 def begin(to: Pair, rows: Any, learned: Any) -> None:
-    """Write a learned initial state, or zeros for None, to a set; ``rows`` is an index of the batch, None for all."""
+    """Write a learned initial state, or zeros for None, to a set; ``rows`` is an index of the batch, None for all.
+
+    Raises:
+        InputError: There are no such rows.
+    """
+    if rows is not None:
+        batch = to[0][0].shape[1]
+        try:
+            _ = to[0][0][:, rows]
+        except (IndexError, TypeError, ValueError, RuntimeError) as error:
+            raise InputError(
+                f"rows: expected an index or a mask of {batch} sequences, got {rows!r}: {error}"
+            ) from error
     for k, parts in enumerate(to):
         for layer, part in enumerate(parts):
             if rows is None:

@@ -6,14 +6,17 @@ Neural Computation 2(4), 1990: BPTT(h; h'), here with h' = h, so that each step 
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from cellgate.errors import InputError, ShapeError
+from cellgate.errors import DtypeError, InputError, ShapeError
+
+from .checks import check_lengths, one_length
 
 __all__ = ["Chunk", "tbptt"]
 
@@ -59,16 +62,19 @@ def tbptt(
         input: (T, B, I), (B, T, I) with ``batch_first``, or (T, I).
         steps: Steps of a chunk; the last one has what is left.
         hx: The state to begin with; gradients do not flow into it.
-        target: Anything with the input's leading dimensions, cut alike.
-        lengths: The length of each sequence of a padded batch.
-        reset: Where episodes begin, in the layout of the input.
+        target: A tensor or an array with the input's leading dimensions, cut alike.
+        lengths: The length of each sequence of a padded batch, B integers from 0 to T; of a :class:`cellgate.LSTM` or
+            a converted layer.
+        reset: Where episodes begin, bools in the layout of the input; likewise.
 
     Yields:
         A :class:`Chunk` at a time.
 
     Raises:
-        InputError: A bidirectional layer, or ``steps`` is not a positive integer.
-        ShapeError: ``target`` or ``reset`` has other leading dimensions than the input.
+        InputError: A bidirectional layer, ``steps`` is not a positive integer, a length out of range, or lengths or
+            resets for an ``nn.LSTM``, which takes none.
+        ShapeError: ``target`` or ``reset`` has other leading dimensions than the input, or not one length a sequence.
+        DtypeError: ``input`` is no padded tensor, ``target`` neither tensor nor array, or lengths that are no integers.
 
     Example:
         >>> import torch, cellgate
@@ -88,28 +94,42 @@ def tbptt(
             "tbptt: expected an LSTM of one direction, got bidirectional=True: its backward direction begins at the "
             "last step of all"
         )
-    if not isinstance(steps, int) or isinstance(steps, bool) or steps < 1:
+    if not isinstance(steps, numbers.Integral) or isinstance(steps, bool) or steps < 1:
         raise InputError(f"steps: expected a positive integer, got {steps!r}")
+    if not isinstance(input, Tensor) or input.is_nested:
+        got = type(input).__name__ if not isinstance(input, Tensor) else "a nested tensor"
+        raise DtypeError(f"input: expected a tensor of padded sequences, got {got}: pad it, and give lengths")
+    if getattr(type(lstm), "forward", None) is nn.LSTM.forward and not (lengths is None and reset is None):
+        name = "reset" if lengths is None else "lengths"
+        raise InputError(f"{name}: expected None with an nn.LSTM, which takes none: cellgate.convert it first")
     time = 1 if lstm.batch_first and input.dim() == 3 else 0
     leading = input.shape[: input.dim() - 1]
+    reset = None if reset is None else torch.as_tensor(reset)
     for name, given in (("target", target), ("reset", reset)):
-        if given is not None and given.shape[: len(leading)] != leading:
+        if given is None:
+            continue
+        if not hasattr(given, "shape"):
+            raise DtypeError(f"{name}: expected a tensor, got {type(given).__name__}: wrap it in torch.as_tensor")
+        if tuple(given.shape[: len(leading)]) != tuple(leading):
             raise ShapeError(f"{name}: expected {tuple(leading)} first, as the input, got {tuple(given.shape)}")
-    return _chunks(lstm, input, steps, hx, target, lengths, reset, time)
+    if lengths is not None:
+        batched = input.dim() == 3
+        batch = input.shape[1 - time] if batched else 1
+        lengths = check_lengths(lengths if batched else one_length(lengths), batch, input.shape[time], values=True)
+    return _chunks(lstm, input, int(steps), hx, target, lengths, reset, time)
 
 
 def _chunks(
-    lstm: Any, input: Tensor, steps: int, hx: Any, target: Any, lengths: Any, reset: Any, time: int
+    lstm: Any, input: Tensor, steps: int, hx: Any, target: Any, lengths: Tensor | None, reset: Tensor | None, time: int
 ) -> Iterator[Chunk]:
     state = _detached(hx)
-    whole = None if lengths is None else torch.as_tensor(lengths, device="cpu")
     for start in range(0, input.shape[time], steps):
         here = slice(start, start + steps)
         part = input.narrow(time, start, min(steps, input.shape[time] - start))
         rest: dict[str, Any] = {}
         own = None
-        if whole is not None:
-            own = (whole - start).clamp(0, part.shape[time])
+        if lengths is not None:
+            own = (lengths - start).clamp(0, part.shape[time])
             rest["lengths"] = own
         if reset is not None:
             rest["reset"] = reset[:, here] if time else reset[here]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -155,10 +156,11 @@ class Variant:
         clip = given["cell_clip"]
         if clip is not None and not (_is_number(clip) and clip > 0):
             raise InputError(f"cell_clip: expected a number above 0 or None, got {clip!r}")
-        if given["forget_bias"] is not None and not _is_number(given["forget_bias"]):
-            raise InputError(f"forget_bias: expected a number or None, got {given['forget_bias']!r}")
+        bias = given["forget_bias"]
+        if bias is not None and not (_is_number(bias) and math.isfinite(bias)):
+            raise InputError(f"forget_bias: expected a finite number or None, got {bias!r}")
         chrono = given["chrono"]
-        if chrono is not None and not (_is_number(chrono) and chrono > 2):
+        if chrono is not None and not (_is_number(chrono) and 2 < chrono < math.inf):
             raise InputError(f"chrono: expected more than 2, the longest dependency in steps, or None, got {chrono!r}")
         variant = cls(**given)
         return None if variant == cls() else variant

@@ -100,7 +100,7 @@ def trace(
     aliases = {alias: name for name, (names, _) in wanted.items() for alias in names}
     listens = weakref.WeakKeyDictionary({module: name for name, (_, module) in wanted.items()})
     modules_kept = [module for _, module in wanted.values()]
-    return Tape(tracks, aliases, kept, numbers, differentiable, lambda tape: _block(tape, modules_kept, listens))
+    return Tape(tracks, aliases, kept, numbers, differentiable, _Opener(modules_kept, listens))
 
 
 def _lstms(model: nn.Module) -> dict[str, tuple[list[str], Any]]:
@@ -158,6 +158,32 @@ def _block(tape: Tape, modules: list[nn.Module], names: weakref.WeakKeyDictionar
         _listeners.reset(token)
         for module in held:
             _release(module)
+
+
+class _Opener:
+    """Opens the block of a tape. A copy of the tape hears the same modules; one that comes from a file hears none."""
+
+    def __init__(self, modules: list[nn.Module], names: weakref.WeakKeyDictionary[nn.Module, str]) -> None:
+        self._modules = modules
+        self._names = names
+
+    def __call__(self, tape: Tape) -> contextlib.AbstractContextManager[None]:
+        return _block(tape, self._modules, self._names)
+
+    def __deepcopy__(self, memo: Any) -> _Opener:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _closed, ()
+
+
+def _closed() -> Any:
+    """Return what stands for the opener of a tape that was pickled."""
+    return _refuse
+
+
+def _refuse(tape: Tape) -> contextlib.AbstractContextManager[None]:
+    raise InputError("trace: expected a tape of a model, got one that was pickled: call cellgate.trace(model) again")
 
 
 def _hold(module: nn.Module) -> None:
@@ -318,8 +344,15 @@ def _random_again(state: Tensor | None) -> Iterator[None]:
 
 
 def _distance(result: Any, again: Any) -> Tensor | float:
-    data, data_again = (out.data if isinstance(out, PackedSequence) else out.detach() for out in (result[0], again[0]))
-    return (data.detach() - data_again.detach()).abs().max() if data.numel() else 0.0
+    data, data_again = (_numbers(out).detach() for out in (result[0], again[0]))
+    return (data - data_again).abs().max() if data.numel() else 0.0
+
+
+def _numbers(output: Tensor | PackedSequence) -> Tensor:
+    """Return the numbers of an output as one ordinary tensor."""
+    if isinstance(output, PackedSequence):
+        return output.data
+    return output.values() if output.is_nested else output
 
 
 def _parts(layer: LayerGates, *, detach: bool) -> list[dict[str, Tensor]]:

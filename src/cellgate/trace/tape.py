@@ -196,6 +196,10 @@ class Tape(Mapping[str, Track]):
         opened, self._opened = self._opened, None
         opened.__exit__(*exception)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what to copy or pickle: what was recorded, without the block that may be open."""
+        return {**vars(self), "_opened": None}
+
     def __getitem__(self, name: str) -> Track:
         found = self._tracks.get(self._aliases.get(name, name))
         if found is None:
