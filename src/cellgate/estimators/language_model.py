@@ -334,7 +334,8 @@ class LanguageModel(Parameters):
 
     def predict(self, X: str) -> str:
         """The token most likely to follow the text X."""
-        return self.vocabulary_.tokens[int(self.predict_proba(X)[1:].argmax()) + 1]
+        shares = self.predict_proba(X)
+        return self.vocabulary_.tokens[int(shares[1:].argmax()) + 1]
 
     def encode(self, X: str | Path | Text) -> EncodedSequences:
         """A text just as the network reads it: ``model_(encoded.x)`` gives the scores of what follows each token."""
