@@ -10,6 +10,7 @@ import pytest
 import cellgate
 from cellgate.cli import app as cli
 from cellgate.cli import train_forecast, training_run
+from cellgate.errors import InputError
 
 
 def call(capsys, *arguments):
@@ -95,6 +96,28 @@ def test_nothing_kept_is_said_and_begins_again(task, capsys, tmp_path, trainings
     assert code == 2
     assert "expected a training in" in err
     assert "found a finished one; leave it out" in err
+
+
+@pytest.mark.parametrize("task", ["forecast", "classify", "generate"])
+@pytest.mark.parametrize("stop", ["Ctrl-C", "error"])
+def test_a_model_that_stays_keeps_its_options(task, stop, capsys, tmp_path, trainings, ctrl_c, monkeypatch):
+    """`--force` over a finished model, stopped before there is anything new."""
+    out = tmp_path / "m"
+    assert call(capsys, "train", *trainings[task], "--out", out)[0] == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    if stop == "Ctrl-C":
+        ctrl_c(0)
+    else:
+        for kind in (cellgate.Forecaster, cellgate.SequenceClassifier, cellgate.LanguageModel):
+            monkeypatch.setattr(kind, "fit", refused)
+    code, _, err = call(capsys, "train", *trainings[task], "--seed", 7, "--out", out, "--force")
+    told = f"stopped by Ctrl-C before a pass over the data was done: the model that was in {out} is still there\n"
+    assert (code, err) == ((130, told) if stop == "Ctrl-C" else (2, "error: refused\n"))
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def refused(*_, **__):
+    raise InputError("refused")
 
 
 def test_ctrl_c_after_the_training_goes_on_from_the_last_save(capsys, tmp_path, trainings, monkeypatch):
