@@ -271,3 +271,9 @@ def test_arrays_of_lists_are_lists():
 def test_a_missing_tag_is_no_tag():
     with pytest.raises(DataError, match=r"labels of sequence 1: expected a label for each, got none \(None\) at 0"):
         small().fit([["a", "b"], ["c"]], [["X", "Y"], [None]])
+
+
+def test_sentences_that_are_all_empty_are_not_scored():
+    tagger = SequenceTagger(hidden_size=4, max_epochs=1).fit([["a", "b"]] * 20, [["X", "Y"]] * 20)
+    with pytest.raises(ValueError, match="expected steps to score, got sequences without any"):
+        tagger.evaluate([[], []], [[], []])

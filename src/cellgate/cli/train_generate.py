@@ -104,6 +104,8 @@ def command(
     )
     text = read_text(data)
     learnt, measured, told = _split(text, test, holdout)
+    if measured is not None:
+        model.require_scored(measured)  # now, not when the training is over
     if not as_json:
         size = f"{counted(len(text.text), 'character')}, {counted(text.text.count(chr(10)) + 1, 'line')}"
         lines = [("data", f"{text.source}: {size}")]

@@ -241,9 +241,13 @@ class SequenceClassifier(SequenceEstimator):
     def _explained(self, sequences: SequenceSet) -> Report:
         return explain_sequences(self, sequences, ClassAnswers(self, sequences))
 
-    def _actual(self, sequences: SequenceSet) -> np.ndarray:
+    def require_labels(self, sequences: SequenceSet, column: str | None) -> None:
+        """Refuse sequences whose labels cannot be compared with; `column` is that of the training's labels."""
         if sequences.labels is None or sequences.per_step:
-            raise labels_missing(sequences, "a label for each sequence", self.roles_.target)
+            raise labels_missing(sequences, "a label for each sequence", column)
+
+    def _actual(self, sequences: SequenceSet) -> np.ndarray:
+        self.require_labels(sequences, self.roles_.target)
         return class_codes(self.classes_, np.asarray(sequences.labels))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from cellgate.data import DataError
-from cellgate.data.text import Text, Units, Vocabulary, read_text
+from cellgate.data.text import Text, Units, Vocabulary, read_text, split
 from cellgate.errors import InputError
 from cellgate.estimators.explain_text import explain_text
 from cellgate.estimators.explaining import Explanation, deliver, keep_report
@@ -371,11 +371,18 @@ class LanguageModel(Parameters):
         }
         return self.metrics_
 
+    def require_scored(self, text: Text) -> None:
+        """Refuse a text too short to be scored, before or after the training."""
+        count = sum(1 for _ in split(text.text, self.units))
+        if count < 2:
+            raise DataError(
+                f"{text.source}: expected a text of two {self.units} or more to score, got {count}; give a longer one"
+            )
+
     def _nats(self, text: Text) -> tuple[float, np.ndarray]:
         self._require_fit()
+        self.require_scored(text)
         tokens = self.vocabulary_.encode(text.text)
-        if len(tokens) < 2:
-            raise DataError(f"{text.source}: expected a text of two {self.units} or more, got {len(tokens)}")
         return nats_per_token(self.model_, torch.from_numpy(tokens)), tokens
 
     def _scores(self, nats: float) -> dict[str, float]:

@@ -215,7 +215,12 @@ class SequenceRegressor(SequenceEstimator):
     def _explained(self, sequences: SequenceSet) -> Report:
         return explain_sequences(self, sequences, NumberAnswers(self, sequences))
 
-    def _actual(self, sequences: SequenceSet) -> np.ndarray:
+    def require_labels(self, sequences: SequenceSet, column: str | None) -> None:
+        """Refuse sequences whose labels cannot be compared with; `column` is that of the training's labels."""
         if sequences.labels is None or sequences.per_step:
-            raise labels_missing(sequences, "a number for each sequence", self.roles_.target)
+            raise labels_missing(sequences, "a number for each sequence", column)
+        self._numbers(np.asarray(sequences.labels))
+
+    def _actual(self, sequences: SequenceSet) -> np.ndarray:
+        self.require_labels(sequences, self.roles_.target)
         return self._numbers(np.asarray(sequences.labels))

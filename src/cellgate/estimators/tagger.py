@@ -339,10 +339,16 @@ class SequenceTagger(SequenceEstimator):
     def _explained(self, sequences: SequenceSet) -> Report:
         return explain_tags(self, sequences if sequences.labels is None else self._per_step(sequences))
 
+    def require_labels(self, sequences: SequenceSet, column: str | None) -> None:
+        """Refuse sequences whose tags cannot be compared with; `column` is that of the training's tags."""
+        if sequences.labels is None:
+            raise labels_missing(sequences, "a tag for each step", column)
+        if not sequences.lengths.any():
+            raise InputError(f"{sequences.source}: expected steps to score, got sequences without any; give others")
+
     def _evaluate(self, X: Any, y: Any) -> dict[str, Any]:
         sequences = self.read_again(X, y)
-        if sequences.labels is None:
-            raise labels_missing(sequences, "a tag for each step", self.roles_.target)
+        self.require_labels(sequences, self.roles_.target)
         sequences = self._per_step(sequences)
         data = self._prepare(sequences, None)
         actual, given = (
