@@ -25,7 +25,7 @@ from typing import Annotated, Any
 import typer
 
 from cellgate._version import __version__
-from cellgate.data.files import write_atomic
+from cellgate.data.files import text_bytes, write_atomic
 from cellgate.errors import InputError
 
 SAVED = "train.toml"
@@ -225,6 +225,11 @@ def save_config(out: Path, found: Mapping[str, Any] | None = None) -> None:
         f"[{verb}]",
     ]
     for name, value in parameters.items():
+        if name in _FILES and text_bytes(str(value)).decode() != str(value):
+            raise InputError(
+                f"{name} {value}: expected a name in UTF-8, as {SAVED} can hold no other, got one that is none; "
+                "rename the file"
+            )
         if name in _OF_THE_RUN or value is None or value is False or (isinstance(value, list | tuple) and not value):
             continue
         lines.append(f"{name.replace('_', '-')} = {_toml(_absolute(value) if name in _FILES else value)}")
