@@ -53,10 +53,15 @@ def read_sequence_table(data: Any, roles: SequenceRoles, labels: Any = None, aga
                     f"{table.source}: expected a column {name!r}, as in training, got {has}; add or rename it"
                 )
             raise DataError(f"{option} {name}: expected a column of {table.source}, which has {has}")
-    if roles.target is not None and roles.target not in table.columns:
+    if roles.target is not None and (roles.target not in table.columns or (again and _is_empty(table, roles.target))):
         roles = replace(roles, target="")
     made = _wide(table, roles, labels is not None) if roles.wide else _long(table, roles, labels is not None)
     return made if labels is None else with_labels(made, labels)
+
+
+def _is_empty(table: Table, name: str) -> bool:
+    """Whether a column has no value at all, as that of labels in data to predict for."""
+    return all(_name(cell) == "" for cell in table.columns[name].tolist())
 
 
 def _long(table: Table, roles: SequenceRoles, labelled: bool) -> SequenceSet:
