@@ -206,7 +206,9 @@ class SequenceTagger(SequenceEstimator):
             self.classes_ = np.unique(labels)
         codes = class_codes(self.classes_, labels)
         if (codes < 0).any():
-            raise InputError(f"expected tags among {self.classes_.tolist()}, got {labels[codes < 0][0]!r}; use fit")
+            raise InputError(
+                f"expected tags among {self.classes_.tolist()}, got {labels[codes < 0].tolist()[0]!r}; use fit"
+            )
         return codes
 
     def _outputs(self) -> int:
