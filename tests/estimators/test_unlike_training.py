@@ -142,3 +142,14 @@ def test_an_empty_column_of_tags_is_none(tmp_path):
     assert len(tagger.predict(tmp_path / "asked.conll")) == 2
     with pytest.raises(ValueError, match="expected a tag for each step in '2', as in training, found none"):
         tagger.evaluate(tmp_path / "asked.conll")
+
+
+def test_gaps_that_training_did_not_have_are_told(capsys, folder, tmp_path):
+    gaps = table()
+    gaps.loc[[3, 5], "v"] = np.nan
+    gaps.to_csv(tmp_path / "gaps.csv", index=False)
+    told = "v has 2 missing values and had none in the training, read as its mean there"
+    assert cellgate.load(folder).remarks(gaps) == [told]
+    assert call(capsys, "predict", folder, "--data", tmp_path / "gaps.csv")[2] == f"note: {told}\n"
+    had = cellgate.SequenceClassifier(hidden_size=4, max_epochs=1).fit(gaps)
+    assert had.remarks(gaps) == []

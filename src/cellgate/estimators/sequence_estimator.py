@@ -339,7 +339,9 @@ class SequenceEstimator(Parameters):
     # ------------------------------------------------------------ using it
 
     def remarks(self, X: Any) -> list[str]:
-        """What of data is passed over or counted as wrong, one line each: words, labels that the training did not have.
+        """What of data is passed over or counted as wrong, one line each.
+
+        Words, gaps and labels that the training did not have.
 
         Raises:
             DataError: for sequences unlike those trained on.
