@@ -192,8 +192,14 @@ def _chosen(
     keep_all: bool = False,
 ) -> tuple[tuple[str, ...], list[str]]:
     """The columns to read: those named, or all that have no other role and do not just number the rows; and notes."""
-    if target and target in roles.features:
-        raise DataError(f"--features {target}: expected columns to learn from, got that of the labels; leave it out")
+    for name, what in ((target, "of the labels"), (id_name, "of the sequences' names")):
+        if name and name in roles.features and roles.words is None:  # models of earlier versions may have read it
+            raise DataError(f"--features {name}: expected columns to learn from, got that {what}; leave it out")
+    if id_name and id_name in (target, time):
+        option = "target" if id_name == target else "time"
+        raise DataError(f"--{option} {id_name}: expected another column than --id, got the same; name another")
+    if target and target == time:
+        raise DataError(f"--target {target}: expected another column than --time, got the same; name another")
     names = tuple(dict.fromkeys(roles.features)) or tuple(
         name for name in table.columns if name not in {id_name, time, target}
     )
