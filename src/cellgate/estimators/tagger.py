@@ -18,7 +18,7 @@ from cellgate.data.text import UNKNOWN
 from cellgate.errors import InputError
 from cellgate.estimators.classes import class_codes, restored_classes
 from cellgate.estimators.explain_tags import explain_tags
-from cellgate.estimators.protocol import check_columns_named
+from cellgate.estimators.protocol import check_columns_named, expect, is_count, is_whole
 from cellgate.estimators.sequence_estimator import SequenceEstimator
 from cellgate.estimators.unlike import labels_missing
 from cellgate.report.model import Report
@@ -132,6 +132,11 @@ class SequenceTagger(SequenceEstimator):
         self.seed = seed
 
     # ------------------------------------------------------------ reading
+
+    def _check(self) -> None:
+        super()._check()
+        expect("vocabulary_size", self.vocabulary_size, "a whole number of 2 or more", lambda v: is_whole(v) and v >= 2)
+        expect("embedding_size", self.embedding_size, "a whole number of 1 or more", is_count)
 
     def _roles(self) -> SequenceRoles:
         check_columns_named(self, "id", "time", "target", "token")
