@@ -26,6 +26,7 @@ except ImportError:  # Windows has none: there, nobody is kept from a folder in 
 
 CHECKPOINT = "checkpoint"
 REPORT = "report.html"
+BOARD = "tensorboard"
 HISTORY = "history.safetensors"
 FORECAST = "forecast.csv"
 _BESIDE = (FORECAST, "holdout.csv", "forecast.svg", REPORT, HISTORY)  # not every training writes them
@@ -72,9 +73,17 @@ def alone_in(out: Path, force: bool, resume: bool) -> Iterator[None]:
     try:
         with _locked(out):
             require_fresh(out, force, resume)
+            earlier, model = [], out / "config.json"
+            before = model.stat() if model.exists() else None
             if not resume:
                 shutil.rmtree(out / CHECKPOINT, ignore_errors=True)
+                earlier = list((out / BOARD).glob("events.out.tfevents.*"))
             yield
+            if earlier and model.exists() and (before is None or not os.path.samestat(before, model.stat())):
+                for events in earlier:  # of the model whose place this one has taken
+                    events.unlink(missing_ok=True)
+                with suppress(OSError):  # with something in it, it stays
+                    (out / BOARD).rmdir()
     except BaseException:
         if new:
             with suppress(OSError):  # with something in it, it stays
@@ -180,7 +189,7 @@ def fit_and_save(
 
 def board_of(out: Path, wanted: bool) -> Path | None:
     """The folder for TensorBoard, if there shall be one."""
-    return out / "tensorboard" if wanted else None
+    return out / BOARD if wanted else None
 
 
 def forget_earlier(out: Path, written: Collection[str]) -> None:
