@@ -169,6 +169,24 @@ def test_train_toml_holds_what_was_found(task, capsys, tmp_path, trainings):
         assert found.items() <= saved.items()
 
 
+@pytest.mark.parametrize(("characters", "told"), [(3600, 0.05), (2_000_000, 0.01)])
+def test_train_toml_holds_the_end_of_a_text_that_stops_its_training(characters, told, capsys, tmp_path, trainings):
+    (tmp_path / "t.txt").write_text("to be or not " * (characters // 13) + "t" * (characters % 13))
+    train = ("train", tmp_path / "t.txt", "--task", "generate", "--holdout", 0, "--max-time", 0.01, "--hidden-size", 2)
+    assert call(capsys, *train, "--out", tmp_path / "m")[0] == 0
+    saved = tomllib.loads((tmp_path / "m" / "train.toml").read_text())["train"]["validation"]
+    assert saved == told
+    text = cellgate.data.text.read_text(tmp_path / "t.txt")
+    assert cellgate.LanguageModel(validation=saved)._held(text) == cellgate.LanguageModel()._held(text)
+
+
+@pytest.mark.parametrize(("characters", "held"), [(399, 19), (4_000_003, 20_000), (1_003_854, 20_000), (200, 0)])
+def test_the_share_of_a_text_is_exact(characters, held):
+    from cellgate.cli.train_generate import _share
+
+    assert int(characters * _share(characters, held)) == held
+
+
 def test_the_time_of_the_whole_run_is_told(capsys, tmp_path, trainings):
     _, out, _ = call(capsys, "train", *trainings["forecast"], "--out", tmp_path / "m")
     told = next(line for line in out.splitlines() if line.startswith("wrote"))
