@@ -85,6 +85,17 @@ def test_a_training_is_repeated_by_the_file_that_it_saves(capsys, tmp_path, sale
         assert (tmp_path / "a" / name).read_text() == (tmp_path / "b" / name).read_text()
 
 
+def test_an_option_that_has_the_name_of_a_file_is_written_as_it_is(capsys, tmp_path, sales, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sold").write_text("a file called as the column is")
+    options = ["--target", "sold", "--horizon", 3, "--max-epochs", 1]
+    assert call(capsys, "train", sales.name, *options, "--out", "a")[0] == 0
+    saved = tomllib.loads((tmp_path / "a" / "train.toml").read_text())["train"]
+    assert (saved["target"], saved["data"]) == ("sold", str(sales))
+    code, _, err = call(capsys, "train", "--config", "a/train.toml", "--out", "b")
+    assert (code, err) == (0, "")
+
+
 def test_resume_takes_the_options_of_the_training_that_was_cut_short(capsys, tmp_path, monkeypatch):
     from cellgate.training import loop
 

@@ -1,5 +1,6 @@
 """`cellgate train --task generate`, then generate and evaluate."""
 
+import io
 import json
 
 import pytest
@@ -91,3 +92,20 @@ def test_scores_of_a_text_in_another_alphabet_say_that_little_of_it_is_known(tex
     assert "note: 36 of these were not in the training and are all read as one" in told
     _, told, _ = call(capsys, "evaluate", tmp_path / "m", text)
     assert "note" not in told
+
+
+@pytest.mark.parametrize(
+    ("raw", "prompt", "noted"),
+    [
+        (b"the \xc3\xa9", "the é", False),
+        (b"the \xe9", "the é", True),
+        (b"the\r\ncat", "the\ncat", False),
+        (b"", "", False),
+    ],
+)
+def test_a_prompt_on_standard_input_may_be_in_any_encoding(text, raw, prompt, noted, capsys, tmp_path, monkeypatch):
+    call(capsys, "train", text, "--task", "generate", "--out", tmp_path / "m", "--max-epochs", 1, "--hidden-size", 8)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(raw), encoding="ascii"))
+    code, out, err = call(capsys, "generate", tmp_path / "m", "--prompt", "-", "--length", 3, "--json")
+    assert (code, json.loads(out)["prompt"]) == (0, prompt)
+    assert ("read as Windows-1252" in err) == noted

@@ -10,6 +10,7 @@ import pytest
 import cellgate
 from cellgate.cli import app as cli
 from cellgate.cli import train_forecast, training_run
+from cellgate.errors import InputError
 
 
 def call(capsys, *arguments):
@@ -97,6 +98,28 @@ def test_nothing_kept_is_said_and_begins_again(task, capsys, tmp_path, trainings
     assert "found a finished one; leave it out" in err
 
 
+@pytest.mark.parametrize("task", ["forecast", "classify", "generate"])
+@pytest.mark.parametrize("stop", ["Ctrl-C", "error"])
+def test_a_model_that_stays_keeps_its_options(task, stop, capsys, tmp_path, trainings, ctrl_c, monkeypatch):
+    """`--force` over a finished model, stopped before there is anything new."""
+    out = tmp_path / "m"
+    assert call(capsys, "train", *trainings[task], "--out", out)[0] == 0
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    if stop == "Ctrl-C":
+        ctrl_c(0)
+    else:
+        for kind in (cellgate.Forecaster, cellgate.SequenceClassifier, cellgate.LanguageModel):
+            monkeypatch.setattr(kind, "fit", refused)
+    code, _, err = call(capsys, "train", *trainings[task], "--seed", 7, "--out", out, "--force")
+    told = f"stopped by Ctrl-C before a pass over the data was done: the model that was in {out} is still there\n"
+    assert (code, err) == ((130, told) if stop == "Ctrl-C" else (2, "error: refused\n"))
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def refused(*_, **__):
+    raise InputError("refused")
+
+
 def test_ctrl_c_after_the_training_goes_on_from_the_last_save(capsys, tmp_path, trainings, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
@@ -144,6 +167,24 @@ def test_train_toml_holds_what_was_found(task, capsys, tmp_path, trainings):
     if task == "forecast":
         found = {"holdout": 3, "time": "Month", "target": "#Passengers", "season": 12, "level": [90.0]}
         assert found.items() <= saved.items()
+
+
+@pytest.mark.parametrize(("characters", "told"), [(3600, 0.05), (2_000_000, 0.01)])
+def test_train_toml_holds_the_end_of_a_text_that_stops_its_training(characters, told, capsys, tmp_path, trainings):
+    (tmp_path / "t.txt").write_text("to be or not " * (characters // 13) + "t" * (characters % 13))
+    train = ("train", tmp_path / "t.txt", "--task", "generate", "--holdout", 0, "--max-time", 0.01, "--hidden-size", 2)
+    assert call(capsys, *train, "--out", tmp_path / "m")[0] == 0
+    saved = tomllib.loads((tmp_path / "m" / "train.toml").read_text())["train"]["validation"]
+    assert saved == told
+    text = cellgate.data.text.read_text(tmp_path / "t.txt")
+    assert cellgate.LanguageModel(validation=saved)._held(text) == cellgate.LanguageModel()._held(text)
+
+
+@pytest.mark.parametrize(("characters", "held"), [(399, 19), (4_000_003, 20_000), (1_003_854, 20_000), (200, 0)])
+def test_the_share_of_a_text_is_exact(characters, held):
+    from cellgate.cli.train_generate import _share
+
+    assert int(characters * _share(characters, held)) == held
 
 
 def test_the_time_of_the_whole_run_is_told(capsys, tmp_path, trainings):

@@ -1,7 +1,9 @@
 """The folder of a training: one training at a time, nothing of an earlier model, nothing lost that is not its own."""
 
 import fcntl
+import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -104,3 +106,33 @@ def test_a_search_without_a_result_removes_nothing_that_is_not_its_own(capsys, t
     assert contents(tmp_path) == {"sales.csv": b"mine"}
     assert call(capsys, "tune", *QUICK, "--trials", 2, "--out", tmp_path / "new")[0] != 0
     assert not (tmp_path / "new").exists()
+
+
+def test_names_that_are_no_utf8_are_no_fault(capfd, tmp_path, monkeypatch):
+    """Disks of long ago hold such; train.toml cannot name them, everything else works with them."""
+    monkeypatch.chdir(tmp_path)
+    odd = os.fsdecode(b"caf\xe9")
+    try:
+        os.mkdir(odd)
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    rows = [f"c{k},{t},{k % 2 + t / 9},{'ab'[k % 2]}" for k in range(40) for t in range(3)]
+    for name in ("d.csv", f"{odd}.csv"):
+        Path(name).write_text("\n".join(["id,t,x,label", *rows]))
+    quick = ("--task", "classify", "--max-epochs", 1, "--hidden-size", 4)
+    code, _, err = call(capfd, "train", f"{odd}.csv", *quick, "--out", "m")
+    assert code == 2
+    assert "expected a name in UTF-8, as train.toml can hold no other" in err
+    assert not os.path.exists("m")
+    code, out, err = call(capfd, "train", "d.csv", *quick, "--out", f"{odd}/m", "--json", "--report")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["out"] == f"{odd}/m"
+    model = f"{odd}/m"
+    for verb in (("predict", model, "--data"), ("evaluate", model)):
+        code, out, err = call(capfd, *verb, f"{odd}.csv", "--json")
+        assert (code, err, json.loads(out)["model"]) == (0, "", model)
+    code, _, err = call(capfd, "explain", model, f"{odd}.csv", "--out", f"{odd}.html", "--figures", "figures")
+    assert (code, err) == (0, "")
+    assert "Classification of caf?.csv" in Path(f"{odd}.html").read_text(encoding="utf-8")
+    code, out, err = call(capfd, "train", "airline", "--out", f"{odd}/f", "--max-epochs", 1, "--json")
+    assert (code, err) == (0, "")

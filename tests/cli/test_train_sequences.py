@@ -104,6 +104,23 @@ def test_a_test_file_that_cannot_be_measured_on_is_refused_before_the_training(k
     assert "expected labels to measure by, found none" in refused("case,step,x\na,0,1.5\na,1,0.5\n")
     # Read as the training's table was: x is a column of numbers.
     assert "line 2: expected a number in 'x', got 'high'" in refused("case,step,x,label\na,0,high,1\nb,0,low,2\n")
+    several = refused("case,step,x,label\na,0,1,1\na,1,2,2\n")
+    assert "in 'label', as in training, got several within a sequence; correct them" in several
+    if kind == "regress":
+        assert "expected numbers as labels, got words" in refused("case,step,x,label\na,0,1,much\nb,0,2,little\n")
+
+
+def test_a_text_too_short_to_be_measured_on_is_refused_before_the_training(capsys, tmp_path):
+    (tmp_path / "t.txt").write_text("to be or not " * 300 + "z" * 1000)
+    (tmp_path / "one.txt").write_text("a")
+    for options, told in (
+        (["--test", tmp_path / "one.txt"], "one.txt: expected a text of two characters or more to score, got 1;"),
+        (["--units", "words"], "the end of t.txt: expected a text of two words or more to score, got 1;"),
+    ):
+        arguments = ("train", tmp_path / "t.txt", "--task", "generate", *options, "--out", tmp_path / "m")
+        code, _, err = call(capsys, *arguments)
+        assert (code, told in err) == (2, True), err
+        assert not (tmp_path / "m").exists()
 
 
 def test_it_says_so_when_the_baseline_is_as_good(capsys, tmp_path):

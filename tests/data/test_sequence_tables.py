@@ -146,3 +146,21 @@ def test_it_is_said_where_only_the_order_of_uneven_steps_is_read(times, told):
     table = pd.DataFrame({"id": np.repeat(list("ab"), 4), "when": times * 2, "v": range(8), "y": [0] * 4 + [1] * 4})
     notes = read_sequences(table, roles=SequenceRoles(time="when")).notes
     assert any("unevenly far apart in when: only their order is read" in note for note in notes) == told
+
+
+@pytest.mark.parametrize(
+    ("roles", "told"),
+    [
+        (
+            {"features": ("case", "v")},
+            "--features case: expected columns to learn from, got that of the sequences' names",
+        ),
+        ({"id": "case", "target": "case"}, "--target case: expected another column than --id, got the same"),
+        ({"id": "case", "time": "case"}, "--time case: expected another column than --id, got the same"),
+        ({"time": "v", "target": "v"}, "--target v: expected another column than --time, got the same"),
+    ],
+)
+def test_a_column_has_one_part_to_play(roles, told):
+    table = pd.DataFrame({"case": [1, 1, 2, 2], "v": [0.5, 1.5, 2.5, 3.5], "label": [0, 0, 1, 1]})
+    with pytest.raises(DataError, match=told):
+        read_sequences(table, roles=SequenceRoles(**roles))

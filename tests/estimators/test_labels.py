@@ -92,6 +92,12 @@ def test_an_infinite_label_is_refused_in_words():
         SequenceRegressor().fit(frame)
 
 
+def test_a_label_beyond_reason_is_refused():
+    x = np.arange(60.0).reshape(20, 3)
+    with pytest.raises(InputError, match=r"expected numbers up to 1e\+100 as labels, got -1e\+200"):
+        SequenceRegressor(hidden_size=2, max_epochs=1).fit(x, np.r_[x[:-1, 0], -1e200])
+
+
 @pytest.mark.parametrize("weights", [None, np.arange(1.0, 41.0)])
 def test_r2_is_that_of_scikit_learn(weights):
     r2_score = pytest.importorskip("sklearn.metrics").r2_score

@@ -258,3 +258,23 @@ def test_other_encodings_are_read(tmp_path):
 def test_ways_to_draw_that_are_none(model, how):
     with pytest.raises(InputError, match=f"{next(iter(how))}: expected"):
         model.generate("Mary", **how)
+
+
+@pytest.fixture(scope="module")
+def small():
+    return LanguageModel(hidden_size=4, max_epochs=1).fit("ab\nac\n" * 60)
+
+
+@pytest.mark.parametrize("given", [b"ab", ["a", "b"], None, 5])
+def test_what_is_gone_on_from_is_a_text(small, given):
+    for verb, name in ((small.predict, "X"), (small.predict_proba, "X"), (small.generate, "prompt")):
+        with pytest.raises(InputError, match=f"{name}: expected a str, got "):
+            verb(given)
+
+
+def test_lines_end_alike_in_texts_and_in_files(small, tmp_path):
+    (tmp_path / "t.txt").write_bytes(b"ab\r\nac\r\n" * 60)
+    typed = LanguageModel(hidden_size=4, max_epochs=1).fit("ab\r\nac\r\n" * 60)
+    assert typed.vocabulary_ == small.vocabulary_
+    assert typed.score(tmp_path / "t.txt") == small.score("ab\r\nac\r\n" * 60)
+    assert small.generate("ab\r\n", 5) == small.generate("ab\n", 5)

@@ -271,3 +271,18 @@ def test_arrays_of_lists_are_lists():
 def test_a_missing_tag_is_no_tag():
     with pytest.raises(DataError, match=r"labels of sequence 1: expected a label for each, got none \(None\) at 0"):
         small().fit([["a", "b"], ["c"]], [["X", "Y"], [None]])
+
+
+def test_sentences_that_are_all_empty_are_not_scored():
+    tagger = SequenceTagger(hidden_size=4, max_epochs=1).fit([["a", "b"]] * 20, [["X", "Y"]] * 20)
+    with pytest.raises(ValueError, match="expected steps to score, got sequences without any"):
+        tagger.evaluate([[], []], [[], []])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "least"),
+    [("vocabulary_size", 1, 2), ("vocabulary_size", -3, 2), ("embedding_size", 0, 1), ("embedding_size", -1, 1)],
+)
+def test_sizes_are_checked(name, value, least):
+    with pytest.raises(InputError, match=f"{name}: expected a whole number of {least} or more, got {value}"):
+        SequenceTagger(**{name: value}).fit([["a", "b"]] * 20, [["X", "Y"]] * 20)

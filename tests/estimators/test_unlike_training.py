@@ -116,3 +116,40 @@ def test_labels_of_arrays_are_found_whatever_those_of_the_training_table_were_ca
     model = cellgate.SequenceClassifier(wide=True, target="mood", hidden_size=2, max_epochs=1).fit(wide)
     np.savez(tmp_path / "d.npz", X=X, y=Y)
     assert model.score(tmp_path / "d.npz") == model.score(wide)
+
+
+@pytest.mark.parametrize("empty", ["", np.nan])
+def test_an_empty_column_of_labels_is_none(empty, tmp_path):
+    rows = [(k, t, k % 2 + t / 9, "ab"[k % 2]) for k in range(30) for t in range(3)]
+    table = pd.DataFrame(rows, columns=["id", "t", "x", "label"])
+    model = cellgate.SequenceClassifier(hidden_size=4, max_epochs=1).fit(table)
+    asked = table.assign(label=empty)
+    asked.to_csv(tmp_path / "asked.csv", index=False)
+    for data in (asked, tmp_path / "asked.csv"):
+        assert model.predict(data).tolist() == model.predict(table).tolist()
+        with pytest.raises(
+            ValueError, match="expected a label for each sequence in 'label', as in training, found none"
+        ):
+            model.evaluate(data)
+    with pytest.raises(ValueError, match="expected a value in 'label', got an empty cell"):
+        model.predict(table.assign(label=table["label"].where(table["id"] > 4)))
+
+
+def test_an_empty_column_of_tags_is_none(tmp_path):
+    (tmp_path / "t.conll").write_text("a\tX\nb\tY\n\n" * 20)
+    (tmp_path / "asked.conll").write_text("a\t\nb\t\n\n" * 2)
+    tagger = cellgate.SequenceTagger(hidden_size=4, max_epochs=1).fit(tmp_path / "t.conll")
+    assert len(tagger.predict(tmp_path / "asked.conll")) == 2
+    with pytest.raises(ValueError, match="expected a tag for each step in '2', as in training, found none"):
+        tagger.evaluate(tmp_path / "asked.conll")
+
+
+def test_gaps_that_training_did_not_have_are_told(capsys, folder, tmp_path):
+    gaps = table()
+    gaps.loc[[3, 5], "v"] = np.nan
+    gaps.to_csv(tmp_path / "gaps.csv", index=False)
+    told = "v has 2 missing values and had none in the training, read as its mean there"
+    assert cellgate.load(folder).remarks(gaps) == [told]
+    assert call(capsys, "predict", folder, "--data", tmp_path / "gaps.csv")[2] == f"note: {told}\n"
+    had = cellgate.SequenceClassifier(hidden_size=4, max_epochs=1).fit(gaps)
+    assert had.remarks(gaps) == []

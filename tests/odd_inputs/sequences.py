@@ -101,6 +101,13 @@ TAGGED = {
         text("-DOCSTART- -X- O O", "", "EU NNP I-NP I-ORG", "rejects VBZ I-VP O"), holds=_is(1, 2), name="t.conll"
     ),
     "a word without a tag": Odd(text("a DT", "cat", "", "the DT"), "line 2: expected 2 columns", name="t.conll"),
+    "an empty tag": Odd(
+        text("a\tDT", "cat\t", "", "the\tDT"), "t.conll, line 2: expected a tag in column 2", name="t.conll"
+    ),
+    "an empty word": Odd(text("a\tDT", "\tNN"), "t.conll, line 2: expected a word in column 1", name="t.conll"),
+    "a tab at the end": Odd(
+        text("a\tDT\t", "cat\tNN\t"), "t.conll, line 1: expected a tag in column 3, got an empty cell", name="t.conll"
+    ),
     "no tags": Odd(text("a", "cat", "", "the"), "expected a column of labels, found none", name="t.conll"),
     "nothing": Odd(b"", "t.conll: expected a text, got an empty file", name="t.conll"),
     "only empty lines": Odd(b"\n\n\n", "t.conll: expected a text, got an empty file", name="t.conll"),

@@ -6,6 +6,7 @@ import json
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -217,3 +218,15 @@ def test_a_variant_shows_in_the_diagram(classified):
     plain = network_of(Net(), "2 columns", "readout", "class")
     assert [layer.cell for layer in plain.layers] == ["", ""]
     assert "This layer has" not in report_page(dataclasses.replace(report, network=plain))
+
+
+def test_long_names_of_rows_keep_what_tells_them_apart():
+    kinds = ["praise for a delivery", "complaint about <it>"]
+    rows = [(k, t, kinds[(k + t) % 2], k % 2) for k in range(20) for t in range(4)]
+    table = pd.DataFrame(rows, columns=["id", "t", "event as it was written", "label"])
+    html = cellgate.SequenceClassifier(hidden_size=4, max_epochs=2).fit(table).explain(table).html
+    shown = re.findall(r'<g><title>(.*?)</title><text [^>]*class="small end">(.*?)</text></g>', html)
+    assert set(shown) == {
+        ("event as it was written = praise for a delivery", "event…a delivery"),
+        ("event as it was written = complaint about &lt;it&gt;", "event…about &lt;it&gt;"),
+    }

@@ -25,11 +25,12 @@ from typing import Annotated, Any
 import typer
 
 from cellgate._version import __version__
-from cellgate.data.files import write_atomic
+from cellgate.data.files import text_bytes, write_atomic
 from cellgate.errors import InputError
 
 SAVED = "train.toml"
 Config = Annotated[Path | None, typer.Option(help="A TOML file of options; those typed go before it.")]
+_FILES = {"data", "test"}  # what else has the name of a file, a column for instance, is none
 _OF_THE_RUN = {"out", "resume", "force", "json", "as_json", "config"}  # where and how, not what
 
 
@@ -228,20 +229,21 @@ def save_config(out: Path, found: Mapping[str, Any] | None = None) -> None:
         f"[{verb}]",
     ]
     for name, value in parameters.items():
+        if name in _FILES and text_bytes(str(value)).decode() != str(value):
+            raise InputError(
+                f"{name} {value}: expected a name in UTF-8, as {SAVED} can hold no other, got one that is none; "
+                "rename the file"
+            )
         if name in _OF_THE_RUN or value is None or value is False or (isinstance(value, list | tuple) and not value):
             continue
-        lines.append(f"{name.replace('_', '-')} = {_toml(_absolute(value))}")
+        lines.append(f"{name.replace('_', '-')} = {_toml(_absolute(value) if name in _FILES else value)}")
     out.mkdir(parents=True, exist_ok=True)
     write_atomic(out / SAVED, ("\n".join(lines) + "\n").encode())
 
 
 def _absolute(value: Any) -> Any:
-    """Files by their absolute paths, so that the run can be repeated from anywhere."""
-    if isinstance(value, list | tuple):
-        return [_absolute(part) for part in value]
-    if isinstance(value, str | Path) and str(value) and Path(value).is_file():
-        return str(Path(value).absolute())
-    return value
+    """A file by its absolute path, so that the run can be repeated from anywhere; the name of bundled data as it is."""
+    return str(Path(value).absolute()) if str(value) and Path(value).is_file() else value
 
 
 def _toml(value: Any) -> str:

@@ -97,12 +97,14 @@ def _board(folder: Path | None) -> Iterator[Callable[[Any], None] | None]:
         raise InputError("--tensorboard: expected TensorBoard to be installed, found none; pip install tensorboard")
     from torch.utils.tensorboard import SummaryWriter
 
-    step = 0
+    before = last = 0  # epochs of the stages before, and the last one written
     with SummaryWriter(str(folder)) as writer:
 
         def watch(progress: Any) -> None:
-            nonlocal step
-            step += 1
+            nonlocal before, last
+            if before + progress.epoch <= last:
+                before = last
+            last = before + progress.epoch  # a training that is resumed goes on from its epoch
             for name, value in (
                 ("loss/training", progress.loss),
                 ("loss/validation", progress.validation),
@@ -110,7 +112,7 @@ def _board(folder: Path | None) -> Iterator[Callable[[Any], None] | None]:
                 ("examples a second", progress.examples_per_second),
             ):
                 if value is not None and math.isfinite(value):
-                    writer.add_scalar(name, value, step)
+                    writer.add_scalar(name, value, last)
 
         yield watch
 

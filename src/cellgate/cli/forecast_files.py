@@ -11,7 +11,7 @@ import numpy as np
 
 from cellgate.cli.training_run import FORECAST
 from cellgate.data import Panel
-from cellgate.data.files import write_atomic
+from cellgate.data.files import text_bytes, write_atomic
 from cellgate.data.panel import show_time
 from cellgate.data.words import counted
 from cellgate.report.forecast_svg import Drawing, Segment, forecast_svg
@@ -69,7 +69,7 @@ def write_forecast_files(
         write_atomic(out / "holdout.csv", csv_text(_holdout_columns(backcast, rest)).encode())
         names.append("holdout.csv")
     if coming is not None:
-        write_atomic(out / "forecast.svg", _picture(panel, coming, backcast, rest, metrics).encode())
+        write_atomic(out / "forecast.svg", text_bytes(_picture(panel, coming, backcast, rest, metrics)))
         names.append("forecast.svg")
     return names
 

@@ -10,6 +10,8 @@ import typer
 
 from cellgate import estimators
 from cellgate.cli.console import say_json
+from cellgate.data.delimited import decode
+from cellgate.data.text import one_line_end
 from cellgate.errors import InputError
 
 _SHOWN = 5  # of the unknown
@@ -37,7 +39,10 @@ def command(
     if not isinstance(estimator, estimators.LanguageModel):
         raise InputError(f"{model}: expected a LanguageModel, got a {type(estimator).__name__}; use cellgate predict")
     if prompt == "-":
-        prompt = sys.stdin.read()
+        prompt, notes = decode(sys.stdin.buffer.read(), "standard input", "a prompt")
+        for note in notes:
+            print(f"note: {note}", file=sys.stderr)
+    prompt = one_line_end(prompt)
     drawn = estimator.stream(prompt, length, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
     unknown = estimator.vocabulary_.unknown(prompt)
     if as_json:

@@ -91,7 +91,7 @@ def _split(
     estimator: Any, sequences: SequenceSet, test: str | None, holdout: float
 ) -> tuple[SequenceSet, SequenceSet | None, str]:
     if test is not None:
-        return sequences, _test(test, sequences), f"nothing: measured on {test}"
+        return sequences, _test(estimator, test, sequences), f"nothing: measured on {test}"
     from cellgate.tasks.sequence_batches import hold_back
 
     strata = estimator.strata(sequences)
@@ -103,11 +103,12 @@ def _split(
     return sequences.pick(rows), sequences.pick(held), told
 
 
-def _test(test: str, sequences: SequenceSet) -> SequenceSet:
+def _test(estimator: Any, test: str, sequences: SequenceSet) -> SequenceSet:
     """The sequences to measure on, read as the training's were; what they lack is said before the training."""
     measured = read_sequences(test, None, sequences.roles, again=True)
     if measured.labels is None:
         raise InputError(f"--test {test}: expected labels to measure by, found none; add their column")
+    estimator.require_labels(measured, sequences.roles.target)
     names, found = ([*part.number_names, *part.texts] for part in (sequences, measured))
     if names != found:
         raise InputError(f"--test {test}: expected the features {some(names)} as in training, got {some(found)}")

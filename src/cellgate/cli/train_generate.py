@@ -104,6 +104,8 @@ def command(
     )
     text = read_text(data)
     learnt, measured, told = _split(text, test, holdout)
+    if measured is not None:
+        model.require_scored(measured)  # now, not when the training is over
     if not as_json:
         size = f"{counted(len(text.text), 'character')}, {counted(text.text.count(chr(10)) + 1, 'line')}"
         lines = [("data", f"{text.source}: {size}")]
@@ -111,9 +113,15 @@ def command(
     opened = (learnt if measured is None else measured) if report else None
     with alone_in(out, force, resume):
         metrics = fit_and_save(out, model, learnt, measured, opened, as_json, tensorboard, checkpoint_every)
-        save_config(out, sizes_found(model))
+        save_config(out, {**sizes_found(model), "validation": _share(len(learnt.text), model._held(learnt))})
     _say_report(out, text, model, metrics, report, as_json)
     return INTERRUPTED if model.record_.stopped_by == "Ctrl-C" else None
+
+
+def _share(characters: int, held: int) -> float:
+    """The shortest share that holds back so many characters at the end."""
+    shares = (round((held + 0.5) / characters, digits) for digits in range(1, 17))
+    return next((share for share in shares if int(characters * share) == held), held / characters)
 
 
 def _split(text: Text, test: Path | None, holdout: float) -> tuple[Text, Text | None, str]:

@@ -26,6 +26,7 @@ except ImportError:  # Windows has none: there, nobody is kept from a folder in 
 
 CHECKPOINT = "checkpoint"
 REPORT = "report.html"
+BOARD = "tensorboard"
 HISTORY = "history.safetensors"
 FORECAST = "forecast.csv"
 _BESIDE = (FORECAST, "holdout.csv", "forecast.svg", REPORT, HISTORY)  # not every training writes them
@@ -72,9 +73,17 @@ def alone_in(out: Path, force: bool, resume: bool) -> Iterator[None]:
     try:
         with _locked(out):
             require_fresh(out, force, resume)
+            earlier, model = [], out / "config.json"
+            before = model.stat() if model.exists() else None
             if not resume:
                 shutil.rmtree(out / CHECKPOINT, ignore_errors=True)
+                earlier = list((out / BOARD).glob("events.out.tfevents.*"))
             yield
+            if earlier and model.exists() and (before is None or not os.path.samestat(before, model.stat())):
+                for events in earlier:  # of the model whose place this one has taken
+                    events.unlink(missing_ok=True)
+                with suppress(OSError):  # with something in it, it stays
+                    (out / BOARD).rmdir()
     except BaseException:
         if new:
             with suppress(OSError):  # with something in it, it stays
@@ -110,25 +119,32 @@ def saying_what_is_kept(out: Path) -> Iterator[None]:
     """Around all from the fit to the saved model: the options are written, and Ctrl-C says what there is to go on from.
 
     After an error before the first save there is nothing, and no options are left to look like a training cut short.
-    Options that do not go with the checkpoint that is there do not take the place of those that do.
+    Options that go with neither the checkpoint nor the model that is there do not take the place of those that do.
     """
     path = out / SAVED
     before = path.read_bytes() if path.is_file() else None
     save_config(out)
+
+    def nothing_saved() -> bool:
+        return not any((out / CHECKPOINT).glob("*.safetensors"))
+
     try:
         yield
-    except KeyboardInterrupt:
-        again = f"cellgate train --resume --out {shlex.quote(str(out))}"
-        told = f"before a pass over the data was done: no model is kept; {again} begins again"
-        if any((out / CHECKPOINT).glob("*.safetensors")):
-            told = f"before the model was written; {again} goes on from the last save"
-        raise KeyboardInterrupt(f"stopped by Ctrl-C {told}") from None
-    except CellgateError as error:
+    except BaseException as error:
         from cellgate.training import CheckpointError
 
-        if isinstance(error, CheckpointError) and before is not None:
-            write_atomic(path, before)
-        if not any((out / CHECKPOINT).glob("*")) and not (out / "config.json").exists():
+        stays = (out / "config.json").exists()  # an earlier model
+        if isinstance(error, CheckpointError) or (stays and nothing_saved()):
+            path.unlink(missing_ok=True) if before is None else write_atomic(path, before)
+        if isinstance(error, KeyboardInterrupt):
+            again = f"cellgate train --resume --out {shlex.quote(str(out))}"
+            told = f"before a pass over the data was done: no model is kept; {again} begins again"
+            if stays:
+                told = f"before a pass over the data was done: the model that was in {out} is still there"
+            if not nothing_saved():
+                told = f"before the model was written; {again} goes on from the last save"
+            raise KeyboardInterrupt(f"stopped by Ctrl-C {told}") from None
+        if isinstance(error, CellgateError) and nothing_saved() and not stays:
             path.unlink(missing_ok=True)
             with suppress(OSError):  # with something in it, it stays
                 out.rmdir()
@@ -173,7 +189,7 @@ def fit_and_save(
 
 def board_of(out: Path, wanted: bool) -> Path | None:
     """The folder for TensorBoard, if there shall be one."""
-    return out / "tensorboard" if wanted else None
+    return out / BOARD if wanted else None
 
 
 def forget_earlier(out: Path, written: Collection[str]) -> None:

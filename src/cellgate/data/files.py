@@ -53,7 +53,17 @@ def remove_leftovers(folder: Path) -> None:
 
 def json_bytes(values: Any) -> bytes:
     """Plain values as readable JSON, numpy's numbers among them; NaN, which JSON does not know, becomes null."""
-    return (json.dumps(_without_nan(values), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    plain = _without_nan(values)
+    text = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # the name of a file that is no UTF-8
+        return (json.dumps(plain, indent=2, allow_nan=False) + "\n").encode()
+
+
+def text_bytes(text: str) -> bytes:
+    """A text to be read by people as UTF-8; what is none, of the name of a file, becomes a question mark."""
+    return text.encode("utf-8", "replace")
 
 
 def _without_nan(values: Any) -> Any:

@@ -53,10 +53,15 @@ def read_sequence_table(data: Any, roles: SequenceRoles, labels: Any = None, aga
                     f"{table.source}: expected a column {name!r}, as in training, got {has}; add or rename it"
                 )
             raise DataError(f"{option} {name}: expected a column of {table.source}, which has {has}")
-    if roles.target is not None and roles.target not in table.columns:
+    if roles.target is not None and (roles.target not in table.columns or (again and _is_empty(table, roles.target))):
         roles = replace(roles, target="")
     made = _wide(table, roles, labels is not None) if roles.wide else _long(table, roles, labels is not None)
     return made if labels is None else with_labels(made, labels)
+
+
+def _is_empty(table: Table, name: str) -> bool:
+    """Whether a column has no value at all, as that of labels in data to predict for."""
+    return all(_name(cell) == "" for cell in table.columns[name].tolist())
 
 
 def _long(table: Table, roles: SequenceRoles, labelled: bool) -> SequenceSet:
@@ -187,8 +192,14 @@ def _chosen(
     keep_all: bool = False,
 ) -> tuple[tuple[str, ...], list[str]]:
     """The columns to read: those named, or all that have no other role and do not just number the rows; and notes."""
-    if target and target in roles.features:
-        raise DataError(f"--features {target}: expected columns to learn from, got that of the labels; leave it out")
+    for name, what in ((target, "of the labels"), (id_name, "of the sequences' names")):
+        if name and name in roles.features and roles.words is None:  # models of earlier versions may have read it
+            raise DataError(f"--features {name}: expected columns to learn from, got that {what}; leave it out")
+    if id_name and id_name in (target, time):
+        option = "target" if id_name == target else "time"
+        raise DataError(f"--{option} {id_name}: expected another column than --id, got the same; name another")
+    if target and target == time:
+        raise DataError(f"--target {target}: expected another column than --time, got the same; name another")
     names = tuple(dict.fromkeys(roles.features)) or tuple(
         name for name in table.columns if name not in {id_name, time, target}
     )

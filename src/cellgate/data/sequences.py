@@ -6,6 +6,7 @@ A sequence is (T, F): T steps of F features. Lengths may differ. Whatever the se
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -142,7 +143,7 @@ def read_sequences(
         DataError: for data that cannot be used, naming the place and what to do.
     """
     roles = roles or SequenceRoles()
-    data = _unpacked(data)
+    data = _unpacked(_ordered("X", data))
     if isinstance(data, SequenceSet):
         return data if labels is None else with_labels(data, labels)
     if isinstance(data, str | Path) and Path(data).suffix.lower() in ARRAY_SUFFIXES:
@@ -214,9 +215,18 @@ def with_labels(sequences: SequenceSet, labels: Any) -> SequenceSet:
     return replace(sequences, labels=as_labels(array), per_step=False)
 
 
+def _ordered(name: str, data: Any) -> Any:
+    """Data as they are; what has no places to count is refused."""
+    if isinstance(data, Mapping | Set | Iterator) and not hasattr(data, "toarray"):  # a sparse array may be a dict
+        what, remedy = type(data).__name__, f"list({name}{'.values()' if isinstance(data, Mapping) else ''})"
+        frame = ", or a frame if it holds columns" if isinstance(data, Mapping) else ""
+        raise DataError(f"{name}: expected an array or a list, one entry a sequence, got {what}; give {remedy}{frame}")
+    return data
+
+
 def label_array(labels: Any) -> np.ndarray:
     """Labels as an array; a list with words in it keeps its other values, which numpy would turn into words."""
-    array = np.asarray(plain_tensor(labels))
+    array = np.asarray(plain_tensor(_ordered("y", labels)))
     return np.array(labels, dtype=object) if array.dtype.kind in "US" and isinstance(labels, list | tuple) else array
 
 

@@ -74,6 +74,16 @@ def read_conll(path: Path, roles: SequenceRoles, again: bool = False) -> Sequenc
     def column(k: int) -> np.ndarray:
         return np.array([row[k] for row in rows], dtype=object)
 
+    if again and target is not None and not any(row[target] for row in rows):
+        target = None  # a column without a tag, in data to predict for
+    for what, k in (("a word", token), ("a tag", target)):
+        empty = next((row for row in rows if k is not None and not row[k].strip()), None)
+        if empty is not None and k is not None:
+            line = next(n for n, text in enumerate(lines, start=1) if text.strip() and _cells(text) == empty)
+            raise DataError(
+                f"{path.name}, line {line}: expected {what} in column {k + 1}, got an empty cell; fill it, or remove "
+                "the tab at the end of the lines"
+            )
     texts = {"token": column(token)} | {name: column(_column(path, name, width)) for name in roles.features}
     return SequenceSet(
         path.name,

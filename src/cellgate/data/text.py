@@ -46,7 +46,7 @@ def read_text(data: str | Path | Text) -> Text:
         if not data or "\n" in data or len(data) > 255 or not (Path(data).exists() or _NAME.fullmatch(data)):
             if not data:
                 raise DataError("the text: expected characters, got an empty text")
-            return Text("the text", data)
+            return Text("the text", one_line_end(data))
         data = Path(data)
     if not isinstance(data, Path):
         raise DataError(
@@ -64,7 +64,12 @@ def read_text(data: str | Path | Text) -> Text:
     if control:
         line = text.count("\n", 0, control.start()) + 1
         raise DataError(f"{data.name}, line {line}: expected text, got binary data; give a plain text file")
-    return Text(data.name, text.replace("\r\n", "\n").replace("\r", "\n"), tuple(notes))
+    return Text(data.name, one_line_end(text), tuple(notes))
+
+
+def one_line_end(text: str) -> str:
+    """A text with its lines ended as Unix ends them, whatever ended them."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 @dataclass(frozen=True)

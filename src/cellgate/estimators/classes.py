@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from cellgate.errors import InputError
+
 _KINDS: dict[str, Any] = {"O": object, "i": np.int64, "u": np.int64, "f": np.float64, "b": np.bool_}
 
 
@@ -26,6 +28,20 @@ def class_codes(classes: np.ndarray, labels: np.ndarray) -> np.ndarray:
         labels = _as_numbers(labels)
     place = np.searchsorted(classes, labels).clip(max=len(classes) - 1)
     return np.where(classes[place] == labels, place, -1)
+
+
+def all_classes(labels: np.ndarray) -> np.ndarray:
+    """(C,) the classes, ascending.
+
+    Raises:
+        InputError: for fewer than two.
+    """
+    classes = np.unique(labels)
+    if len(classes) < 2:
+        raise InputError(
+            f"expected two classes or more, got 1 class ({classes.tolist()[0]!r}); give sequences of the others"
+        )
+    return classes
 
 
 def restored_classes(values: list[Any], kind: str) -> np.ndarray:

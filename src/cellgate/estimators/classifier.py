@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from cellgate.data.sequences import SequenceSet, as_labels
+from cellgate.data.sequences import SequenceSet, as_labels, label_array
 from cellgate.errors import InputError
-from cellgate.estimators.classes import class_codes, restored_classes
+from cellgate.estimators.classes import all_classes, class_codes, restored_classes
 from cellgate.estimators.explain_answers import ClassAnswers
 from cellgate.estimators.explain_sequences import explain_sequences
 from cellgate.estimators.sequence_estimator import SequenceEstimator
@@ -122,14 +122,10 @@ class SequenceClassifier(SequenceEstimator):
                 "use SequenceRegressor (--task regress) for numbers"
             )
         if fresh:
-            self.classes_ = np.unique(labels)
-            if len(self.classes_) < 2:
-                raise InputError(
-                    f"expected two classes or more, got 1 class ({self.classes_[0]!r}); give sequences of the others"
-                )
+            self.classes_ = all_classes(labels)
         codes = class_codes(self.classes_, labels)
         if (codes < 0).any():
-            unseen = labels[codes < 0][0]
+            unseen = labels[codes < 0].tolist()[0]
             raise InputError(f"expected classes among {self.classes_.tolist()}, got {unseen!r}; name all in `classes`")
         return codes
 
@@ -168,7 +164,8 @@ class SequenceClassifier(SequenceEstimator):
         Args:
             X: sequences, as `fit` takes them.
             y: labels.
-            classes: all classes there will be; in the first call, where `y` does not have them all.
+            classes: all classes there will be; in the first call, where `y` does not have them all. Later ones may
+                give the same again.
             watch: told after every epoch.
 
         Raises:
@@ -179,8 +176,14 @@ class SequenceClassifier(SequenceEstimator):
         first = not hasattr(self, "model_")
         self._check_columns(X, sequences.roles, reset=first)
         labels = np.asarray(sequences.labels)
-        if first and classes is not None:
-            self.classes_ = np.unique(as_labels(np.asarray(classes)))
+        if classes is not None:
+            named = all_classes(as_labels(label_array(classes)))
+            if not first and (len(named) != len(self.classes_) or (class_codes(self.classes_, named) < 0).any()):
+                raise InputError(
+                    f"classes: expected those of the first call, {self.classes_.tolist()}, got {named.tolist()}; "
+                    "leave them out, or use fit"
+                )
+            self.classes_ = named if first else self.classes_
         targets = self._targets(labels, first and classes is None)
         start, before = (None, 0) if first else (copy.deepcopy(self.model_), self.class_counts_)
         self._learn(sequences, targets, start, watch, None, 10.0)
@@ -241,9 +244,13 @@ class SequenceClassifier(SequenceEstimator):
     def _explained(self, sequences: SequenceSet) -> Report:
         return explain_sequences(self, sequences, ClassAnswers(self, sequences))
 
-    def _actual(self, sequences: SequenceSet) -> np.ndarray:
+    def require_labels(self, sequences: SequenceSet, column: str | None) -> None:
+        """Refuse sequences whose labels cannot be compared with; `column` is that of the training's labels."""
         if sequences.labels is None or sequences.per_step:
-            raise labels_missing(sequences, "a label for each sequence", self.roles_.target)
+            raise labels_missing(sequences, "a label for each sequence", column)
+
+    def _actual(self, sequences: SequenceSet) -> np.ndarray:
+        self.require_labels(sequences, self.roles_.target)
         return class_codes(self.classes_, np.asarray(sequences.labels))
 
 

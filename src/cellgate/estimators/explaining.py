@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cellgate.data.files import write_atomic
+from cellgate.data.files import text_bytes, write_atomic
 from cellgate.errors import InputError
 from cellgate.nn import LSTM
 from cellgate.nn.variant import variant_of
@@ -60,7 +60,7 @@ class Explanation:
         Raises:
             OSError: if it cannot be written.
         """
-        write_atomic(Path(path), self.html.encode())
+        write_atomic(Path(path), text_bytes(self.html))
         return Path(path)
 
     def save_figures(self, folder: str | Path) -> list[str]:

@@ -25,7 +25,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from cellgate._version import __version__
-from cellgate.data.files import json_bytes, write_atomic
+from cellgate.data.files import json_bytes, text_bytes, write_atomic
 from cellgate.errors import InputError
 
 FORMAT = 2  # 1 had no sum of config.json in it, and forecasters of another shape
@@ -75,7 +75,7 @@ def sum_of(config: dict[str, Any]) -> str:
 def _to_bytes(name: str, content: Any) -> bytes:
     if name.endswith(".safetensors"):
         return save_tensors({key: value.detach().contiguous().cpu() for key, value in content.items()})
-    return content.encode() if isinstance(content, str) else json_bytes(content)
+    return text_bytes(content) if isinstance(content, str) else json_bytes(content)
 
 
 def load_folder(path: str | Path) -> tuple[str, dict[str, Any], dict[str, Any]]:

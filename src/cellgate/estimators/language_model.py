@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from cellgate.data import DataError
-from cellgate.data.text import Text, Units, Vocabulary, read_text
+from cellgate.data.text import Text, Units, Vocabulary, one_line_end, read_text, split
 from cellgate.errors import InputError
 from cellgate.estimators.explain_text import explain_text
 from cellgate.estimators.explaining import Explanation, deliver, keep_report
@@ -309,7 +309,7 @@ class LanguageModel(Parameters):
         check_seed(seed)
         if len(self.vocabulary_) < 2:
             raise InputError("expected a vocabulary of one token or more, got none; train on another text")
-        begin = self.vocabulary_.encode(prompt)
+        begin = self._beginning("prompt", prompt)
         if not len(begin):
             # A text begins as after the end of a line.
             newline = self.vocabulary_.encode("\n")
@@ -318,6 +318,11 @@ class LanguageModel(Parameters):
         drawn = write_on(self.model_, begin, int(length), generator, float(temperature), top_k, top_p)
         return (self.vocabulary_.tokens[token] for token in each_in_plain_torch(drawn))
 
+    def _beginning(self, name: str, text: str) -> np.ndarray:
+        """The tokens of a text to go on from."""
+        expect(name, text, "a str", lambda v: isinstance(v, str))
+        return self.vocabulary_.encode(one_line_end(text))
+
     def generate(self, prompt: str = "", length: int = 200, **how: Any) -> str:
         """What follows the prompt, as one text; arguments as `stream` takes them."""
         return "".join(self.stream(prompt, length, **how))
@@ -325,7 +330,7 @@ class LanguageModel(Parameters):
     def predict_proba(self, X: str) -> np.ndarray:
         """(V,) the probability of each token of `vocabulary_.tokens` to follow the text X."""
         self._require_fit()
-        tokens = self.vocabulary_.encode(X)
+        tokens = self._beginning("X", X)
         if not len(tokens):
             raise InputError("X: expected a text, got an empty one; give the beginning of a text")
         with torch.no_grad():
@@ -334,7 +339,8 @@ class LanguageModel(Parameters):
 
     def predict(self, X: str) -> str:
         """The token most likely to follow the text X."""
-        return self.vocabulary_.tokens[int(self.predict_proba(X)[1:].argmax()) + 1]
+        shares = self.predict_proba(X)
+        return self.vocabulary_.tokens[int(shares[1:].argmax()) + 1]
 
     def encode(self, X: str | Path | Text) -> EncodedSequences:
         """A text just as the network reads it: ``model_(encoded.x)`` gives the scores of what follows each token."""
@@ -370,11 +376,18 @@ class LanguageModel(Parameters):
         }
         return self.metrics_
 
+    def require_scored(self, text: Text) -> None:
+        """Refuse a text too short to be scored, before or after the training."""
+        count = sum(1 for _ in split(text.text, self.units))
+        if count < 2:
+            raise DataError(
+                f"{text.source}: expected a text of two {self.units} or more to score, got {count}; give a longer one"
+            )
+
     def _nats(self, text: Text) -> tuple[float, np.ndarray]:
         self._require_fit()
+        self.require_scored(text)
         tokens = self.vocabulary_.encode(text.text)
-        if len(tokens) < 2:
-            raise DataError(f"{text.source}: expected a text of two {self.units} or more, got {len(tokens)}")
         return nats_per_token(self.model_, torch.from_numpy(tokens)), tokens
 
     def _scores(self, nats: float) -> dict[str, float]:

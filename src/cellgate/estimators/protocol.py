@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import sys
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, ParamSpec, Self, TypeVar
 
 import numpy as np
 
@@ -20,12 +21,15 @@ from cellgate.errors import InputError
 from cellgate.estimators.plain_torch import in_plain_torch
 
 Kind = Literal["classifier", "regressor"]
+_TRAIN = ("fit", "partial_fit")
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 
 class Parameters:
     """get_params, set_params, load and a repr by the constructor's signature; arguments are kept as they are given.
 
-    The public methods of what is derived from it run in `plain_torch`.
+    The public methods of what is derived from it run in `plain_torch`; a training that fails changes nothing.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -33,7 +37,8 @@ class Parameters:
         super().__init_subclass__(**kwargs)
         for name, method in list(vars(cls).items()):
             if inspect.isfunction(method) and not name.startswith("_"):
-                setattr(cls, name, in_plain_torch(method))
+                run = in_plain_torch(method)
+                setattr(cls, name, as_before_on_failure(run) if name in _TRAIN else run)
 
     @classmethod
     def parameter_names(cls) -> tuple[str, ...]:
@@ -80,6 +85,28 @@ class Parameters:
         defaults = {name: p.default for name, p in inspect.signature(type(self)).parameters.items()}
         changed = [f"{name}={value!r}" for name, value in self.get_params().items() if value is not defaults[name]]
         return f"{type(self).__name__}({', '.join(changed)})"
+
+
+def as_before_on_failure(method: Callable[_P, _T]) -> Callable[_P, _T]:
+    """A method that trains, such that an estimator is as it was where no new model came of it.
+
+    Old weights beside the classes or the scaling of new data would answer, and answer wrong. What fails when the new
+    model is there, a report for instance, does not take it away.
+    """
+
+    @functools.wraps(method)
+    def run(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        state: dict[str, Any] = vars(args[0])
+        before = dict(state)
+        try:
+            return method(*args, **kwargs)
+        except BaseException:
+            if state.get("model_") is before.get("model_"):
+                state.clear()
+                state.update(before)
+            raise
+
+    return run
 
 
 def sklearn_tags(kind: Kind) -> Any:
@@ -137,6 +164,17 @@ def check_columns(estimator: Any, data: Any, *, reset: bool) -> None:
             f"X has {count} features, but {type(estimator).__name__} is expecting {expected} features as input; "
             "give arrays of the shape that it was trained on"
         )
+
+
+def as_array(data: Any) -> Any:
+    """Lists of lists of numbers, all as long as one another, as the array that they write; other data as they are."""
+    if not (isinstance(data, list | tuple) and data and all(isinstance(one, list | tuple) for one in data)):
+        return data
+    try:
+        array = np.asarray(data)
+    except ValueError:  # of different lengths
+        return data
+    return array if array.dtype.kind in "iufb" and array.ndim in (2, 3) else data
 
 
 def shape_of(data: Any) -> tuple[int, ...]:

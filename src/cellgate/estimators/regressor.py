@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from cellgate.data.numbers import LARGEST
 from cellgate.data.sequences import SequenceSet
 from cellgate.errors import InputError
 from cellgate.estimators.explain_answers import NumberAnswers
@@ -116,8 +117,10 @@ class SequenceRegressor(SequenceEstimator):
     def _targets(self, labels: np.ndarray, fresh: bool) -> np.ndarray:
         numbers = self._numbers(labels)
         if fresh or not self.spread_:
-            self.center_, self.spread_ = float(numbers.mean()), float(numbers.std())
-            if self.spread_ <= 1e-12 * float(np.abs(numbers).max()):
+            largest = float(np.abs(numbers).max())
+            unit = np.ldexp(1.0, np.frexp(largest)[1])  # a power of two; squares of very small numbers would be 0
+            self.center_, self.spread_ = float(numbers.mean()), float((numbers / unit).std() * unit)
+            if self.spread_ <= 1e-12 * largest:
                 self.center_, self.spread_ = float(numbers[0]), 0.0
         return (numbers - self.center_) / (self.spread_ or 1.0)
 
@@ -131,6 +134,11 @@ class SequenceRegressor(SequenceEstimator):
             ) from None
         if not np.isfinite(numbers).all():
             raise InputError("Input y contains NaN or infinity; expected a finite number for each sequence")
+        if (np.abs(numbers) > LARGEST).any():
+            raise InputError(
+                f"expected numbers up to {LARGEST:.0e} as labels, got {numbers[np.argmax(np.abs(numbers))]:g}; "
+                "leave that sequence out, or change the unit"
+            )
         return numbers
 
     def _outputs(self) -> int:
@@ -215,7 +223,12 @@ class SequenceRegressor(SequenceEstimator):
     def _explained(self, sequences: SequenceSet) -> Report:
         return explain_sequences(self, sequences, NumberAnswers(self, sequences))
 
-    def _actual(self, sequences: SequenceSet) -> np.ndarray:
+    def require_labels(self, sequences: SequenceSet, column: str | None) -> None:
+        """Refuse sequences whose labels cannot be compared with; `column` is that of the training's labels."""
         if sequences.labels is None or sequences.per_step:
-            raise labels_missing(sequences, "a number for each sequence", self.roles_.target)
+            raise labels_missing(sequences, "a number for each sequence", column)
+        self._numbers(np.asarray(sequences.labels))
+
+    def _actual(self, sequences: SequenceSet) -> np.ndarray:
+        self.require_labels(sequences, self.roles_.target)
         return self._numbers(np.asarray(sequences.labels))

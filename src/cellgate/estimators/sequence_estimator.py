@@ -21,6 +21,7 @@ from cellgate.estimators.folder import ModelFolderError, save_folder
 from cellgate.estimators.protocol import (
     Kind,
     Parameters,
+    as_array,
     check_columns,
     check_columns_named,
     check_seconds,
@@ -154,11 +155,13 @@ class SequenceEstimator(Parameters):
     def _check_columns(self, X: Any, roles: SequenceRoles, *, reset: bool) -> None:
         """Remember the columns of data that have features and nothing else, or compare with those remembered.
 
-        Such are arrays, and frames that were given with y beside them; other frames may come without their labels.
+        Such are arrays, an array written as lists of numbers in `fit`, and frames that were given with y beside them;
+        other frames may come without their labels.
         """
-        if reset and not isinstance(X, list | tuple):
+        if reset:
             vars(self).pop("n_features_in_", None)
             vars(self).pop("feature_names_in_", None)
+            X = as_array(X)
         if isinstance(X, str | Path | SequenceSet | list | tuple) or hasattr(X, "toarray"):
             return
         if hasattr(X, "columns"):
@@ -336,7 +339,9 @@ class SequenceEstimator(Parameters):
     # ------------------------------------------------------------ using it
 
     def remarks(self, X: Any) -> list[str]:
-        """What of data is passed over or counted as wrong, one line each: words, labels that the training did not have.
+        """What of data is passed over or counted as wrong, one line each.
+
+        Words, gaps and labels that the training did not have.
 
         Raises:
             DataError: for sequences unlike those trained on.

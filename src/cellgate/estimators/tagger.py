@@ -18,7 +18,7 @@ from cellgate.data.text import UNKNOWN
 from cellgate.errors import InputError
 from cellgate.estimators.classes import class_codes, restored_classes
 from cellgate.estimators.explain_tags import explain_tags
-from cellgate.estimators.protocol import check_columns_named
+from cellgate.estimators.protocol import check_columns_named, expect, is_count, is_whole
 from cellgate.estimators.sequence_estimator import SequenceEstimator
 from cellgate.estimators.unlike import labels_missing
 from cellgate.report.model import Report
@@ -133,6 +133,11 @@ class SequenceTagger(SequenceEstimator):
 
     # ------------------------------------------------------------ reading
 
+    def _check(self) -> None:
+        super()._check()
+        expect("vocabulary_size", self.vocabulary_size, "a whole number of 2 or more", lambda v: is_whole(v) and v >= 2)
+        expect("embedding_size", self.embedding_size, "a whole number of 1 or more", is_count)
+
     def _roles(self) -> SequenceRoles:
         check_columns_named(self, "id", "time", "target", "token")
         return SequenceRoles(self.id, self.time, self.target, as_names(self.features), token=self.token or "")
@@ -206,7 +211,9 @@ class SequenceTagger(SequenceEstimator):
             self.classes_ = np.unique(labels)
         codes = class_codes(self.classes_, labels)
         if (codes < 0).any():
-            raise InputError(f"expected tags among {self.classes_.tolist()}, got {labels[codes < 0][0]!r}; use fit")
+            raise InputError(
+                f"expected tags among {self.classes_.tolist()}, got {labels[codes < 0].tolist()[0]!r}; use fit"
+            )
         return codes
 
     def _outputs(self) -> int:
@@ -339,10 +346,16 @@ class SequenceTagger(SequenceEstimator):
     def _explained(self, sequences: SequenceSet) -> Report:
         return explain_tags(self, sequences if sequences.labels is None else self._per_step(sequences))
 
+    def require_labels(self, sequences: SequenceSet, column: str | None) -> None:
+        """Refuse sequences whose tags cannot be compared with; `column` is that of the training's tags."""
+        if sequences.labels is None:
+            raise labels_missing(sequences, "a tag for each step", column)
+        if not sequences.lengths.any():
+            raise InputError(f"{sequences.source}: expected steps to score, got sequences without any; give others")
+
     def _evaluate(self, X: Any, y: Any) -> dict[str, Any]:
         sequences = self.read_again(X, y)
-        if sequences.labels is None:
-            raise labels_missing(sequences, "a tag for each step", self.roles_.target)
+        self.require_labels(sequences, self.roles_.target)
         sequences = self._per_step(sequences)
         data = self._prepare(sequences, None)
         actual, given = (

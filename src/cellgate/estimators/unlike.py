@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from cellgate.data.features import FeatureEncoding
 from cellgate.data.sequences import SequenceSet
 from cellgate.data.words import counted, some
 from cellgate.errors import InputError
@@ -29,6 +30,18 @@ def unknown_words(seen: dict[str, tuple[str, ...]], sequences: SequenceSet) -> l
             have = counted(len(strange), "word")
             lines.append(f"{name} has {have} that the training did not have, read as none of those it had: {told}")
     return lines
+
+
+def new_gaps(encoding: FeatureEncoding, sequences: SequenceSet) -> list[str]:
+    """A line for each feature of numbers that has missing values and had none in training."""
+    if encoding.numbers != sequences.number_names:
+        return []  # refused elsewhere
+    gaps = np.isnan(sequences.numbers).sum(0).tolist()
+    return [
+        f"{name} has {counted(gaps[k], 'missing value')} and had none in the training, read as its mean there"
+        for k, name in enumerate(encoding.numbers)
+        if gaps[k] and k not in encoding.marked
+    ]
 
 
 def unknown_labels(classes: np.ndarray, labels: np.ndarray) -> list[str]:
@@ -58,5 +71,6 @@ def labels_missing(sequences: SequenceSet, what: str, column: str | None) -> Inp
 def remarks(estimator: Any, sequences: SequenceSet) -> list[str]:
     """What of sequences is passed over by a prediction, or counted as wrong by a score, one line each."""
     classes, labels = getattr(estimator, "classes_", None), sequences.labels
-    lines = unknown_words(estimator.encoding_.words, sequences)
+    encoding = estimator.encoding_
+    lines = [*unknown_words(encoding.words, sequences), *new_gaps(encoding, sequences)]
     return lines + (unknown_labels(classes, np.asarray(labels)) if classes is not None and labels is not None else [])

@@ -15,6 +15,7 @@ __all__ = ["GATES", "MapRow", "curves_svg", "influence_svg", "layer_svg", "map_r
 GATES = {"i": "input gate", "f": "forget gate", "g": "candidate", "o": "output gate", "c": "memory cell", "h": "output"}
 UNSIGNED = ("i", "f", "o")
 _CURVES, _STRIP, _GAP = 230, 20, 7
+_NAME = 16  # letters that have room left of the rows
 
 
 def curves_svg(example: Example, frame: Frame) -> Markup:
@@ -77,7 +78,7 @@ def _path(line: Line, frame: Frame, at) -> str:
 
 def _strip(strip: Strip, frame: Frame, y: float) -> str:
     shown = np.nan_to_num(strip.values)[None]
-    return text(LEFT - 10, y + _STRIP - 5, "small end", strip.name) + _image(
+    return _row_name(y + _STRIP - 5, strip.name) + _image(
         shown, strip.low, strip.high, strip.signed, frame.edge(strip.start), y, frame.step * shown.shape[1], _STRIP
     )
 
@@ -142,7 +143,7 @@ def influence_svg(influence: Influence, frame: Frame) -> Markup:
     for title, values in (("gradient × input", influence.gradient), ("occlusion", influence.occlusion)):
         parts.append(text(LEFT, y - 7, "small strong", title))
         for column, name in enumerate(influence.columns):
-            parts.append(text(LEFT - 10, y + height - 3, "small end", _shortened(name)))
+            parts.append(_row_name(y + height - 3, name))
             row = np.repeat(values[:, column], widths)[None]
             x = frame.edge(int(edges[0]))
             parts.append(_image(row, -reach, reach, True, x, y, frame.step * row.shape[1], height))
@@ -158,8 +159,13 @@ def influence_svg(influence: Influence, frame: Frame) -> Markup:
     )
 
 
-def _shortened(name: str, most: int = 17) -> str:
-    return name if len(name) <= most else name[: most - 1] + "…"
+def _row_name(y: float, name: str) -> str:
+    """A row's name beside it; of a long one its ends, as words of one column begin alike, and all where one points."""
+    if len(name) <= _NAME:
+        return text(LEFT - 10, y, "small end", name)
+    head = _NAME // 3
+    short = f"{name[:head]}…{name[head + 1 - _NAME :]}"
+    return f"<g><title>{escape(name)}</title>{text(LEFT - 10, y, 'small end', short)}</g>"
 
 
 def legend(example: Example) -> Markup:

@@ -11,7 +11,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-from cellgate.data.files import write_atomic
+from cellgate.data.files import text_bytes, write_atomic
 from cellgate.report.page import page_globals
 from cellgate.trace.raster import colour_filters
 
@@ -35,7 +35,7 @@ def save_figures(figures: Mapping[str, Markup], folder: Path) -> list[str]:
     written = []
     for name, figure in figures.items():
         text = standalone(figure)
-        write_atomic(folder / f"{name}.svg", text.encode())
+        write_atomic(folder / f"{name}.svg", text_bytes(text))
         written.append(f"{name}.svg")
         if can_render():
             import resvg_py
