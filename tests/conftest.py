@@ -25,6 +25,30 @@ def pytest_configure(config: pytest.Config) -> None:
     torch.set_num_threads(1)
 
 
+def _caller(capture: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    from cellgate.cli import app
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as left:
+            app.main([str(argument) for argument in arguments])
+        out, err = capture.readouterr()
+        return int(left.value.code or 0), out, err
+
+    return run
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs the command in this process, `call("check", path)`: exit code, stdout, stderr."""
+    return _caller(capsys)
+
+
+@pytest.fixture
+def call_into_files(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """The same with standard output and error as the system knows them, which encode what they are given."""
+    return _caller(capfd)
+
+
 @pytest.fixture(autouse=True)
 def _fresh_start() -> Iterator[None]:
     """Same random numbers whatever ran before; global settings of PyTorch put back."""

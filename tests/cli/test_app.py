@@ -11,14 +11,6 @@ import pytest
 from cellgate.cli import app as cli
 
 
-def call(capsys, *arguments):
-    """Run the command in this process: exit code, stdout, stderr."""
-    with pytest.raises(SystemExit) as left:
-        cli.main(list(arguments))
-    out, err = capsys.readouterr()
-    return left.value.code or 0, out, err
-
-
 def test_help_lists_every_verb_without_importing_any(environment):
     code = (
         "import sys\nfrom cellgate.cli import app\n"
@@ -32,16 +24,16 @@ def test_help_lists_every_verb_without_importing_any(environment):
 
 
 @pytest.mark.parametrize("verb", cli.VERBS)
-def test_every_verb_has_help(verb, capsys):
-    code, out, _ = call(capsys, verb, "--help")
+def test_every_verb_has_help(verb, call):
+    code, out, _ = call(verb, "--help")
     assert code == 0
     assert f"cellgate {verb}" in out
 
 
-def test_version(capsys):
+def test_version(call):
     from cellgate._version import __version__
 
-    assert call(capsys, "--version")[:2] == (0, f"cellgate {__version__}\n")
+    assert call("--version")[:2] == (0, f"cellgate {__version__}\n")
 
 
 @pytest.mark.parametrize(
@@ -62,9 +54,9 @@ def test_version(capsys):
         (["predict", "nowhere"], "nowhere: expected a model folder, found none; give the --out of a training"),
     ],
 )
-def test_mistakes_are_one_line_and_exit_code_2(arguments, message, capsys, tmp_path, monkeypatch):
+def test_mistakes_are_one_line_and_exit_code_2(arguments, message, call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    code, out, err = call(capsys, *arguments)
+    code, out, err = call(*arguments)
     assert code == 2
     assert out == ""
     assert err.startswith("error: ")
@@ -73,19 +65,19 @@ def test_mistakes_are_one_line_and_exit_code_2(arguments, message, capsys, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
-def test_errors_as_json_go_where_the_caller_reads(capsys):
-    code, out, err = call(capsys, "predict", "nowhere", "--json")
+def test_errors_as_json_go_where_the_caller_reads(call):
+    code, out, err = call("predict", "nowhere", "--json")
     told = json.loads(out)
     assert (code, told["exit_code"], err) == (2, 2, "")
     assert "expected a model folder" in told["error"]
 
 
-def test_a_fault_of_our_own_is_no_traceback(capsys, monkeypatch):
+def test_a_fault_of_our_own_is_no_traceback(call, monkeypatch):
     def broken(name, arguments):
         raise ZeroDivisionError("oh")
 
     monkeypatch.setattr(cli, "_load", broken)
-    code, _, err = call(capsys, "info")
+    code, _, err = call("info")
     assert code == 1
     assert err == "error: ZeroDivisionError: oh (this is a fault of cellgate's own; CELLGATE_TRACEBACK=1 shows where)\n"
     monkeypatch.setenv("CELLGATE_TRACEBACK", "1")
@@ -126,14 +118,14 @@ def test_a_reader_that_leaves_is_no_fault(environment, arguments, unbuffered):
 
 
 @pytest.mark.parametrize("seed", ["99999999999999999999", "-99999999999999999999"])
-def test_a_seed_that_no_generator_takes_is_a_mistake(seed, capsys, tmp_path):
-    code, _, err = call(capsys, "train", "airline", "--seed", seed, "--out", str(tmp_path / "m"))
+def test_a_seed_that_no_generator_takes_is_a_mistake(seed, call, tmp_path):
+    code, _, err = call("train", "airline", "--seed", seed, "--out", str(tmp_path / "m"))
     assert (code, err) == (2, f"error: seed: expected a whole number from -2**63 to 2**64 - 1, got {seed}\n")
 
 
-def test_too_little_memory_is_no_fault_of_ours(capsys, tmp_path):
+def test_too_little_memory_is_no_fault_of_ours(call, tmp_path):
     arguments = ("train", "airline", "--hidden-size", "100000000", "--out", str(tmp_path / "m"))
-    code, _, err = call(capsys, *arguments)
+    code, _, err = call(*arguments)
     assert (code, "fault" in err) == (2, False)
     assert "expected room in memory, got too little" in err
 

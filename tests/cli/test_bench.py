@@ -8,7 +8,6 @@ from torch import nn
 
 from cellgate.bench import load, validate
 from cellgate.bench.timing import Plan
-from cellgate.cli import app as cli
 
 SHORT = Plan(block=0.0005, rounds=1, seconds=0.0, patience=0.0, least=1, settle=0.0)
 
@@ -20,15 +19,8 @@ def _short(monkeypatch, environment):
     monkeypatch.setattr("cellgate.bench.session.QUICK_PLAN", SHORT)
 
 
-def call(capsys, *arguments):
-    with pytest.raises(SystemExit) as left:
-        cli.main(["bench", *map(str, arguments)])
-    out, err = capsys.readouterr()
-    return left.value.code or 0, out, err
-
-
-def test_an_own_shape_makes_a_table(capsys):
-    code, out, err = call(capsys, "--config", "T6 B2 I3 H5", "--mode", "inference", "--mode", "training")
+def test_an_own_shape_makes_a_table(call):
+    code, out, err = call("bench", "--config", "T6 B2 I3 H5", "--mode", "inference", "--mode", "training")
     assert code == 0, err
     assert "T6 B2 I3 H5" in out
     assert "vs nn.LSTM" in out
@@ -38,8 +30,8 @@ def test_an_own_shape_makes_a_table(capsys):
     assert "T6 B2 I3 H5 / inference" in err  # a line for every cell where there is no screen to draw on
 
 
-def test_json_is_a_whole_document_and_nothing_else(capsys):
-    code, out, _ = call(capsys, "--config", "6,2,3,5", "--mode", "inference", "--json")
+def test_json_is_a_whole_document_and_nothing_else(call):
+    code, out, _ = call("bench", "--config", "6,2,3,5", "--mode", "inference", "--json")
     assert code == 0
     document = json.loads(out)
     validate(document)
@@ -48,7 +40,7 @@ def test_json_is_a_whole_document_and_nothing_else(capsys):
     assert document["versions"]["torch"] == torch.__version__
 
 
-def test_an_own_model_is_timed_with_its_own_weights(capsys, tmp_path):
+def test_an_own_model_is_timed_with_its_own_weights(call, tmp_path):
     class Model(nn.Module):
         def __init__(self):
             super().__init__()
@@ -57,7 +49,7 @@ def test_an_own_model_is_timed_with_its_own_weights(capsys, tmp_path):
 
     torch.save(Model().state_dict(), tmp_path / "model.pt")
     code, out, err = call(
-        capsys, "--mine", tmp_path / "model.pt", "--steps", 7, "--batch", 2, "--mode", "inference", "--json"
+        "bench", "--mine", tmp_path / "model.pt", "--steps", 7, "--batch", 2, "--mode", "inference", "--json"
     )
     assert code == 0, err
     cells = json.loads(out)["cells"]
@@ -65,18 +57,18 @@ def test_an_own_model_is_timed_with_its_own_weights(capsys, tmp_path):
     assert all("times" in c for c in cells)
 
 
-def test_out_holds_the_run_and_resume_goes_on(capsys, tmp_path):
+def test_out_holds_the_run_and_resume_goes_on(call, tmp_path):
     first = ("--config", "6,2,3,5", "--mode", "inference", "--out", tmp_path)
-    assert call(capsys, *first)[0] == 0
+    assert call("bench", *first)[0] == 0
     assert [p.name for p in tmp_path.iterdir()] == ["bench.json"]
-    code, _, err = call(capsys, *first)
+    code, _, err = call("bench", *first)
     assert code == 2
     assert "add --resume" in err
-    assert call(capsys, "--config", "6,2,3,5", "--mode", "training", "--out", tmp_path, "--resume")[0] == 0
+    assert call("bench", "--config", "6,2,3,5", "--mode", "training", "--out", tmp_path, "--resume")[0] == 0
     assert [c["mode"] for c in load(tmp_path / "bench.json")["cells"]] == ["inference", "training"]
 
 
-def test_a_wrong_layer_leaves_with_an_error_and_without_a_time(capsys, monkeypatch):
+def test_a_wrong_layer_leaves_with_an_error_and_without_a_time(call, monkeypatch):
     def wrong(self, cell, plan):
         return {**cell_head(cell), "red": "cellgate: output deviates by 1.00e-01 of its largest value"}
 
@@ -86,7 +78,7 @@ def test_a_wrong_layer_leaves_with_an_error_and_without_a_time(capsys, monkeypat
                 "load": cell.load, "shape": shape.as_dict(), "absent": {}}  # fmt: skip
 
     monkeypatch.setattr("cellgate.bench.session._Worker.measure", wrong)
-    code, out, err = call(capsys, "--config", "6,2,3,5", "--mode", "inference")
+    code, out, err = call("bench", "--config", "6,2,3,5", "--mode", "inference")
     assert code == 1
     assert "WRONG" in out
     assert "not timed: cellgate: output deviates" in err
@@ -102,16 +94,16 @@ def test_a_wrong_layer_leaves_with_an_error_and_without_a_time(capsys, monkeypat
         (("--mine", "no-such-file.pt"), "no-such-file.pt"),
     ],
 )
-def test_what_cannot_be_asked_is_refused_with_the_reason(capsys, arguments, message):
-    code, _, err = call(capsys, *arguments)
+def test_what_cannot_be_asked_is_refused_with_the_reason(call, arguments, message):
+    code, _, err = call("bench", *arguments)
     assert code == 2
     assert message in err
 
 
-def test_quick_is_the_quick_rows(capsys, monkeypatch):
+def test_quick_is_the_quick_rows(call, monkeypatch):
     asked = []
     monkeypatch.setattr("cellgate.bench.session.run", lambda cells, *_, **__: asked.extend(cells) or 0)
-    assert call(capsys, "--quick", "--threads", "1", "--json")[0] == 0
+    assert call("bench", "--quick", "--threads", "1", "--json")[0] == 0
     from cellgate.bench import QUICK
 
     assert {cell.row for cell in asked} == set(QUICK)

@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 
 import cellgate
-from cellgate.cli import app as cli
 from cellgate.data import DataError
 
 HORIZON = 4
@@ -27,12 +26,16 @@ COMING = pd.concat([rows(item, "2024-03-01", HORIZON, sold=False) for item in ("
 WITHOUT_JAM = COMING[COMING.item != "jam"]
 
 
-def call(capsys, *arguments):
-    with pytest.raises(SystemExit) as left:
-        cli.main([str(argument) for argument in arguments])
-    out, err = capsys.readouterr()
-    assert not left.value.code, err
-    return out, err
+@pytest.fixture
+def done(call):
+    """Like call, for what has to go well: stdout and stderr."""
+
+    def run(*arguments):
+        code, out, err = call(*arguments)
+        assert code == 0, err
+        return out, err
+
+    return run
 
 
 @pytest.fixture
@@ -68,45 +71,45 @@ def test_too_little_of_one_and_nothing_of_all_are_errors():
         forecaster.predict(future=HISTORY.drop(columns="sold"))
 
 
-def test_a_training_whose_table_has_the_coming_rows_ends_with_the_forecast_of_the_others(here, capsys):
+def test_a_training_whose_table_has_the_coming_rows_ends_with_the_forecast_of_the_others(here, done):
     pd.concat([HISTORY, COMING]).to_csv("whole.csv", index=False)
-    out, _ = call(capsys, "train", "whole.csv", *OPTIONS, "--out", "model", "--report")
+    out, _ = done("train", "whole.csv", *OPTIONS, "--out", "model", "--report")
     assert "known for 0 to 4 steps after the last value" in out
     assert f"forecast.csv has {NOTE}" in out
     assert pd.read_csv("model/forecast.csv").unique_id.unique().tolist() == ["tea", "rye"]
     picture = (here / "model/forecast.svg").read_text()
     assert ">tea<" in picture
     assert ">jam<" not in picture
-    out, _ = call(capsys, "train", "whole.csv", *OPTIONS, "--out", "again", "--json")
+    out, _ = done("train", "whole.csv", *OPTIONS, "--out", "again", "--json")
     assert json.loads(out)["left_out"] == ["jam"]
 
 
-def test_a_driver_empty_in_the_coming_rows_does_not_end_a_training_without_a_model(here, capsys):
+def test_a_driver_empty_in_the_coming_rows_does_not_end_a_training_without_a_model(here, done):
     gap = COMING.assign(promo=[1, None, *COMING.promo[2:]])
     pd.concat([HISTORY, gap]).to_csv("whole.csv", index=False)
-    out, _ = call(capsys, "train", "whole.csv", *OPTIONS, "--out", "model")
+    out, _ = done("train", "whole.csv", *OPTIONS, "--out", "model")
     assert "no forecast yet: promo known for 1 of 4 steps after the end" in out
 
 
-def test_predict_and_explain_say_what_they_leave_out(here, capsys):
+def test_predict_and_explain_say_what_they_leave_out(here, done):
     COMING.to_csv("coming.csv", index=False)
-    call(capsys, "train", "history.csv", *OPTIONS, "--out", "model")
-    out, err = call(capsys, "predict", "model", "--future-data", "coming.csv")
+    done("train", "history.csv", *OPTIONS, "--out", "model")
+    out, err = done("predict", "model", "--future-data", "coming.csv")
     assert err == f"note: {NOTE}\n"
     assert out.count("\n") == 1 + 2 * HORIZON
-    out, _ = call(capsys, "predict", "model", "--future-data", "coming.csv", "--json")
+    out, _ = done("predict", "model", "--future-data", "coming.csv", "--json")
     assert json.loads(out)["left_out"] == ["jam"]
-    out, _ = call(capsys, "explain", "model", "--future-data", "coming.csv", "--out", "page.html")
+    out, _ = done("explain", "model", "--future-data", "coming.csv", "--out", "page.html")
     assert "without the series that coming.csv says nothing of: jam" in out
 
 
-def test_what_is_to_be_typed_next_can_be_typed_and_the_card_says_it_too(here, capsys):
+def test_what_is_to_be_typed_next_can_be_typed_and_the_card_says_it_too(here, done):
     COMING.to_csv("coming.csv", index=False)
-    out, _ = call(capsys, "train", "history.csv", *OPTIONS, "--out", "my model")
+    out, _ = done("train", "history.csv", *OPTIONS, "--out", "my model")
     (told,) = [line for line in out.splitlines() if line.startswith("next")]
     words = shlex.split(told)[2:]
     assert words == ["predict", "my model", "--future-data", "FILE"]
-    call(capsys, *[word.replace("FILE", "coming.csv") for word in words])
+    done(*[word.replace("FILE", "coming.csv") for word in words])
     card = (here / "my model/README.md").read_text()
     assert "`cellgate predict FOLDER --future-data coming.csv`. `coming.csv` has rows for the steps to come" in card
     assert "- Reads `sold`, " in card

@@ -2,21 +2,12 @@
 
 import pytest
 
-from cellgate.cli import app as cli
 
-
-def call(capsys, *arguments):
-    with pytest.raises(SystemExit) as left:
-        cli.main([str(argument) for argument in arguments])
-    out, err = capsys.readouterr()
-    return left.value.code or 0, out, err
-
-
-def test_every_epoch_is_written(capsys, tmp_path):
+def test_every_epoch_is_written(call, tmp_path):
     pytest.importorskip("tensorboard", reason="writes and reads its files")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    code, _, err = call(capsys, "train", "airline", "--max-epochs", 3, "--tensorboard", "--out", tmp_path / "m")
+    code, _, err = call("train", "airline", "--max-epochs", 3, "--tensorboard", "--out", tmp_path / "m")
     assert (code, err) == (0, "")
     events = EventAccumulator(str(tmp_path / "m" / "tensorboard"))
     events.Reload()
@@ -25,25 +16,25 @@ def test_every_epoch_is_written(capsys, tmp_path):
     assert 4 <= len(losses) <= 6  # three epochs of search, then the final model's
     assert len(events.Scalars("loss/validation")) == 3
     # Without it nothing is written.
-    call(capsys, "train", "airline", "--max-epochs", 1, "--out", tmp_path / "n")
+    call("train", "airline", "--max-epochs", 1, "--out", tmp_path / "n")
     assert not (tmp_path / "n" / "tensorboard").exists()
 
 
-def test_events_are_of_the_model_in_the_folder(capsys, tmp_path):
+def test_events_are_of_the_model_in_the_folder(call, tmp_path):
     pytest.importorskip("tensorboard", reason="writes its files")
     pytest.importorskip("optuna", reason="searches with it")
     train = "train", "airline", "--max-epochs", 1, "--out", tmp_path / "m"
     board = tmp_path / "m" / "tensorboard"
-    call(capsys, *train, "--tensorboard")
+    call(*train, "--tensorboard")
     (board / "notes.txt").write_text("mine")
     first = {path.name for path in board.iterdir()} - {"notes.txt"}
-    assert call(capsys, *train, "--tensorboard", "--force")[0] == 0
+    assert call(*train, "--tensorboard", "--force")[0] == 0
     second = {path.name for path in board.iterdir()} - {"notes.txt"}
     assert (len(first), len(second), len(first & second)) == (1, 1, 0)
     tune = "tune", "airline", "--trials", 1, "--max-epochs", 1, "--out", tmp_path / "m", "--force"
-    assert call(capsys, *tune)[0] == 0  # its model has a folder of its own
+    assert call(*tune)[0] == 0  # its model has a folder of its own
     assert {path.name for path in board.iterdir()} - {"notes.txt"} == second
-    assert call(capsys, *train, "--force")[0] == 0
+    assert call(*train, "--force")[0] == 0
     assert [path.name for path in board.iterdir()] == ["notes.txt"]
 
 
@@ -62,8 +53,8 @@ def test_a_resumed_training_goes_on_from_its_epoch(tmp_path):
     assert [event.step for event in events.Scalars("loss/training")] == [3, 4, 5, 6]
 
 
-def test_without_tensorboard_it_says_so(capsys, tmp_path, monkeypatch):
+def test_without_tensorboard_it_says_so(call, tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    code, _, err = call(capsys, "train", "airline", "--tensorboard", "--max-epochs", 1, "--out", tmp_path / "m")
+    code, _, err = call("train", "airline", "--tensorboard", "--max-epochs", 1, "--out", tmp_path / "m")
     assert code == 2
     assert "pip install tensorboard" in err

@@ -17,13 +17,6 @@ from cellgate.cli import app as cli
 from cellgate.data import bundled_path
 
 
-def call(capsys, *arguments):
-    with pytest.raises(SystemExit) as left:
-        cli.main([str(argument) for argument in arguments])
-    out, err = capsys.readouterr()
-    return left.value.code or 0, out, err
-
-
 def rows_of(path):
     with open(path, newline="") as file:
         return list(csv.DictReader(file))
@@ -39,8 +32,8 @@ def trained(tmp_path_factory):
     return folder
 
 
-def test_train_says_what_it_found_how_good_it_is_and_what_it_wrote(capsys, tmp_path):
-    code, out, err = call(capsys, "train", "airline", "--out", tmp_path / "m")
+def test_train_says_what_it_found_how_good_it_is_and_what_it_wrote(call, tmp_path):
+    code, out, err = call("train", "airline", "--out", tmp_path / "m")
     assert (code, err) == (0, "")
     assert "data      airline: 1 series, 144 steps, monthly, 1949-01-01 to 1960-12-01" in out
     assert "columns   time = Month, value = #Passengers" in out
@@ -83,32 +76,32 @@ def test_the_picture_is_well_formed_and_shows_both_parts(trained):
     assert "nan" not in svg.lower()
 
 
-def test_predict_prints_what_train_wrote(trained, capsys, tmp_path):
-    code, out, _ = call(capsys, "predict", trained)
+def test_predict_prints_what_train_wrote(trained, call, tmp_path):
+    code, out, _ = call("predict", trained)
     assert code == 0
     assert out == (trained / "forecast.csv").read_text()
-    code, out, _ = call(capsys, "predict", trained, "--out", tmp_path / "f.csv")
+    code, out, _ = call("predict", trained, "--out", tmp_path / "f.csv")
     assert (code, out) == (0, "")
     assert (tmp_path / "f.csv").read_text() == (trained / "forecast.csv").read_text()
-    code, _, err = call(capsys, "predict", trained, "--out", tmp_path / "f.csv")
+    code, _, err = call("predict", trained, "--out", tmp_path / "f.csv")
     assert code == 2
     assert "expected a new file" in err
-    code, out, _ = call(capsys, "predict", trained, "--json")
+    code, out, _ = call("predict", trained, "--json")
     assert json.loads(out)["forecast"][0]["ds"] == "1961-01-01"
 
 
-def test_a_name_that_says_that_it_is_no_csv_is_refused(trained, capsys, tmp_path):
+def test_a_name_that_says_that_it_is_no_csv_is_refused(trained, call, tmp_path):
     for name, kind in (("f.parquet", "Parquet or Arrow"), ("f.xlsx", "a spreadsheet"), ("f.JSON", "JSON")):
-        code, _, err = call(capsys, "predict", trained, "--out", tmp_path / name)
+        code, _, err = call("predict", trained, "--out", tmp_path / name)
         assert code == 2
         assert f"expected the name of a CSV file, got one of {kind}; end it in .csv" in err
     assert not list(tmp_path.iterdir())
 
 
-def test_predict_from_newer_data(trained, capsys, tmp_path):
+def test_predict_from_newer_data(trained, call, tmp_path):
     lines = bundled_path("airline").read_text().splitlines()
     (tmp_path / "cut.csv").write_text("\n".join(lines[:-6]))
-    code, out, _ = call(capsys, "predict", trained, "--data", tmp_path / "cut.csv")
+    code, out, _ = call("predict", trained, "--data", tmp_path / "cut.csv")
     assert code == 0
     assert out.splitlines()[1].startswith("#Passengers,1960-07-01,")
 
@@ -119,58 +112,56 @@ def test_load_gives_the_same_model(trained):
     assert table["cellgate"].tolist() == pytest.approx(written, rel=1e-9)
 
 
-def test_a_folder_with_files_in_it_is_left_alone(capsys, tmp_path):
+def test_a_folder_with_files_in_it_is_left_alone(call, tmp_path):
     (tmp_path / "mine.txt").write_text("dear")
-    code, _, err = call(capsys, "train", "airline", "--out", tmp_path)
+    code, _, err = call("train", "airline", "--out", tmp_path)
     assert code == 2
     assert "expected a new or empty folder, got one with files in it; give another, or --force" in err
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
-    code, _, _ = call(capsys, "train", "airline", "--out", tmp_path, "--force", "--max-epochs", 2)
+    code, _, _ = call("train", "airline", "--out", tmp_path, "--force", "--max-epochs", 2)
     assert code == 0
     assert (tmp_path / "mine.txt").read_text() == "dear"
 
 
-def test_bad_data_is_one_line_and_leaves_nothing_behind(capsys, tmp_path):
+def test_bad_data_is_one_line_and_leaves_nothing_behind(call, tmp_path):
     (tmp_path / "d.csv").write_text("ds,y\n2024-01-01,1\n2024-01-02,two\n2024-01-03,3\n")
-    code, out, err = call(capsys, "train", tmp_path / "d.csv", "--out", tmp_path / "m")
+    code, out, err = call("train", tmp_path / "d.csv", "--out", tmp_path / "m")
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
     assert not (tmp_path / "m").exists()
 
 
-def test_a_series_shorter_than_what_is_held_out(capsys, tmp_path):
+def test_a_series_shorter_than_what_is_held_out(call, tmp_path):
     (tmp_path / "d.csv").write_text("ds,y\n" + "".join(f"2024-01-{d:02},{d}\n" for d in range(1, 11)))
-    code, _, err = call(capsys, "train", tmp_path / "d.csv", "--out", tmp_path / "m", "--horizon", 12)
+    code, _, err = call("train", tmp_path / "d.csv", "--out", tmp_path / "m", "--horizon", 12)
     assert code == 2
     assert "d.csv: expected more than 13 steps in the series, of which the last 12 are held out, got 10" in err
 
 
-def test_it_says_so_when_the_baseline_is_better(capsys, tmp_path):
+def test_it_says_so_when_the_baseline_is_better(call, tmp_path):
     """A series that repeats itself exactly cannot be beaten by anybody."""
     (tmp_path / "d.csv").write_text("ds,y\n" + "".join(f"{k},{(7 * k) % 5}\n" for k in range(60)))
     code, out, _ = call(
-        capsys, "train", tmp_path / "d.csv", "--out", tmp_path / "m", "--horizon", 5, "--season", 5, "--max-epochs", 3
+        "train", tmp_path / "d.csv", "--out", tmp_path / "m", "--horizon", 5, "--season", 5, "--max-epochs", 3
     )
     assert code == 0
     assert "cellgate is level with the seasonal naive forecast here (MAE 0.000 for both)" in out
 
 
-def test_several_series_at_once(capsys, tmp_path):
+def test_several_series_at_once(call, tmp_path):
     days = np.datetime64("2024-01-01") + np.arange(80)
     lines = [
         f"{shop},{day},{5 * (k % 7) + shift}" for shop, shift in (("a", 0), ("b", 9)) for k, day in enumerate(days)
     ]
     (tmp_path / "d.csv").write_text("shop,day,sold\n" + "\n".join(lines))
-    code, out, err = call(
-        capsys, "train", tmp_path / "d.csv", "--out", tmp_path / "m", "--horizon", 7, "--max-epochs", 3
-    )
+    code, out, err = call("train", tmp_path / "d.csv", "--out", tmp_path / "m", "--horizon", 7, "--max-epochs", 3)
     assert code == 0, err
     assert "2 series" in out
     assert len(rows_of(tmp_path / "m" / "forecast.csv")) == 14
 
 
-def test_json_output_is_one_object(capsys, tmp_path):
-    code, out, _ = call(capsys, "train", "airline", "--out", tmp_path / "m", "--max-epochs", 2, "--json")
+def test_json_output_is_one_object(call, tmp_path):
+    code, out, _ = call("train", "airline", "--out", tmp_path / "m", "--max-epochs", 2, "--json")
     assert code == 0
     told = json.loads(out)
     assert told["training"]["epochs"] == 2
@@ -178,16 +169,16 @@ def test_json_output_is_one_object(capsys, tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_may_not_be_written(capsys, tmp_path):
+def test_a_folder_that_may_not_be_written(call, tmp_path):
     tmp_path.chmod(0o500)
-    code, _, err = call(capsys, "train", "airline", "--out", tmp_path / "m", "--max-epochs", 1)
+    code, _, err = call("train", "airline", "--out", tmp_path / "m", "--max-epochs", 1)
     assert code == 2
     assert "Permission denied" in err
 
 
-def test_a_file_where_a_folder_should_be(capsys, tmp_path):
+def test_a_file_where_a_folder_should_be(call, tmp_path):
     (tmp_path / "m").write_text("")
-    code, _, err = call(capsys, "train", "airline", "--out", tmp_path / "m")
+    code, _, err = call("train", "airline", "--out", tmp_path / "m")
     assert code == 2
     assert "expected a folder, got a file" in err
 
@@ -255,52 +246,52 @@ def saved_at(out):
     return max((path.stat().st_mtime_ns for path in (out / "checkpoint").glob("*.safetensors")), default=0)
 
 
-def test_resume_without_a_training_to_resume(capsys, tmp_path):
-    code, _, err = call(capsys, "train", "airline", "--out", tmp_path / "m", "--resume")
+def test_resume_without_a_training_to_resume(call, tmp_path):
+    code, _, err = call("train", "airline", "--out", tmp_path / "m", "--resume")
     assert code == 2
     assert "expected a training in" in err
-    code, _, err = call(capsys, "train", "--out", tmp_path / "m", "--resume")  # not that the data are missing
+    code, _, err = call("train", "--out", tmp_path / "m", "--resume")  # not that the data are missing
     assert (code, err) == (
         2,
         f"error: --resume: expected a training in {tmp_path / 'm'} that was cut short, found none; leave it out\n",
     )
     (tmp_path / "m" / "checkpoint").mkdir(parents=True)
-    code, _, err = call(capsys, "train", "airline", "--out", tmp_path / "m")
+    code, _, err = call("train", "airline", "--out", tmp_path / "m")
     assert code == 2
     assert "--resume goes on with the training in it that was cut short, --force starts again" in err
 
 
-def test_what_is_held_out_beyond_the_horizon_is_said_not_to_be_scored(capsys, tmp_path):
+def test_what_is_held_out_beyond_the_horizon_is_said_not_to_be_scored(call, tmp_path):
     options = ("--horizon", "1", "--holdout", "3", "--max-epochs", "1", "--level", "80,95")
-    code, out, _ = call(capsys, "train", "airline", *options, "--out", str(tmp_path / "m"))
+    code, out, _ = call("train", "airline", *options, "--out", str(tmp_path / "m"))
     assert code == 0
     assert "held out  the last 3 steps, of which only the horizon of 1 is scored" in out
     assert "1 epoch in" in out
     assert "of the held-out values lie in the 95 % interval" in out
 
 
-def test_what_is_held_out_does_not_tell_of_the_season(capsys, tmp_path):
+def test_what_is_held_out_does_not_tell_of_the_season(call, tmp_path):
     noise = np.random.default_rng(0).normal(size=200)
     y = np.where(np.arange(200) < 140, noise, 10 * np.sin(2 * np.pi * np.arange(200) / 6))
     (tmp_path / "y.csv").write_text("y\n" + "".join(f"{value}\n" for value in y))
     options = "--horizon", 5, "--max-epochs", 1, "--hidden-size", 4
     for tail, season, note in ((60, "none", "no season shows"), (0, "6 steps", "season of 6 steps found")):
         out = tmp_path / f"m{tail}"
-        code, told, _ = call(capsys, "train", tmp_path / "y.csv", *options, "--holdout", tail, "--out", out)
+        code, told, _ = call("train", tmp_path / "y.csv", *options, "--holdout", tail, "--out", out)
         assert code == 0
         assert f"season    {season}" in told or f"season   {season}" in told
         assert note in told
 
 
-def test_rows_without_a_value_at_the_end_are_told_of(capsys, tmp_path):
+def test_rows_without_a_value_at_the_end_are_told_of(call, tmp_path):
     days = np.arange("2024-01-01", "2024-03-01", dtype="datetime64[D]")
     rows = [f"{day},{k % 7 if k < 53 else ''}" for k, day in enumerate(days)]
     (tmp_path / "t.csv").write_text("\n".join(["day,y", *rows]) + "\n")
     options = "--horizon", 7, "--max-epochs", 1, "--hidden-size", 4
-    code, told, _ = call(capsys, "train", tmp_path / "t.csv", *options, "--out", tmp_path / "m")
+    code, told, _ = call("train", tmp_path / "t.csv", *options, "--out", tmp_path / "m")
     assert code == 0
     assert "no value in the last 7 steps: forecasts begin after them; where they are to be" in told
     assert "no scores, as nothing was observed in the 7 steps held out" in told
     (tmp_path / "t.csv").write_text("\n".join(["day,y", *rows[:53]]) + "\n")
-    code, told, _ = call(capsys, "train", tmp_path / "t.csv", *options, "--out", tmp_path / "n")
+    code, told, _ = call("train", tmp_path / "t.csv", *options, "--out", tmp_path / "n")
     assert (code, "no value in" in told, "no scores" in told) == (0, False, False)

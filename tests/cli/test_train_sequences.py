@@ -9,15 +9,7 @@ import numpy as np
 import pytest
 
 import cellgate
-from cellgate.cli import app as cli
 from cellgate.cli.sequence_run import Score, say_scores
-
-
-def call(capsys, *arguments):
-    with pytest.raises(SystemExit) as left:
-        cli.main([str(argument) for argument in arguments])
-    out, err = capsys.readouterr()
-    return left.value.code or 0, out, err
 
 
 def write_table(path, kind, count=80):
@@ -41,8 +33,8 @@ def table(kind, tmp_path):
     return write_table(tmp_path / "d.csv", kind)
 
 
-def test_train_says_what_it_found_how_good_it_is_and_what_it_wrote(kind, table, capsys, tmp_path):
-    code, out, err = call(capsys, "train", table, "--task", kind, "--out", tmp_path / "m", "--hidden-size", 16)
+def test_train_says_what_it_found_how_good_it_is_and_what_it_wrote(kind, table, call, tmp_path):
+    code, out, err = call("train", table, "--task", kind, "--out", tmp_path / "m", "--hidden-size", 16)
     assert (code, err) == (0, "")
     assert "data      d.csv: 80 sequences of 4 to 8 steps" in out
     assert "columns   id = case, time = step, label = label" in out
@@ -54,7 +46,7 @@ def test_train_says_what_it_found_how_good_it_is_and_what_it_wrote(kind, table, 
         "README.md", "config.json", "metrics.json", "model.safetensors", "preprocess.json", "train.toml",
     }  # fmt: skip
 
-    code, out, _ = call(capsys, "predict", tmp_path / "m", "--data", table)
+    code, out, _ = call("predict", tmp_path / "m", "--data", table)
     rows = list(csv.DictReader(io.StringIO(out)))
     assert [row["unique_id"] for row in rows] == [f"c{k}" for k in range(80)]
     expected = cellgate.load(tmp_path / "m").predict(table)
@@ -64,39 +56,39 @@ def test_train_says_what_it_found_how_good_it_is_and_what_it_wrote(kind, table, 
     else:
         assert [float(row["prediction"]) for row in rows] == pytest.approx(expected.tolist(), rel=1e-9)
 
-    code, out, _ = call(capsys, "evaluate", tmp_path / "m", table, "--json")
+    code, out, _ = call("evaluate", tmp_path / "m", table, "--json")
     assert json.loads(out)["metrics"]["sequences"] == 80
 
 
-def test_predict_needs_no_labels(kind, table, capsys, tmp_path):
-    call(capsys, "train", table, "--task", kind, "--out", tmp_path / "m", "--max-epochs", 1)
+def test_predict_needs_no_labels(kind, table, call, tmp_path):
+    call("train", table, "--task", kind, "--out", tmp_path / "m", "--max-epochs", 1)
     bare = tmp_path / "bare.csv"
     bare.write_text("\n".join(line.rsplit(",", 1)[0] for line in table.read_text().splitlines()))
-    code, out, err = call(capsys, "predict", tmp_path / "m", "--data", bare)
+    code, out, err = call("predict", tmp_path / "m", "--data", bare)
     assert (code, err) == (0, "")
-    assert out == call(capsys, "predict", tmp_path / "m", "--data", table)[1]
-    code, _, err = call(capsys, "evaluate", tmp_path / "m", bare)
+    assert out == call("predict", tmp_path / "m", "--data", table)[1]
+    code, _, err = call("evaluate", tmp_path / "m", bare)
     assert code == 2
     assert "bare.csv: expected a" in err
-    code, _, err = call(capsys, "predict", tmp_path / "m")
+    code, _, err = call("predict", tmp_path / "m")
     assert code == 2
     assert "--data: expected sequences to predict for" in err
 
 
-def test_a_test_file_of_its_own(kind, table, capsys, tmp_path):
+def test_a_test_file_of_its_own(kind, table, call, tmp_path):
     test = write_table(tmp_path / "t.csv", kind, 30)
     code, out, _ = call(
-        capsys, "train", table, "--task", kind, "--test", test, "--out", tmp_path / "m", "--max-epochs", 1, "--json"
+        "train", table, "--task", kind, "--test", test, "--out", tmp_path / "m", "--max-epochs", 1, "--json"
     )
     assert code == 0
     assert json.loads(out)["metrics"]["sequences"] == 30
 
 
-def test_a_test_file_that_cannot_be_measured_on_is_refused_before_the_training(kind, table, capsys, tmp_path):
+def test_a_test_file_that_cannot_be_measured_on_is_refused_before_the_training(kind, table, call, tmp_path):
     def refused(rows):
         (tmp_path / "test.csv").write_text(rows)
         arguments = ("train", table, "--task", kind, "--test", tmp_path / "test.csv", "--out", tmp_path / "m")
-        code, _, err = call(capsys, *arguments)
+        code, _, err = call(*arguments)
         assert not (tmp_path / "m").exists()
         assert code == 2
         return err
@@ -110,7 +102,7 @@ def test_a_test_file_that_cannot_be_measured_on_is_refused_before_the_training(k
         assert "expected numbers as labels, got words" in refused("case,step,x,label\na,0,1,much\nb,0,2,little\n")
 
 
-def test_a_text_too_short_to_be_measured_on_is_refused_before_the_training(capsys, tmp_path):
+def test_a_text_too_short_to_be_measured_on_is_refused_before_the_training(call, tmp_path):
     (tmp_path / "t.txt").write_text("to be or not " * 300 + "z" * 1000)
     (tmp_path / "one.txt").write_text("a")
     for options, told in (
@@ -118,27 +110,27 @@ def test_a_text_too_short_to_be_measured_on_is_refused_before_the_training(capsy
         (["--units", "words"], "the end of t.txt: expected a text of two words or more to score, got 1;"),
     ):
         arguments = ("train", tmp_path / "t.txt", "--task", "generate", *options, "--out", tmp_path / "m")
-        code, _, err = call(capsys, *arguments)
+        code, _, err = call(*arguments)
         assert (code, told in err) == (2, True), err
         assert not (tmp_path / "m").exists()
 
 
-def test_it_says_so_when_the_baseline_is_as_good(capsys, tmp_path):
+def test_it_says_so_when_the_baseline_is_as_good(call, tmp_path):
     """Labels that have nothing to do with the sequences, nine in ten of them alike."""
     random = np.random.default_rng(3)
     lines = ["label,a,b,c"]
     lines += [f"{int(k % 10 == 0)},{','.join(f'{v:.4f}' for v in random.normal(size=3))}" for k in range(100)]
     (tmp_path / "d.csv").write_text("\n".join(lines))
     code, out, _ = call(
-        capsys, "train", tmp_path / "d.csv", "--task", "classify", "--wide", "--out", tmp_path / "m", "--max-epochs", 3
+        "train", tmp_path / "d.csv", "--task", "classify", "--wide", "--out", tmp_path / "m", "--max-epochs", 3
     )
     assert code == 0
     assert "cellgate is no better and no worse than the majority class baseline" in out
 
 
-def test_equal_seeds_write_equal_models(kind, table, capsys, tmp_path):
+def test_equal_seeds_write_equal_models(kind, table, call, tmp_path):
     for name in ("a", "b"):
-        call(capsys, "train", table, "--task", kind, "--out", tmp_path / name, "--max-epochs", 2)
+        call("train", table, "--task", kind, "--out", tmp_path / name, "--max-epochs", 2)
     assert (tmp_path / "a/model.safetensors").read_bytes() == (tmp_path / "b/model.safetensors").read_bytes()
 
 
@@ -151,23 +143,23 @@ def test_equal_seeds_write_equal_models(kind, table, capsys, tmp_path):
         (["--task", "classify", "--horizon", "3"], "No such option"),
     ],
 )
-def test_mistakes_are_one_line_and_leave_nothing_behind(arguments, message, capsys, tmp_path):
+def test_mistakes_are_one_line_and_leave_nothing_behind(arguments, message, call, tmp_path):
     table = write_table(tmp_path / "d.csv", "classify")
-    code, out, err = call(capsys, "train", table, *arguments, "--out", tmp_path / "m")
+    code, out, err = call("train", table, *arguments, "--out", tmp_path / "m")
     assert (code, out) == (2, "")
     assert message in err
     assert err.count("\n") == 1
     assert not (tmp_path / "m").exists()
 
 
-def test_what_only_the_fit_refuses_leaves_no_training_to_go_on_with(capsys, tmp_path):
+def test_what_only_the_fit_refuses_leaves_no_training_to_go_on_with(call, tmp_path):
     table, out = write_table(tmp_path / "d.csv", "regress"), tmp_path / "m"
-    code, _, err = call(capsys, "train", table, "--task", "classify", "--out", out)
+    code, _, err = call("train", table, "--task", "classify", "--out", out)
     assert (code, "Unknown label type: continuous" in err) == (2, True)
     assert not out.exists()
     out.mkdir()
     (out / "notes.txt").write_text("mine")
-    call(capsys, "train", table, "--task", "classify", "--out", out, "--force")
+    call("train", table, "--task", "classify", "--out", out, "--force")
     assert [path.name for path in out.iterdir()] == ["notes.txt"]
 
 
@@ -211,14 +203,14 @@ def test_the_verdict_of_one_score_alone(capsys):
     )
 
 
-def test_few_sequences_are_trained_in_folds_and_it_says_so(capsys, tmp_path):
+def test_few_sequences_are_trained_in_folds_and_it_says_so(call, tmp_path):
     table = write_table(tmp_path / "d.csv", "classify")
     code, out, _ = call(
-        capsys, "train", table, "--task", "classify", "--out", tmp_path / "m", "--max-epochs", 8, "--hidden-size", 8
+        "train", table, "--task", "classify", "--out", tmp_path / "m", "--max-epochs", 8, "--hidden-size", 8
     )
     assert code == 0
     assert re.search(r"8 epochs in .* best was (\d) by 5 folds, then \1 on everything", out)
     code, out, _ = call(
-        capsys, "train", table, "--task", "classify", "--out", tmp_path / "n", "--max-epochs", 3, "--validation", 0
+        "train", table, "--task", "classify", "--out", tmp_path / "n", "--max-epochs", 3, "--validation", 0
     )
     assert "(all epochs done), the last kept, as nothing was held back" in out

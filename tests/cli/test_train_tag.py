@@ -4,22 +4,11 @@ import csv
 import io
 import json
 
-import pytest
 
-from cellgate.cli import app as cli
-
-
-def call(capsys, *arguments):
-    with pytest.raises(SystemExit) as left:
-        cli.main([str(argument) for argument in arguments])
-    out, err = capsys.readouterr()
-    return left.value.code or 0, out, err
-
-
-def test_from_the_file_to_the_tags(capsys, tmp_path):
+def test_from_the_file_to_the_tags(call, tmp_path):
     (tmp_path / "s.conll").write_text("Ann B-PER\nsees O\nOslo B-LOC\n\nBob B-PER\nruns O\n\n" * 30)
     code, out, err = call(
-        capsys, "train", tmp_path / "s.conll", "--task", "tag", "--out", tmp_path / "m", "--max-epochs", 40,
+        "train", tmp_path / "s.conll", "--task", "tag", "--out", tmp_path / "m", "--max-epochs", 40,
         "--hidden-size", 8,
     )  # fmt: skip
     assert (code, err) == (0, "")
@@ -31,10 +20,10 @@ def test_from_the_file_to_the_tags(capsys, tmp_path):
         "cellgate is no better and no worse than the most frequent tag baseline here (accuracy 1.0000 of both)" in out
     )
     (tmp_path / "new.conll").write_text("Bob\nsees\nOslo\n\nAnn\nruns\n")
-    code, out, err = call(capsys, "predict", tmp_path / "m", "--data", tmp_path / "new.conll")
+    code, out, err = call("predict", tmp_path / "m", "--data", tmp_path / "new.conll")
     assert (code, err) == (0, "")
     rows = list(csv.DictReader(io.StringIO(out)))
     assert [row["prediction"] for row in rows] == ["B-PER", "O", "B-LOC", "B-PER", "O"]
     assert [(row["unique_id"], row["step"], row["token"]) for row in rows][-1] == ("1", "1", "runs")
-    code, out, _ = call(capsys, "evaluate", tmp_path / "m", tmp_path / "s.conll", "--json")
+    code, out, _ = call("evaluate", tmp_path / "m", tmp_path / "s.conll", "--json")
     assert json.loads(out)["metrics"]["cellgate"]["accuracy"] == 1.0

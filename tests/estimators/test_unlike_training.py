@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 
 import cellgate
-from cellgate.cli import app as cli
 from cellgate.errors import InputError
 
 X = np.random.default_rng(0).normal(size=(30, 4))
@@ -41,30 +40,23 @@ def tagger(tmp_path_factory):
     return path
 
 
-def call(capsys, *arguments):
-    with pytest.raises(SystemExit) as left:
-        cli.main([str(argument) for argument in arguments])
-    out, err = capsys.readouterr()
-    return left.value.code or 0, out, err
-
-
-def test_a_missing_column_is_one_of_the_training_not_an_option(capsys, folder, tmp_path):
+def test_a_missing_column_is_one_of_the_training_not_an_option(call, folder, tmp_path):
     table(v=None).to_csv(tmp_path / "d.csv", index=False)
     for arguments in (("predict", folder, "--data", tmp_path / "d.csv"), ("evaluate", folder, tmp_path / "d.csv")):
         told = "error: d.csv: expected a column 'v', as in training, got 'id', 't', 'kind', 'label'; add or rename it\n"
-        assert call(capsys, *arguments) == (2, "", told)
+        assert call(*arguments) == (2, "", told)
 
 
-def test_missing_labels_are_told_by_their_column(capsys, folder, tmp_path):
+def test_missing_labels_are_told_by_their_column(call, folder, tmp_path):
     table(label=None).to_csv(tmp_path / "d.csv", index=False)
-    code, _, err = call(capsys, "evaluate", folder, tmp_path / "d.csv")
+    code, _, err = call("evaluate", folder, tmp_path / "d.csv")
     assert code == 2
     assert "d.csv: expected a label for each sequence in 'label', as in training, found none; add the column" in err
     with pytest.raises(InputError, match="in 'label', as in training, got several within a sequence"):
         cellgate.load(folder).evaluate(table(label=["no", "yes"] * 30))
 
 
-def test_data_of_another_kind_are_told_as_such(capsys, folder, tagger, tmp_path):
+def test_data_of_another_kind_are_told_as_such(call, folder, tagger, tmp_path):
     table().to_csv(tmp_path / "d.csv", index=False)
     np.savez(tmp_path / "d.npz", X=X, y=Y)
     cellgate.SequenceClassifier(hidden_size=2, max_epochs=1).fit(tmp_path / "d.npz").save(tmp_path / "arrays")
@@ -74,30 +66,30 @@ def test_data_of_another_kind_are_told_as_such(capsys, folder, tagger, tmp_path)
         (tmp_path / "arrays", tmp_path / "d.csv", "d.csv: expected data as in training, arrays, got a table"),
         (folder, tmp_path / "d.npz", "d.npz: expected the features v, kind as in training, got x; give the same"),
     ):
-        code, _, err = call(capsys, "predict", model, "--data", data)
+        code, _, err = call("predict", model, "--data", data)
         assert code == 2
         assert told in err
 
 
-def test_words_that_training_did_not_have_are_named(capsys, folder, tmp_path):
+def test_words_that_training_did_not_have_are_named(call, folder, tmp_path):
     table(kind=["in", "off"] * 30, label=None).to_csv(tmp_path / "d.csv", index=False)
-    code, out, err = call(capsys, "predict", folder, "--data", tmp_path / "d.csv")
+    code, out, err = call("predict", folder, "--data", tmp_path / "d.csv")
     assert code == 0
     told = "note: kind has 1 word that the training did not have, read as none of those it had: 'off'\n"
     assert err == told
     assert out.startswith("unique_id,prediction,")
     table().to_csv(tmp_path / "d.csv", index=False)
-    assert call(capsys, "predict", folder, "--data", tmp_path / "d.csv")[2] == ""
+    assert call("predict", folder, "--data", tmp_path / "d.csv")[2] == ""
 
 
-def test_labels_that_training_did_not_have_are_named(capsys, folder, tagger, tmp_path):
+def test_labels_that_training_did_not_have_are_named(call, folder, tagger, tmp_path):
     table(label=np.repeat(np.arange(30) % 2, 2)).to_csv(tmp_path / "d.csv", index=False)
-    code, out, _ = call(capsys, "evaluate", folder, tmp_path / "d.csv")
+    code, out, _ = call("evaluate", folder, tmp_path / "d.csv")
     assert code == 0
     told = "note: 30 of 30 labels not among those of the training ('no', 'yes'), counted as wrong: 0, 1\n"
     assert out.endswith(told)
     (tmp_path / "b.conll").write_text("the D\ndog X\n\n")
-    out = call(capsys, "evaluate", tagger / "model", tmp_path / "b.conll")[1]
+    out = call("evaluate", tagger / "model", tmp_path / "b.conll")[1]
     assert "note: 1 of 2 labels not among those of the training ('D', 'N'), counted as wrong: 'X'\n" in out
     assert cellgate.load(folder).remarks(table()) == []
     regressor = cellgate.SequenceRegressor(hidden_size=2, max_epochs=1).fit(table(label=np.repeat(np.arange(30.0), 2)))
@@ -144,12 +136,12 @@ def test_an_empty_column_of_tags_is_none(tmp_path):
         tagger.evaluate(tmp_path / "asked.conll")
 
 
-def test_gaps_that_training_did_not_have_are_told(capsys, folder, tmp_path):
+def test_gaps_that_training_did_not_have_are_told(call, folder, tmp_path):
     gaps = table()
     gaps.loc[[3, 5], "v"] = np.nan
     gaps.to_csv(tmp_path / "gaps.csv", index=False)
     told = "v has 2 missing values and had none in the training, read as its mean there"
     assert cellgate.load(folder).remarks(gaps) == [told]
-    assert call(capsys, "predict", folder, "--data", tmp_path / "gaps.csv")[2] == f"note: {told}\n"
+    assert call("predict", folder, "--data", tmp_path / "gaps.csv")[2] == f"note: {told}\n"
     had = cellgate.SequenceClassifier(hidden_size=4, max_epochs=1).fit(gaps)
     assert had.remarks(gaps) == []

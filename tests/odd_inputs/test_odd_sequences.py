@@ -6,19 +6,11 @@ import pytest
 from tests.odd_inputs import sequences
 from tests.odd_inputs.case import Odd
 
-from cellgate.cli import app as cli
 from cellgate.cli import check_sequences
 from cellgate.data.text import read_text
 
 KINDS = {"classify": {**sequences.TABLES, **sequences.ARRAYS}, "tag": sequences.TAGGED, "generate": sequences.TEXTS}
 CASES = [(task, name) for task, odd in KINDS.items() for name in odd]
-
-
-def call(capsys, *arguments):
-    with pytest.raises(SystemExit) as left:
-        cli.main([str(argument) for argument in arguments])
-    out, err = capsys.readouterr()
-    return left.value.code or 0, out, err
 
 
 def read(task: str, path: Path, odd: Odd):
@@ -28,12 +20,12 @@ def read(task: str, path: Path, odd: Odd):
 
 
 @pytest.mark.parametrize(("task", "name"), CASES)
-def test_an_odd_input(capsys, tmp_path, task, name):
+def test_an_odd_input(call, tmp_path, task, name):
     odd = KINDS[task][name]
     path = tmp_path / odd.name
     path.write_bytes(odd.content)
     options = [f"--{option}" if value is True else f"--{option}={value}" for option, value in odd.options.items()]
-    code, out, err = call(capsys, "check", path, "--task", task, *options)
+    code, out, err = call("check", path, "--task", task, *options)
     if odd.refused:
         assert (code, out) == (2, "")
         assert odd.refused in err

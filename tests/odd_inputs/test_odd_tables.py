@@ -7,7 +7,6 @@ import pytest
 from tests.odd_inputs import files, times
 from tests.odd_inputs.case import Odd
 
-from cellgate.cli import app as cli
 from cellgate.data import DataError, Roles, read_panel
 
 TEXT = {**files.NO_TABLES, **files.DRESS, **files.NUMBERS, **times.TIMES, **times.SERIES}
@@ -53,25 +52,18 @@ def test_odd_arrow_files(tmp_path, subtests):
             check(odd, tmp_path)
 
 
-def call(capsys, *arguments):
-    with pytest.raises(SystemExit) as left:
-        cli.main([str(argument) for argument in arguments])
-    out, err = capsys.readouterr()
-    return left.value.code or 0, out, err
-
-
 @pytest.mark.parametrize("name", [name for name, odd in TEXT.items() if not odd.options])
-def test_check_says_the_same_on_the_command_line(name, capsys, tmp_path):
+def test_check_says_the_same_on_the_command_line(name, call, tmp_path):
     odd = TEXT[name]
     (tmp_path / odd.name).write_bytes(odd.content)
-    code, out, err = call(capsys, "check", tmp_path / odd.name)
+    code, out, err = call("check", tmp_path / odd.name)
     if odd.refused:
         assert (code, out) == (2, "")
         assert odd.refused in err
         assert err.startswith("error: ")
         assert err.count("\n") == 1
     else:
-        told = json.loads(call(capsys, "check", tmp_path / odd.name, "--json")[1])
+        told = json.loads(call("check", tmp_path / odd.name, "--json")[1])
         assert told["series"][0]["steps"] > 0
         # Some are read well and are too short to learn from.
         assert (code, err) == (0 if told["usable"] else 2, "")
@@ -79,12 +71,12 @@ def test_check_says_the_same_on_the_command_line(name, capsys, tmp_path):
 
 
 @pytest.mark.parametrize("name", times.TRAINABLE)
-def test_a_training_survives_an_odd_series(name, capsys, tmp_path):
+def test_a_training_survives_an_odd_series(name, call, tmp_path):
     (tmp_path / "t.csv").write_bytes(times.TRAINABLE[name])
     arguments = ("--horizon", 3, "--max-epochs", 2, "--seed", 1, "--json")
-    code, out, err = call(capsys, "train", tmp_path / "t.csv", "--out", tmp_path / "m", *arguments)
+    code, out, err = call("train", tmp_path / "t.csv", "--out", tmp_path / "m", *arguments)
     assert (code, err) == (0, ""), out
-    code, out, err = call(capsys, "predict", tmp_path / "m", "--json")
+    code, out, err = call("predict", tmp_path / "m", "--json")
     assert (code, err) == (0, "")
     rows = json.loads(out)["forecast"]
     for row in rows:
