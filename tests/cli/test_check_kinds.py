@@ -48,6 +48,11 @@ def test_values_far_off_all_others_are_told(call, tmp_path):
     np.savez(tmp_path / "a.npz", X=x, y=np.arange(40) % 2)
     odd = json.loads(call("check", tmp_path / "a.npz", "--json")[1])["odd"]
     assert odd == ["x1 has 1 value far off all others, such as 9e+20: no measure?"]
+    y = np.random.default_rng(1).normal(size=40)
+    y[3] = -1e9
+    np.savez(tmp_path / "b.npz", X=np.clip(x, -9, 9), y=y)
+    odd = json.loads(call("check", tmp_path / "b.npz", "--task", "regress", "--json")[1])["odd"]
+    assert odd == ["1 label far off all others, such as -1e+09: answers will be, too"]
 
 
 def test_arrays(call, tmp_path):

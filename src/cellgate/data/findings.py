@@ -115,8 +115,13 @@ def sequence_findings(made: SequenceSet) -> list[str]:
             lines.append(f"{name} has {counted(far.size, 'value')} far off all others, such as {far[0]:g}: no measure?")
         elif known[:, j].mean() < 0.9:
             lines.append(f"{name} is missing in {1 - known[:, j].mean():.0%} of the steps")
-    if made.labels is not None and np.asarray(made.labels).dtype.kind != "f":
-        lines += _label_findings(np.asarray(made.labels).astype(str))
+    labels = np.asarray(made.labels if made.labels is not None else [])
+    if len(labels) and labels.dtype.kind != "f":
+        lines += _label_findings(labels.astype(str))
+    for column in labels.reshape(len(labels), -1).T if labels.dtype.kind == "f" else ():
+        usual = column[np.isfinite(column)]
+        if (far := usual[far_off(usual)]).size:
+            lines.append(f"{counted(far.size, 'label')} far off all others, such as {far[0]:g}: answers will be, too")
     twice = _repeated(made)
     if twice:
         there = f"{counted(twice, 'sequence')} {'is' if twice == 1 else 'are'} there"
