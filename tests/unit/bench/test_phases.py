@@ -12,6 +12,7 @@ from benchmarks.goals import verdicts
 
 from cellgate.backends import cpu
 from cellgate.bench import Row, load, parse_shape
+from cellgate.bench import phases as phases_module
 from cellgate.bench.case import make_case
 from cellgate.bench.contenders import line_up
 from cellgate.bench.grid import Cell
@@ -50,6 +51,22 @@ def test_shares_make_a_whole_of_what_the_work_has(shape, mode, contender, phases
     assert ("dweights" in found) == (mode == "training")
     assert sum(found.values()) == pytest.approx(1.0)
     assert all(0 < share <= 1 for share in found.values())
+
+
+def test_calls_during_which_something_else_happened_do_not_count(monkeypatch):
+    told = [(10, {"products": 8}), (500, {"products": 8}), (12, {"products": 9}), (900, {"products": 9})]
+    calls = []
+
+    class Core:
+        begin_phases = staticmethod(lambda: None)
+        end_phases = staticmethod(lambda: told[len(calls) - 1])
+
+    contender = type("Contender", (), {"between": None, "call": staticmethod(lambda: calls.append(1))})
+    monkeypatch.setattr(phases_module, "native_core", lambda: Core)
+    monkeypatch.setattr(phases_module.time, "perf_counter", lambda: float(len(calls)))
+    found = measure_phases(contender, 1, seconds=4.0)
+    assert len(calls) == 4
+    assert found == pytest.approx({"products": 17 / 22, "outside": 5 / 22})
 
 
 @native_only
