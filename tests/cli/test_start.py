@@ -48,3 +48,20 @@ def test_ctrl_c_while_it_starts_is_a_line(after, environment):
         assert "expected a model folder" in err
     elif process.returncode != 77:  # before start.py itself
         assert (process.returncode, err) == (130, "stopped by Ctrl-C\n")
+
+
+def test_ctrl_c_while_pytorch_starts_is_not_raised_into_it(environment):
+    """Raised where its C++ calls Python, KeyboardInterrupt ended the process with SIGABRT, now and then."""
+    code = (
+        "import signal, sys, types\n"
+        "from cellgate.cli import app, start\n"
+        "def load():\n"
+        "    sys.modules['torch'] = torch = types.ModuleType('torch')\n"
+        "    torch.__spec__ = types.SimpleNamespace(_initializing=True)\n"
+        "    try: signal.raise_signal(signal.SIGINT)\n"
+        "    except KeyboardInterrupt: sys.exit(77)\n"
+        "app.main = load\n"
+        "start.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "stopped by Ctrl-C\n")
