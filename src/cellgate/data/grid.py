@@ -114,8 +114,8 @@ def _on_grid(rows: Rows, times: np.ndarray) -> Panel:
     grids = [series.values for series in made]
     season = _season_said(roles, frequency)
     if season is None:
-        season, note = _common_season(grids)
-        notes.append(note)
+        season = _common_season(grids)
+        notes.append(_season_note(season))
     return Panel(
         source=table.source,
         ids=tuple(rows.names),
@@ -264,20 +264,24 @@ def season_before(panel: Panel, ends: Sequence[int]) -> Panel:
     """
     if _season_said(panel.roles, panel.frequency) is not None:
         return panel
-    season, note = _common_season([values[:end] for values, end in zip(panel.values, ends, strict=True)])
-    _, earlier = _common_season(panel.values)
-    notes = tuple(note if told == earlier else told for told in panel.notes)
+    season = _common_season([values[:end] for values, end in zip(panel.values, ends, strict=True)])
+    told = _season_note(panel.season)
+    notes = tuple(_season_note(season) if note == told else note for note in panel.notes)
     return replace(panel, season=season, notes=notes)
 
 
-def _common_season(grids: Sequence[np.ndarray]) -> tuple[int, str]:
-    """The season most of (up to 30 of) the series show, and a note."""
+def _common_season(grids: Sequence[np.ndarray]) -> int:
+    """The season most of (up to 30 of) the series show."""
     chosen = [grids[k] for k in np.unique(np.linspace(0, len(grids) - 1, 30).astype(int))]
     found, counts = np.unique([infer_season(grid) for grid in chosen], return_counts=True)
-    season = int(found[np.argmax(counts)])
+    return int(found[np.argmax(counts)])
+
+
+def _season_note(season: int) -> str:
+    """What is told of a season that the values show."""
     if season > 1:
-        return season, f"season of {season} steps found from the values; --season overrides it"
-    return season, "no season shows in the values; --season gives one"
+        return f"season of {season} steps found from the values; --season overrides it"
+    return "no season shows in the values; --season gives one"
 
 
 def _refuse_duplicate(table: Table, roles: Roles, name: str, first: int, second: int, times: np.ndarray) -> NoReturn:

@@ -21,7 +21,7 @@ from cellgate.data.numbers import DecimalComma
 from cellgate.data.panel import Panel, Roles, show_time
 from cellgate.data.shapes import read_panel
 from cellgate.data.table import Table, read_table
-from cellgate.data.time_formats import CLOCKS, ISO
+from cellgate.data.time_formats import AS_UTC, CLOCKS, ISO
 from cellgate.data.times import counts_by_number, is_plain_iso, read_times
 from cellgate.data.words import some
 
@@ -58,8 +58,8 @@ def read_newer(data: Any, trained: Panel, asked: Roles, *, sparse: bool = False,
         if _filled(panel) <= _FILLED:
             _refuse_other_frequency(table, free, trained)
     roles, notes = replace(panel.roles, freq=trained.roles.freq, season=trained.roles.season), panel.notes
-    told = any(note.endswith("taken as UTC") for note in notes)  # of times with a zone, see times.py and frames.py
-    if trained.roles.time_format == CLOCKS["UTC"] and roles.time_format == CLOCKS["UTC"] and not told:
+    zoned = any(note.endswith(AS_UTC) for note in notes)
+    if trained.roles.time_format == roles.time_format == CLOCKS["UTC"] and not zoned:
         notes = (*notes, f"{roles.time}: times without a zone read as UTC, as those of the training are kept")
     return replace(panel, roles=roles, notes=notes, decimal_comma=trained.decimal_comma or panel.decimal_comma)
 

@@ -11,8 +11,9 @@ import numpy as np
 ISO = "ISO 8601"
 CLOCKS = {"UTC": f"{ISO}, in UTC", "local": f"{ISO}, by the local clock"}  # of stamps with a zone, which one is kept
 WEEK_NUMBERS = "ISO weeks as numbers"
+AS_UTC = "taken as UTC"  # how every note of such times ends
 CLOCK_NOTES = {
-    "UTC": "times with a zone taken as UTC",
+    "UTC": f"times with a zone {AS_UTC}",
     "local": "the local time of the zone is kept, as every stamp has the same hour of the day",
 }
 ISO_CELL = re.compile(r"\d{4}-\d{1,2}(-\d{1,2})?([T ]\d{1,2}(:\d{2}){0,2}([.,]\d+)?\s*(Z|UTC|[+-]\d{2}:?\d{2})?)?")
