@@ -78,6 +78,8 @@ CELLGATE_END
 
 #if defined(CELLGATE_USE_AVX512)
 #include "kernels/activations_avx512.h"
+#elif defined(CELLGATE_USE_AVX2)
+#include "kernels/activations_avx2.h"
 #else
 CELLGATE_BEGIN
 CELLGATE_INLINE Vec<float> tanh(Vec<float> x) {

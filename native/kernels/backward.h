@@ -188,10 +188,10 @@ class BackwardMember {
   // dx of some of a member's rows beside one panel of w_ih is a piece. The rows of a piece read a panel from the cache it
   // came to for the first of them; fewer would wait for it most of the time.
   Cuts dx_groups(int m) const {
-    constexpr int64_t least = 16 * V::tile_rows;
+    constexpr int64_t least = 16 * V::gemm_rows;
     const int64_t rows = begin_[m + 1] - begin_[m];
     const int64_t parts = pieces_of(rows * job_.ih.depth * kWidth, rows / least);
-    return Cuts(rows, round_up(ceil_div(rows, parts), V::tile_rows));
+    return Cuts(rows, round_up(ceil_div(rows, parts), V::gemm_rows));
   }
   int64_t dx_pieces(int m) const { return dx_groups(m).parts * job_.ih.panels(); }
   void input_gradients(const ChunkRows<S>& rows, int m, int64_t piece) {
@@ -292,9 +292,9 @@ class BackwardMember {
   void for_tiles(const S* const* left, const RightOperand<S>& right, int64_t fresh, int64_t n, bool fetch,
                  Visit visit) {
     enter(Phase::products);
-    alignas(64) S few[V::tile_rows * kWidth];
+    alignas(64) S few[V::gemm_rows * kWidth];
     const int64_t depth = right.depth, columns = right.columns;
-    const Cuts cuts(fresh, V::tile_rows);
+    const Cuts cuts(fresh, V::gemm_rows);
     // What all tiles read of a panel must fit the second-level cache.
     const Cuts deep(depth, cuts.parts > 1 && depth > kDepth ? kDepth : depth);
     S* const many = deep.parts > 1 ? job_.tile_sums + me_ * job_.B * kWidth : nullptr;
@@ -306,13 +306,14 @@ class BackwardMember {
         const int64_t k0 = deep.begin(d), k1 = deep.begin(d + 1);
         for (int64_t p = 0; p < cuts.parts; ++p) {
           const int64_t k = cuts.begin(p), count = cuts.begin(p + 1) - k;
-          const void* blocks[V::tile_rows * kCellArrays];
-          Ahead ahead{blocks, 0};
+          const void* blocks[V::gemm_rows * kCellArrays];
+          Ahead ahead{blocks};
+          fetch_after(ahead, right, panel, k0, k1, p, cuts.parts);
           if (fetch && k1 == depth) {
             for (int64_t r = count; r-- > 0;)  // the last of them is fetched first
               ahead.count += cell_blocks(cells_[k + r], panel.first, job_.H, blocks + ahead.count);
           }
-          S* sums[V::tile_rows];
+          S* sums[V::gemm_rows];
           for (int64_t r = 0; r < count; ++r) sums[r] = many ? many + (k + r) * kWidth : few + r * kWidth;
           auto run = rows_tile(static_cast<int>(count), panel);
           run({left + k, k0}, panel.b + k0 * panel.stride, panel.stride, k1 - k0, {sums, 0, V::lanes, d > 0}, ahead);

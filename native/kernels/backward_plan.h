@@ -116,8 +116,16 @@ struct ChunkRows {
 enum Product { kInputProduct, kWeightProduct, kProjectionProduct, kProducts };
 constexpr int64_t kSpared = 2;  // pieces that are not taken from a member
 
-constexpr int64_t kChunkBytes = int64_t{2} << 20;  // of gate gradients
-constexpr int64_t kChunkRowsLeast = 512;
+// Bytes of a chunk's gate gradients, and its rows at least. A panel of few vectors reads the packed rows more often: they
+// had better stay in the second-level cache.
+template <class S>
+int64_t chunk_bytes() {
+  return fetches_further<S>() ? second_level_cache() : int64_t{2} << 20;
+}
+template <class S>
+constexpr int64_t chunk_rows_least() {
+  return fetches_further<S>() ? 128 : 512;
+}
 constexpr int64_t kLargeSums = int64_t{4} << 20;   // bytes of weight gradients that are better written once,
 constexpr int64_t kWholeBytes = int64_t{8} << 20;  // even if all gate gradients, up to so many bytes, wait for it
 constexpr int64_t kReadingsInPlace = 4;            // packing a matrix that is read so often costs more than it saves
@@ -183,7 +191,7 @@ struct BackwardJob {
     const int64_t G = 4 * H;
     const bool few = want_weights && (G <= left_columns || all_rows() * (G - left_columns) <= 2 * G * left_columns);
     const int64_t size = static_cast<int64_t>(sizeof(S));
-    int64_t rows = larger(kChunkRowsLeast, kChunkBytes / (stride * size));
+    int64_t rows = larger(chunk_rows_least<S>(), chunk_bytes<S>() / (stride * size));
     if (few && left_columns * stride * size > kLargeSums && all_rows() * stride * size <= kWholeBytes)
       rows = all_rows();
     chunk_steps = larger<int64_t>(1, rows / larger<int64_t>(1, B));
@@ -194,11 +202,11 @@ struct BackwardJob {
     one_chunk = chunk_steps >= T && !(together && want_dx);  // else dx is stored in halves
     direct = few && chunk_steps >= T;
     stateless = T == 1 && !w.h0;
-    const int64_t a_step = ceil_div(ceil_div(B, split_units ? 1 : members), Vec<S>::tile_rows);
+    const int64_t a_step = ceil_div(ceil_div(B, split_units ? 1 : members), Vec<S>::gemm_rows);
     const int64_t readings = a_step * (T - 1 + (w.dh0 ? 1 : 0));
     hh_in_place = readings <= kReadingsInPlace;
     narrow = want_dx && I > 0 && I <= kNarrow;
-    ih_in_place = narrow || ceil_div(ceil_div(all_rows(), members), Vec<S>::tile_rows) <= kReadingsInPlace;
+    ih_in_place = narrow || ceil_div(ceil_div(all_rows(), members), Vec<S>::gemm_rows) <= kReadingsInPlace;
   }
   int64_t all_rows() const { return T * B; }
   int64_t width_x() const { return round_up(I, Vec<S>::lanes); }

@@ -97,7 +97,7 @@ class WeightGradients {
   // the left operand beside one panel.
   void sum_columns(Taken* taken, const S* left, int64_t left_columns, int64_t total, const S* right, int64_t stride,
                    int64_t columns, bool padded, S* c, bool add) {
-    constexpr int64_t R = V::tile_rows;
+    constexpr int64_t R = V::gemm_rows;
     const int64_t tiles = ceil_div(left_columns, R);
     const Cuts groups(tiles, ceil_div(tiles, pieces_of(left_columns * panel_width<S>() * total, tiles)));
     const int64_t all = panel_count<S>(columns) * groups.parts;
@@ -115,7 +115,7 @@ class WeightGradients {
 
   // Few rows: da^T x and da^T h straight to where the gradients belong.
   void write_directly(const ChunkRows<S>& rows, Taken* taken, int64_t total, bool add) {
-    constexpr int64_t R = V::tile_rows;
+    constexpr int64_t R = V::gemm_rows;
     const int64_t G = 4 * job_.H, I = job_.I, P = job_.P, tiles = ceil_div(G, R);
     const bool from_h = way_.dw_hh && !job_.stateless;
     const int64_t panels_x = way_.dw_ih ? panel_count<S>(I) : 0, panels_h = from_h ? panel_count<S>(P) : 0;
@@ -183,7 +183,7 @@ class WeightGradients {
 
   // The last column of the left operand: its product with da is the sum of da, the gradient of the biases.
   void pack_ones(S* left, int64_t r0, int64_t r1, int64_t total) {
-    constexpr int64_t R = V::tile_rows;
+    constexpr int64_t R = V::gemm_rows;
     const int64_t column = job_.left_columns - 1, tile = column / R * R, width = column - tile + 1;
     for (int64_t r = r0; r < r1; ++r) left[tile / R * left_tile_size<S>(total) + r * width + width - 1] = S(1);
   }

@@ -137,7 +137,7 @@ class ForwardMember {
         thread_local bool back = false;
         back = n <= Vec<S>::tile_rows && !back;
         for (int64_t k = block0; k < block1; ++k)
-          run_block(step, back ? block0 + block1 - 1 - k : k, block0, own_, 0, 1);
+          run_block(step, back ? block0 + block1 - 1 - k : k, block0, own_, 0, 1, k + 1 < block1 ? 1 : block0 - k);
       }
       enter(Phase::rest);
       if (projected) {
@@ -239,15 +239,17 @@ class ForwardMember {
     share_pieces(
         plan_.taken + peers_, units, share_, 0, [&](int m) { return (begin(m + 1) - begin(m)) * parts; },
         [&](int m, int64_t piece) {
-          run_block(step, begin(m) + piece / parts, begin(m), plan_.member[peers_ + m], piece % parts, parts);
+          const int64_t block = begin(m) + piece / parts;
+          run_block(step, block, begin(m), plan_.member[peers_ + m], piece % parts, parts,
+                    block + 1 < begin(m + 1) ? 1 : begin(m) - block);
         });
     close_pieces(plan_.taken[member_]);
   }
 
   // One part of the tiles of a block. Its input products, if they were taken before, are with the member whose blocks
-  // begin with block0.
+  // begin with block0. next: from it to the block that comes after it.
   void run_block(const StepOf& step, int64_t block, int64_t block0, const MemberScratch<S>& owner, int64_t part,
-                 int64_t parts) {
+                 int64_t parts, int64_t next) {
     constexpr int64_t L = Vec<S>::lanes;
     const LayerPlan<S>& how = *step.how;
     enter(Phase::products);
@@ -257,10 +259,13 @@ class ForwardMember {
     if (!how.packed) {
       job.ih = I > 0 ? step.way->w_ih : nullptr;
       job.hh = step.way->w_hh;
-      over_tiles<4>(n, [&](auto R, int64_t j) { run_unpacked<decltype(R)::value>(job, j); });
+      over_tiles<unpacked_rows<S>()>(n, [&](auto R, int64_t j) { run_unpacked<decltype(R)::value>(job, j); });
       return;
     }
     job.gate = units.gate;
+    job.count = n;
+    // A single tile would have to fetch as much as it reads.
+    if (how.far && n > Vec<S>::tile_rows) job.next = next;
     job.hh = step.weights->hh + block * P * 4 * L;
     if (how.hoisted) {
       job.start_row = units.vectors * L;
@@ -335,9 +340,13 @@ class ForwardMember {
       const S* bias = own_.bias + block * 4 * L;
       S* sums = own_.sums + (block - block0) * rows * 4 * L;
       call_with_size<4>(GateBlock<S>(H, block).vectors, [&](auto N) {
-        over_tiles<Vec<S>::tile_rows>(rows, [&](auto R, int64_t j) {
-          constexpr int vectors = decltype(N)::value;
-          run_input<decltype(R)::value, vectors>(own_.chunk_x + j, I, panel, bias, sums + j * vectors * L);
+        constexpr int vectors = decltype(N)::value;
+        constexpr bool halves = vectors == 4 && Vec<S>::tall_rows > 0 && Vec<S>::registers == 16;
+        constexpr int at_once = halves ? 2 : vectors;
+        over_tiles<halves ? Vec<S>::tall_rows : Vec<S>::tile_rows>(rows, [&](auto R, int64_t j) {
+          for (int64_t g = 0; g < vectors; g += at_once)
+            run_input<decltype(R)::value, at_once>(own_.chunk_x + j, I, panel + g * I * L, bias + g * L,
+                                                   sums + (j * vectors + g) * L, vectors);
         });
       });
     }

@@ -51,11 +51,12 @@ bool forward(const ForwardCall<S>& call, int threads) {
       how.packed = given || !reads_unpacked(call, grid);
       how.hoisted = how.packed && hoists(call, layer, grid);
       how.shared = tiles_are_shared(layer, how, grid, plan.max_rows);
+      how.far = fetches_further<S>() && step_bytes(layer, how, grid) > Cost::l2_share();
       if (how.hoisted) {
         // A chunk's sums stay in about half of the second-level cache.
         int64_t columns = ceil_div(blocks_of<S>(layer.hidden_size), grid.units) * 4 * Vec<S>::lanes;
-        int64_t fit = 400000 / (columns * static_cast<int64_t>(sizeof(S)) * plan.max_rows);
-        how.chunk = smaller(call.steps, larger<int64_t>(fit, ceil_div(4 * Vec<S>::tile_rows, plan.max_rows)));
+        int64_t fit = second_level_cache() * 2 / 5 / (columns * static_cast<int64_t>(sizeof(S)) * plan.max_rows);
+        how.chunk = smaller(call.steps, larger<int64_t>(fit, ceil_div(4 * Vec<S>::gemm_rows, plan.max_rows)));
         plan.sums_size = larger(plan.sums_size, how.chunk * plan.max_rows * columns);
         plan.chunk_rows = larger(plan.chunk_rows, how.chunk * plan.max_rows);
         plan.max_chunk = larger(plan.max_chunk, how.chunk);

@@ -15,7 +15,20 @@ struct TileJob {
   const S* start;      // what the sums start from: [N][lanes] of biases, or [rows][N][lanes] of sums
   int64_t start_row;   // distance from row to row in start: 0 for biases
   int64_t u, n, gate;  // as in GateBlock
+  int64_t next = 0;    // how many blocks further the panels lie that are read after these, where they should be fetched
+  int64_t count = 0;   // rows that pass by these
 };
+
+// Has tiles of rows [j, j + R), while they read a panel of `size` scalars, fetch their part of one `size * distance` further.
+template <class S>
+CELLGATE_INLINE void fetch_further(Lines& lines, const TileJob<S>& job, int64_t j, int R, const S* panel, int64_t size,
+                                   int64_t distance) {
+  if (job.next == 0) return;
+  const char* further = reinterpret_cast<const char*>(panel + job.next * distance);
+  const int64_t bytes = size * static_cast<int64_t>(sizeof(S));
+  lines.weights = further + j * bytes / job.count / 64 * 64;
+  lines.end = further + (j + R) * bytes / job.count;
+}
 
 // N vectors of weights for each input, as GateBlock::vectors.
 template <int R, int N, class S>
@@ -27,8 +40,12 @@ void run_tile(const TileJob<S>& job, int64_t j) {
   V acc[R][N];
   for (int r = 0; r < R; ++r)
     for (int g = 0; g < N; ++g) acc[r][g] = V::load(job.start + (j + r) * job.start_row + g * L);
-  if (job.ih) accumulate(acc, job.rows->x + j, job.I, job.ih, &ahead);
-  accumulate(acc, job.rows->h + j, job.P, job.hh, &ahead);
+  auto add = [&](const S* const* row, int64_t K, const S* panel) __attribute__((always_inline)) {
+    fetch_further(ahead, job, j, R, panel, K * N * L, K * 4 * L);
+    accumulate(acc, row + j, K, panel, &ahead);
+  };
+  if (job.ih) add(job.rows->x, job.I, job.ih);
+  add(job.rows->h, job.P, job.hh);
   alignas(64) S pre[(R * N + (N < 4)) * L];  // gates that are not whole vectors are read as such, past the last row
   for (int r = 0; r < R; ++r)
     for (int g = 0; g < N; ++g) acc[r][g].store(pre + (r * N + g) * L);
@@ -49,21 +66,29 @@ void run_tall_tile(const TileJob<S>& job, int64_t j) {
     V acc[R][2];
     for (int r = 0; r < R; ++r)
       for (int k = 0; k < 2; ++k) acc[r][k] = V::load(job.start + (j + r) * job.start_row + (g + k) * L);
-    if (job.ih) accumulate(acc, job.rows->x + j, job.I, job.ih + g * job.I * L, &ahead);
-    accumulate(acc, job.rows->h + j, job.P, job.hh + g * job.P * L, &ahead);
+    auto add = [&](const S* const* row, int64_t K, const S* panel) __attribute__((always_inline)) {
+      fetch_further(ahead, job, j, R, panel + g * K * L, K * 2 * L, K * 4 * L);
+      accumulate(acc, row + j, K, panel + g * K * L, &ahead);
+    };
+    if (job.ih) add(job.rows->x, job.I, job.ih);
+    add(job.rows->h, job.P, job.hh);
     for (int r = 0; r < R; ++r)
       for (int k = 0; k < 2; ++k) acc[r][k].store(pre + (r * 4 + g + k) * L);
   }
   cells<R>(pre, 4 * L, L, *job.rows, j, job.u, job.n);
 }
 
-// With weights in PyTorch's layout.
+// With weights in PyTorch's layout, so many rows at most: sixteen accumulators, or twelve.
+template <class S>
+constexpr int unpacked_rows() {
+  return Vec<S>::registers > 16 ? 4 : 3;
+}
 template <int R, class S>
 void run_unpacked(const TileJob<S>& job, int64_t j) {
   using V = Vec<S>;
   constexpr int L = V::lanes;
-  // Units at a time, for sixteen accumulators or nearly.
-  constexpr int U = smaller(R == 1 ? 4 : R == 2 ? 2 : 1, L);
+  // Units at a time, for as many accumulators as there are registers for.
+  constexpr int U = smaller(unpacked_rows<S>() == 4 ? (R == 1 ? 4 : R == 2 ? 2 : 1) : (R == 1 ? 2 : 1), L);
   // Sums unit by unit, four gates each, as the groups give them; turned into vectors of a gate at the end.
   alignas(64) S dots[R][L * 4];
   auto group = [&](auto count, int64_t i) __attribute__((always_inline)) {
@@ -109,9 +134,9 @@ void run_projection(const Rows<S>& rows, int64_t j, int64_t H, const S* panel, i
     }
 }
 
-// R rows of input against one gate panel, into sums [R][N][lanes].
+// R rows of input against N vectors of a gate panel of `all`, into sums [R][all][lanes].
 template <int R, int N, class S>
-void run_input(const S* const* x, int64_t I, const S* panel, const S* bias, S* sums) {
+void run_input(const S* const* x, int64_t I, const S* panel, const S* bias, S* sums, int64_t all) {
   using V = Vec<S>;
   constexpr int L = V::lanes;
   V acc[R][N];
@@ -119,7 +144,7 @@ void run_input(const S* const* x, int64_t I, const S* panel, const S* bias, S* s
     for (int g = 0; g < N; ++g) acc[r][g] = V::load(bias + g * L);
   accumulate(acc, x, I, panel);
   for (int r = 0; r < R; ++r)
-    for (int g = 0; g < N; ++g) acc[r][g].store(sums + (r * N + g) * L);
+    for (int g = 0; g < N; ++g) acc[r][g].store(sums + (r * all + g) * L);
 }
 
 // Calls body(Constant<R>{}, j) over tiles of nearly equal size, at most MAX rows each; those of one of several parts.

@@ -13,6 +13,7 @@
 
 #include <cstring>
 
+#include "caches.h"
 #include "kernels/gemm_tile.h"
 
 CELLGATE_BEGIN
@@ -113,6 +114,19 @@ void pack_panels_transposed(const S* source, int64_t stride, int64_t depth, int6
   }
 }
 
+// Has one of `tiles` that pass by rows [k0, k1) of a packed panel fetch its part of as much that lies after them: that is
+// read next. Only of operands that no second-level cache holds.
+template <class S>
+void fetch_after(Ahead& ahead, const RightOperand<S>& b, const Panel<S>& panel, int64_t k0, int64_t k1, int64_t tile,
+                 int64_t tiles) {
+  if (!fetches_further<S>() || b.stride > 0 || tiles < 2) return;
+  if (b.depth * b.columns * static_cast<int64_t>(sizeof(S)) < second_level_cache()) return;
+  const int64_t bytes = (k1 - k0) * panel.stride * static_cast<int64_t>(sizeof(S));
+  const char* after = reinterpret_cast<const char*>(panel.b + k1 * panel.stride);
+  ahead.further = after + tile * bytes / tiles / 64 * 64;
+  ahead.end = after + (tile + 1) * bytes / tiles;
+}
+
 // The tile for a panel, its left operand given as rows.
 template <class S>
 typename GemmTiles<S, false, true>::Function rows_tile(int count, const Panel<S>& panel) {
@@ -129,7 +143,7 @@ void rows_product(const S* const* a, int64_t rows, const RightOperand<S>& b, int
                   bool add) {
   if (rows == 0) return;
   const int64_t depth = b.depth, most = b.deep();
-  Cuts cuts(rows, Vec<S>::tile_rows);
+  Cuts cuts(rows, Vec<S>::gemm_rows);
   for (int64_t j = first; j < last; ++j) {
     const Panel<S> panel = b.panel(j);
     for (int64_t k = 0; k == 0 || k < depth; k += most) {
@@ -137,8 +151,10 @@ void rows_product(const S* const* a, int64_t rows, const RightOperand<S>& b, int
       for (int64_t part = 0; part < cuts.parts; ++part) {
         int64_t m = cuts.begin(part);
         auto run = rows_tile(static_cast<int>(cuts.begin(part + 1) - m), panel);
+        Ahead ahead;
+        fetch_after(ahead, b, panel, k, k + deep, part, cuts.parts);
         run({a + m, k}, panel.b + k * panel.stride, panel.stride, deep, {c + m, panel.first, panel.last, add || k > 0},
-            {});
+            ahead);
       }
     }
   }
@@ -151,16 +167,16 @@ void rows_product(const S* const* a, int64_t rows, int64_t depth, const S* packe
   rows_product<S>(a, rows, RightOperand<S>{packed, depth, columns, 0}, first, last, c, add);
 }
 
-// Left operand of sum_product, packed: tile i of tile_rows columns (the last one of what remains) as [r][its columns].
+// Left operand of sum_product, packed: tile i of gemm_rows columns (the last one of what remains) as [r][its columns].
 // Several sources lie side by side in it. Tiles begin left_tile_size() apart, a cache line more than they hold, so that
 // their beginnings do not crowd one set of the cache.
 template <class S>
 constexpr int64_t left_tile_size(int64_t count) {
-  return round_up(Vec<S>::tile_rows * count, 64 / sizeof(S)) + 64 / sizeof(S);
+  return round_up(Vec<S>::gemm_rows * count, 64 / sizeof(S)) + 64 / sizeof(S);
 }
 template <class S>
 constexpr int64_t packed_left_size(int64_t count, int64_t columns) {
-  return ceil_div(columns, Vec<S>::tile_rows) * left_tile_size<S>(count);
+  return ceil_div(columns, Vec<S>::gemm_rows) * left_tile_size<S>(count);
 }
 
 // Packs the rows [r0, r1) of one source.
@@ -170,7 +186,7 @@ constexpr int64_t packed_left_size(int64_t count, int64_t columns) {
 template <class S>
 void pack_left(const S* const* rows, int64_t r0, int64_t r1, int64_t count, int64_t columns, S* packed, int64_t column0,
                int64_t all) {
-  constexpr int64_t R = Vec<S>::tile_rows;
+  constexpr int64_t R = Vec<S>::gemm_rows;
   const int64_t tile_size = left_tile_size<S>(count);
   for (int64_t r = r0; r < r1; ++r) {
     const S* from = rows[r];
@@ -198,7 +214,7 @@ void pack_left(const S* const* rows, int64_t r0, int64_t r1, int64_t count, int6
 template <class S>
 void sum_product(const S* left, int64_t columns, int64_t count, const Panel<S>& panel, S* c, int64_t stride, bool add,
                  const S* next = nullptr) {
-  constexpr int64_t R = Vec<S>::tile_rows;
+  constexpr int64_t R = Vec<S>::gemm_rows;
   constexpr int64_t kMostAhead = 128;
   const int64_t tiles = ceil_div(columns, R);
   for (int64_t i = 0; i < tiles; ++i) {
@@ -207,7 +223,7 @@ void sum_product(const S* left, int64_t columns, int64_t count, const Panel<S>& 
     S* rows[R];
     for (int r = 0; r < have; ++r) rows[r] = c + (m + r) * stride;
     const void* blocks[kMostAhead + R];
-    Ahead ahead{blocks, 0};
+    Ahead ahead{blocks};
     // Where the next tile goes: its stores would wait for lines of large sums one after another.
     for (int64_t r = m + R; r < smaller(columns, m + 2 * R); ++r) blocks[ahead.count++] = c + r * stride + panel.first;
     if (next) {

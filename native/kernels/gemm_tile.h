@@ -11,11 +11,9 @@
 #include "vec/vec.h"
 
 CELLGATE_BEGIN
-constexpr int kPanelVectors = 4;
-
 template <class S>
 constexpr int64_t panel_width() {
-  return kPanelVectors * Vec<S>::lanes;
+  return Vec<S>::gemm_vectors * Vec<S>::lanes;
 }
 
 // The left operand of a tile.
@@ -42,8 +40,11 @@ struct TileTarget {
 // Memory that will be needed soon: blocks of one panel's width, fetched during the last of a tile's arithmetic, as far as
 // that is long enough.
 struct Ahead {
-  const void* const* block;
-  int64_t count;
+  const void* const* block = nullptr;
+  int64_t count = 0;
+  // What of B comes after this panel, to be read from beyond the second-level cache.
+  const char* further = nullptr;
+  const char* end = nullptr;
 };
 template <class S>
 CELLGATE_INLINE void fetch_block(const void* block) {
@@ -89,6 +90,11 @@ __attribute__((noinline)) void gemm_tile(TileLeft<S, Packed> left, const S* __re
   int64_t k = 0;
   for (; k + 4 <= count; k += 4) {
     if (4 * ahead.count >= count - k) fetch_block<S>(ahead.block[--ahead.count]);
+    if (ahead.further < ahead.end) {
+      __builtin_prefetch(ahead.further, 0, 2);
+      __builtin_prefetch(ahead.further + 64, 0, 2);
+      ahead.further += 128;
+    }
     step(k, 0);
     step(k + 1, 1 % Ways);
     step(k + 2, 0);
@@ -118,18 +124,18 @@ __attribute__((noinline)) void gemm_tile(TileLeft<S, Packed> left, const S* __re
 template <class S, bool Packed, bool Whole>
 struct GemmTiles {
   using Function = void (*)(TileLeft<S, Packed>, const S*, int64_t, int64_t, const TileTarget<S>&, Ahead);
-  static constexpr int max_rows = Vec<S>::tile_rows;
+  static constexpr int max_rows = Vec<S>::gemm_rows, max_vectors = Vec<S>::gemm_vectors;
   template <int R>
   static Function of_vectors(int vectors) {
     switch (vectors) {
       case 1:
         return gemm_tile<S, R, 1, Packed, Whole>;
       case 2:
-        return gemm_tile<S, R, 2, Packed, Whole>;
+        return gemm_tile<S, R, smaller(2, max_vectors), Packed, Whole>;
       case 3:
-        return gemm_tile<S, R, 3, Packed, Whole>;
+        return gemm_tile<S, R, smaller(3, max_vectors), Packed, Whole>;
       default:
-        return gemm_tile<S, R, 4, Packed, Whole>;
+        return gemm_tile<S, R, smaller(4, max_vectors), Packed, Whole>;
     }
   }
   static Function get(int rows, int vectors) {

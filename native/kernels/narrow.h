@@ -13,7 +13,7 @@ constexpr int64_t kNarrow = 4;
 // Rows of A at a time: with the columns, sixteen sums where there are registers for them, else eight.
 template <class S, int Columns>
 constexpr int narrow_rows() {
-  return (Vec<S>::tile_rows >= 6 ? 16 : 8) / Columns;
+  return (Vec<S>::registers > 16 ? 16 : 8) / Columns;
 }
 
 template <int Columns, class S>

@@ -1,6 +1,7 @@
 // How a forward call is laid out: who does what, where the scratch space goes, and by which rule that is chosen.
 #pragma once
 
+#include "caches.h"
 #include "kernels/hash.h"
 #include "kernels/pieces.h"
 #include "lstm.h"
@@ -37,6 +38,7 @@ struct LayerPlan {
   bool packed = true;    // false: weights are read where they are
   bool hoisted = false;  // the input product of `chunk` steps is taken at once
   bool shared = false;   // members help one another with the tiles of a step
+  bool far = false;      // a step's weights come from beyond the second-level cache
   int64_t chunk = 1;
   DirectionPlan<S> direction[2];
 };
@@ -114,13 +116,14 @@ int64_t packed_size(const ForwardLayer<S>& layer, bool projected) {
 // The rule of choice: a rough time, in nanoseconds, that one layer and direction takes on a grid. The figures are those
 // of current server cores; only their proportions matter.
 struct Cost {
-  static constexpr double l2_share = 0.7e6;  // bytes of weights that stay in the second-level cache
-  static constexpr double l1_share = 32e3;
   static constexpr double l2_rate = 110;  // bytes a nanosecond and core
   static constexpr double l3_rate = 32;
   // Both rather high: a second thread that gains little on a quiet machine loses much on a busy one.
   static constexpr double sync = 700;   // one meeting of the members that share units
   static constexpr double wake = 8000;  // bringing a team together
+  static constexpr double l1_share = 32e3;
+  // Bytes of weights that stay in the second-level cache.
+  static double l2_share() { return 0.67 * static_cast<double>(second_level_cache()); }
 };
 
 template <class S>
@@ -140,7 +143,7 @@ double step_cost(const ForwardCall<S>& call, const ForwardLayer<S>& layer, const
   double busy = static_cast<double>(rows) + (rows < 2 ? 1.0 : 0.0);
   double work = 2 * busy * (K * columns + extra * static_cast<double>(layer.hidden_size)) / flops;
   double memory = 0;
-  if (bytes > Cost::l2_share) {
+  if (bytes > Cost::l2_share()) {
     memory = bytes / Cost::l3_rate;
   } else if (bytes > Cost::l1_share) {
     memory = bytes / Cost::l2_rate * (K * 4 * L * sizeof(S) > Cost::l1_share ? tiles : 1.0);
@@ -204,7 +207,16 @@ bool hoists(const ForwardCall<S>& call, const ForwardLayer<S>& layer, const Grid
   double both =
       static_cast<double>(sizeof(S)) * static_cast<double>(columns * (layer.input_size + layer.projection_size));
   double own = static_cast<double>(sizeof(S)) * static_cast<double>(columns * layer.projection_size);
-  return both > Cost::l2_share && (own <= Cost::l2_share || rows < 4 * R);
+  const double most = Cost::l2_share();
+  return both > most && (own <= most || rows < 4 * Vec<S>::gemm_rows);
+}
+
+// Bytes of weights that a member reads in a step.
+template <class S>
+double step_bytes(const ForwardLayer<S>& layer, const LayerPlan<S>& how, const Grid& grid) {
+  const int64_t columns = ceil_div(blocks_of<S>(layer.hidden_size), grid.units) * 4 * Vec<S>::lanes;
+  const int64_t inputs = layer.projection_size + (how.hoisted ? 0 : layer.input_size);
+  return static_cast<double>(columns * inputs * static_cast<int64_t>(sizeof(S)));
 }
 
 // Whether members that share units help one another with single tiles: only where a tile takes much longer than getting

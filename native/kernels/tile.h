@@ -4,19 +4,27 @@
 #include "vec/vec.h"
 
 CELLGATE_BEGIN
-// Independent chains of accumulators, so that few rows still hide the latency of the multiply-adds.
-template <int R, int N>
+// Independent chains of accumulators, so that few rows still hide the latency of the multiply-adds: eight of them or more,
+// and no more than there are registers for.
+template <class S, int R, int N>
 constexpr int chains() {
-  return R * N >= 12 ? 1 : R * N >= 6 ? 2 : 4;
+  constexpr bool many = Vec<S>::registers > 16;
+  return R * N >= (many ? 12 : 8) ? 1 : R * N >= (many ? 6 : 4) ? 2 : 4;
 }
 
-// Lines of memory that will be needed soon, asked for one by one while the arithmetic runs: all at once they would hold
-// up its loads.
+// Memory that will be needed soon, asked for line by line while the arithmetic runs: all at once they would hold up its
+// loads.
 struct Lines {
-  const void* const* line;
+  const void* const* line;  // where the tile will write
   int64_t count;
+  const char* weights = nullptr;  // what comes after this panel, to be read from beyond the second-level cache
+  const char* end = nullptr;
   CELLGATE_INLINE void fetch() {
     if (count > 0) __builtin_prefetch(line[--count], 1, 3);
+    if (weights < end) {
+      __builtin_prefetch(weights, 0, 2);
+      weights += 64;
+    }
   }
 };
 
@@ -27,7 +35,7 @@ CELLGATE_INLINE void accumulate(Vec<S> (&acc)[R][N], const S* const* row, int64_
                                 Lines* ahead = nullptr) {
   using V = Vec<S>;
   constexpr int L = V::lanes;
-  constexpr int C = chains<R, N>();
+  constexpr int C = chains<S, R, N>();
   constexpr int W = N == 4 ? 2 : N;  // vectors that lie side by side
   const S* a[R];
   for (int r = 0; r < R; ++r) a[r] = row[r];

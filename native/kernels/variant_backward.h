@@ -349,7 +349,7 @@ class VariantBackwardMember {
   }
 
   static void pack_column_of_ones(S* packed, int64_t r0, int64_t r1, int64_t count, int64_t all) {
-    constexpr int64_t R = V::tile_rows;
+    constexpr int64_t R = V::gemm_rows;
     const int64_t column = all - 1, tile = column / R * R, width = column - tile + 1;
     for (int64_t r = r0; r < r1; ++r) packed[tile / R * left_tile_size<S>(count) + r * width + width - 1] = S(1);
   }

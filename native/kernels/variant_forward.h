@@ -69,7 +69,7 @@ struct VariantForwardJob {
     projected = c.w_hr != nullptr;
     const int64_t most = shared ? c.batch : ceil_div(c.batch, team.members);
     chunk = larger<int64_t>(1, 65536 / (stride * most));
-    chunk = smaller(c.steps, larger(chunk, ceil_div(4 * Vec<S>::tile_rows, most)));
+    chunk = smaller(c.steps, larger(chunk, ceil_div(4 * Vec<S>::gemm_rows, most)));
   }
 
   void place(Shelf& shelf) {

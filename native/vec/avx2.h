@@ -12,8 +12,8 @@ template <>
 struct Vec<float> {
   using Scalar = float;
   static constexpr int lanes = 8;
-  static constexpr int tile_rows = 3, tall_rows = 0;
-  static constexpr bool has_reduce16 = false;
+  static constexpr int registers = 16, tile_rows = 3, tall_rows = 6, gemm_rows = 6, gemm_vectors = 2;
+  static constexpr int reduced_at_once = 8;
   __m256 v;
 
   static CELLGATE_INLINE __m256i first(int64_t n) {
@@ -31,8 +31,8 @@ template <>
 struct Vec<double> {
   using Scalar = double;
   static constexpr int lanes = 4;
-  static constexpr int tile_rows = 3, tall_rows = 0;
-  static constexpr bool has_reduce16 = false;
+  static constexpr int registers = 16, tile_rows = 3, tall_rows = 6, gemm_rows = 6, gemm_vectors = 2;
+  static constexpr int reduced_at_once = 0;
   __m256d v;
 
   static CELLGATE_INLINE __m256i first(int64_t n) {
@@ -71,6 +71,12 @@ CELLGATE_INLINE float sum(VecF a) {
   __m128 q = _mm_add_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
   q = _mm_add_ps(q, _mm_movehl_ps(q, q));
   return _mm_cvtss_f32(_mm_add_ss(q, _mm_movehdup_ps(q)));
+}
+// p[j] = sum(v[j]) for eight vectors.
+CELLGATE_INLINE void reduce(const VecF* v, float* p) {
+  const __m256 a = _mm256_hadd_ps(_mm256_hadd_ps(v[0].v, v[1].v), _mm256_hadd_ps(v[2].v, v[3].v));
+  const __m256 b = _mm256_hadd_ps(_mm256_hadd_ps(v[4].v, v[5].v), _mm256_hadd_ps(v[6].v, v[7].v));
+  _mm256_storeu_ps(p, _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31)));
 }
 CELLGATE_INLINE void transpose(VecF* r) {
   __m256 t[8];

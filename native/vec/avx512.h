@@ -13,8 +13,8 @@ template <>
 struct Vec<float> {
   using Scalar = float;
   static constexpr int lanes = 16;
-  static constexpr int tile_rows = 6, tall_rows = 12;
-  static constexpr bool has_reduce16 = true;
+  static constexpr int registers = 32, tile_rows = 6, tall_rows = 12, gemm_rows = 6, gemm_vectors = 4;
+  static constexpr int reduced_at_once = 16;
   __m512 v;
 
   static CELLGATE_INLINE __mmask16 first(int64_t n) { return static_cast<__mmask16>((1u << n) - 1u); }
@@ -30,8 +30,8 @@ template <>
 struct Vec<double> {
   using Scalar = double;
   static constexpr int lanes = 8;
-  static constexpr int tile_rows = 6, tall_rows = 12;
-  static constexpr bool has_reduce16 = false;
+  static constexpr int registers = 32, tile_rows = 6, tall_rows = 12, gemm_rows = 6, gemm_vectors = 4;
+  static constexpr int reduced_at_once = 0;
   __m512d v;
 
   static CELLGATE_INLINE __mmask8 first(int64_t n) { return static_cast<__mmask8>((1u << n) - 1u); }
@@ -76,7 +76,7 @@ CELLGATE_INLINE float sum(VecF a) {
 }
 
 // Sixteen horizontal sums in fifteen adds: halve the vectors and the lanes together.
-CELLGATE_INLINE void reduce16(const VecF* a, float* p) {
+CELLGATE_INLINE void reduce(const VecF* a, float* p) {
   __m512 b[8];
   for (int j = 0; j < 8; ++j) {
     __m512 x = a[j].v, y = a[j + 8].v;

@@ -8,8 +8,8 @@ template <>
 struct Vec<float> {
   using Scalar = float;
   static constexpr int lanes = 4;
-  static constexpr int tile_rows = 6, tall_rows = 0;
-  static constexpr bool has_reduce16 = false;
+  static constexpr int registers = 32, tile_rows = 6, tall_rows = 0, gemm_rows = 6, gemm_vectors = 4;
+  static constexpr int reduced_at_once = 0;
   float32x4_t v;
 
   static CELLGATE_INLINE Vec zero() { return {vdupq_n_f32(0.0f)}; }
@@ -32,8 +32,8 @@ template <>
 struct Vec<double> {
   using Scalar = double;
   static constexpr int lanes = 2;
-  static constexpr int tile_rows = 6, tall_rows = 0;
-  static constexpr bool has_reduce16 = false;
+  static constexpr int registers = 32, tile_rows = 6, tall_rows = 0, gemm_rows = 6, gemm_vectors = 4;
+  static constexpr int reduced_at_once = 0;
   float64x2_t v;
 
   static CELLGATE_INLINE Vec zero() { return {vdupq_n_f64(0.0)}; }

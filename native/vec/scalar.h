@@ -6,8 +6,8 @@ template <class S>
 struct ScalarVec {
   using Scalar = S;
   static constexpr int lanes = 1;
-  static constexpr int tile_rows = 2, tall_rows = 0;
-  static constexpr bool has_reduce16 = false;
+  static constexpr int registers = 16, tile_rows = 2, tall_rows = 0, gemm_rows = 2, gemm_vectors = 4;
+  static constexpr int reduced_at_once = 0;
   S v;
 };
 

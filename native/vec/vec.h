@@ -82,11 +82,18 @@ CELLGATE_END
 #endif
 
 CELLGATE_BEGIN
-// p[j] = sum(v[j]) for N vectors; the widest instruction sets overload it with a transposed reduction.
+// Whether tiles fetch weights from beyond the second-level cache before their turn. Cores with AVX-512 have larger caches of
+// that level, and fetch by themselves as well.
+template <class S>
+constexpr bool fetches_further() {
+  return Vec<S>::registers == 16 && Vec<S>::lanes > 1;
+}
+// p[j] = sum(v[j]) for N vectors; some instruction sets have a transposed reduction of several at once.
 template <int N, class V>
 CELLGATE_INLINE void reduce_rows(const V* v, typename V::Scalar* p) {
-  if constexpr (N == 16 && V::has_reduce16) {
-    reduce16(v, p);
+  constexpr int many = V::reduced_at_once;
+  if constexpr (many > 0 && N % larger(many, 1) == 0) {
+    for (int j = 0; j < N; j += many) reduce(v + j, p + j);
   } else {
     for (int j = 0; j < N; ++j) p[j] = sum(v[j]);
   }
