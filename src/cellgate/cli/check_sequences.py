@@ -24,6 +24,7 @@ def command(
     id: sequences.Id = None,
     time: sequences.Time = None,
     target: sequences.Target = None,
+    group: sequences.Group = None,
     features: sequences.Features = None,
     wide: sequences.Wide = False,
     steps: sequences.Steps = None,
@@ -39,7 +40,7 @@ def command(
 
     [bold]cellgate check gestures.csv --task classify[/bold]
     """
-    made = read(data, id, time, target, sequences.split_names(features), wide, steps, token)
+    made = read(data, id, time, target, sequences.split_names(features), wide, steps, token, group)
     if made.labels is None:
         raise DataError(f"{made.source}: expected a column of labels, found none; name it with --target")
     if made.per_step and task in ("classify", "regress"):
@@ -51,6 +52,7 @@ def command(
         "id": id,
         "time": time,
         "target": target,
+        "group": group,
         "features": features,
         "wide": wide,
         "steps": steps,
@@ -77,9 +79,10 @@ def read(
     wide: bool,
     steps: int | None,
     token: str | None = None,
+    group: str | None = None,
 ) -> SequenceSet:
     """Read sequences as the estimators do."""
-    roles = SequenceRoles(id=id, time=time, target=target, features=features, wide=wide, steps=steps, token=token)
+    roles = SequenceRoles(id, time, target, features, wide, steps, token, group=group)
     return read_sequences(data, roles=roles)
 
 
@@ -128,7 +131,10 @@ def report(made: SequenceSet, data: str, task: str | None, typed: dict[str, Any]
         {
             "source": made.source,
             "task": task,
-            "columns": {"id": made.roles.id, "time": made.roles.time, "target": made.roles.target},
+            "columns": {
+                **{name: getattr(made.roles, name) for name in ("id", "time", "target")},
+                **({} if made.groups is None else {"group": made.roles.group}),
+            },
             "features": [*made.number_names, *made.texts],
             "sequences": len(made),
             "steps": {

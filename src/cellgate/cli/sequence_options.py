@@ -18,6 +18,11 @@ Time = Annotated[
     str | None, typer.Option(help="The column to sort the steps of a sequence by.", rich_help_panel=_TABLE)
 ]
 Target = Annotated[str | None, typer.Option(help="The column of labels.", rich_help_panel=_TABLE)]
+Group = Annotated[
+    str | None,
+    typer.Option(help="The column of what sequences belong to (a person, a machine): those of one are all learnt from, "
+                 "or all held out.", rich_help_panel=_TABLE),
+]  # fmt: skip
 Features = Annotated[
     str | None, typer.Option(help="The columns to read: a,b,c; all others if not given.", rich_help_panel=_TABLE)
 ]

@@ -21,6 +21,7 @@ def command(
     id: sequences.Id = None,
     time: sequences.Time = None,
     target: sequences.Target = None,
+    group: sequences.Group = None,
     features: sequences.Features = None,
     token: Annotated[
         str | None,
@@ -55,6 +56,7 @@ def command(
         id=id,
         time=time,
         target=target,
+        group=group,
         features=sequences.split_names(features),
         token=token,
         hidden_size=hidden_size,

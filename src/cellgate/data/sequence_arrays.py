@@ -15,7 +15,7 @@ from cellgate.data.errors import DataError
 from cellgate.data.sequences import SequenceRoles, SequenceSet, plain_tensor, require_finite, with_labels
 
 
-def read_arrays(path: Path, labels: Any, roles: SequenceRoles) -> SequenceSet:
+def read_arrays(path: Path, labels: Any, roles: SequenceRoles, again: bool = False) -> SequenceSet:
     """Read a .npy of sequences, or a .npz with X and perhaps y (or what `roles.target` names) and lengths.
 
     Raises:
@@ -38,15 +38,23 @@ def read_arrays(path: Path, labels: Any, roles: SequenceRoles) -> SequenceSet:
     if "X" not in arrays:
         raise DataError(f"{path.name}: expected an array X in it, got {', '.join(arrays)}; rename it to X")
     try:
-        return _labelled(path.name, arrays, labels, roles)
+        return _labelled(path.name, arrays, labels, roles, again)
     except DataError as error:  # what is wrong with an array is said as of any array; here the file is known, too
         message = str(error)
         raise DataError(message if message.startswith(path.name) else f"{path.name}, {message}") from None
 
 
-def _labelled(source: str, arrays: dict[str, np.ndarray], labels: Any, roles: SequenceRoles) -> SequenceSet:
+def _labelled(
+    source: str, arrays: dict[str, np.ndarray], labels: Any, roles: SequenceRoles, again: bool
+) -> SequenceSet:
     lengths = arrays.get("lengths")
     made = from_arrays(arrays["X"], roles, source, lengths)
+    if roles.group is not None and (roles.group in arrays or not again):
+        if roles.group not in arrays:
+            raise DataError(f"--group {roles.group}: expected an array of {source}, which has {', '.join(arrays)}")
+        from cellgate.data.groups import with_groups
+
+        made = with_groups(made, arrays[roles.group])
     chosen = labels if labels is not None else arrays.get(roles.target or "y", arrays.get("y"))
     if chosen is None:
         return made

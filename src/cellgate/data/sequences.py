@@ -34,6 +34,7 @@ class SequenceRoles:
         token: the column of words to embed, for tagging; "" to look for one, None for none.
         steps: of a flat sequence (a row, or a row of a 2-D array): how many steps it is cut into.
         words: of a long table that is like one read before: which features are words, whatever their cells look like.
+        group: the column of what sequences belong to, a person or a machine, all of whose are held out together.
     """
 
     id: str | None = None
@@ -44,6 +45,7 @@ class SequenceRoles:
     steps: int | None = None
     token: str | None = None
     words: tuple[str, ...] | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class SequenceSet:
         notes: everything that was assumed, one line each.
         token: which of `texts` is to be embedded, if any.
         flat: whether it came as a 2-D array or a table with a sequence a row.
+        groups: (S,) object array of str, what each sequence belongs to, or None.
     """
 
     source: str
@@ -77,6 +80,7 @@ class SequenceSet:
     notes: tuple[str, ...] = ()
     flat: bool = False
     token: str | None = None
+    groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         """How many sequences."""
@@ -101,6 +105,7 @@ class SequenceSet:
             numbers=self.numbers[steps],
             texts={name: values[steps] for name, values in self.texts.items()},
             labels=labels,
+            groups=None if self.groups is None else self.groups[rows],
         )
 
     def summary(self) -> list[tuple[str, str]]:
@@ -112,11 +117,18 @@ class SequenceSet:
         pairs.append(("reads", some(names)))
         used = ", ".join(
             f"{label} = {name}"
-            for label, name in (("id", self.roles.id), ("time", self.roles.time), ("label", self.roles.target))
+            for label, name in (
+                *(("id", self.roles.id), ("time", self.roles.time), ("label", self.roles.target)),
+                ("group", None if self.groups is None else self.roles.group),
+            )
             if name
         )
         if used:
             pairs.append(("columns", used))
+        if self.groups is not None:
+            from cellgate.data.groups import group_line
+
+            pairs.append(("groups", group_line(self)))
         missing = int(np.isnan(self.numbers).sum())
         if missing:
             pairs.append(("missing", f"{missing:,} values: the network is told where"))
@@ -149,7 +161,7 @@ def read_sequences(
     if isinstance(data, str | Path) and Path(data).suffix.lower() in ARRAY_SUFFIXES:
         from cellgate.data.sequence_arrays import read_arrays
 
-        return read_arrays(Path(data), labels, roles)
+        return read_arrays(Path(data), labels, roles, again)
     if isinstance(data, str | Path) and Path(data).suffix.lower() in CONLL_SUFFIXES:
         from cellgate.data.tagged import read_conll
 
@@ -224,9 +236,9 @@ def _ordered(name: str, data: Any) -> Any:
     return data
 
 
-def label_array(labels: Any) -> np.ndarray:
+def label_array(labels: Any, name: str = "y") -> np.ndarray:
     """Labels as an array; a list with words in it keeps its other values, which numpy would turn into words."""
-    array = np.asarray(plain_tensor(_ordered("y", labels)))
+    array = np.asarray(plain_tensor(_ordered(name, labels)))
     return np.array(labels, dtype=object) if array.dtype.kind in "US" and isinstance(labels, list | tuple) else array
 
 

@@ -231,6 +231,8 @@ def require_used(estimator: Any, table: bool, sequences: SequenceSet) -> None:
     useless = []
     if not table:
         named = ("id", "time") if sequences.token else ("id", "time", "features")
+        if sequences.groups is None:  # a .npz and a CoNLL file have them, too
+            named = (*named, "group")
         useless = [(name, "a table, whose column it names") for name in named if as_names(getattr(estimator, name))]
     elif sequences.flat and estimator.time:
         useless = [("time", "a table of several rows a sequence")]

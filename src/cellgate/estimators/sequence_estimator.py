@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from cellgate.data.features import FeatureEncoding
+from cellgate.data.groups import require_groups, with_groups
 from cellgate.data.panel import as_names
 from cellgate.data.sequences import SequenceRoles, SequenceSet, holds_columns, read_sequences
 from cellgate.errors import InputError
@@ -34,16 +35,17 @@ from cellgate.estimators.protocol import (
     sklearn_tags,
 )
 from cellgate.estimators.sequence_card import sequence_card
-from cellgate.estimators.sequence_training import HeldObjective, fit_in_folds, folds, training_settings
+from cellgate.estimators.sequence_training import HeldObjective, fit_in_folds, training_settings
 from cellgate.estimators.unlike import remarks
 from cellgate.report.model import Report
+from cellgate.tasks.held_back import folds, hold_back
 from cellgate.tasks.network import SequenceNetwork
-from cellgate.tasks.sequence_batches import EncodedSequences, ResidentSequences, hold_back
+from cellgate.tasks.sequence_batches import EncodedSequences, ResidentSequences
 from cellgate.training import Checkpoint, Draws, Progress, TrainingRecord, TrainingSettings, threads_for, train
 
 # Arguments that are found where they are not said: they show in the data, the settings and the network.
 _FOUND = (
-    *("id", "time", "target", "features", "token", "wide", "steps"),
+    *("id", "time", "target", "group", "features", "token", "wide", "steps"),
     *("hidden_size", "max_epochs", "patience", "max_seconds"),
 )
 _FEWEST_VALIDATED = 20  # with fewer held back, a validation score would be noise: folds say more
@@ -58,6 +60,7 @@ class SequenceEstimator(Parameters):
     id: str | None
     time: str | None
     target: str | None
+    group: str | None
     features: Any
     wide: bool
     steps: int | None
@@ -130,8 +133,9 @@ class SequenceEstimator(Parameters):
         return sequences
 
     def _roles(self) -> SequenceRoles:
-        check_columns_named(self, "id", "time", "target")
-        return SequenceRoles(self.id, self.time, self.target, as_names(self.features), bool(self.wide), self.steps)
+        check_columns_named(self, "id", "time", "target", "group")
+        columns = self.id, self.time, self.target, as_names(self.features)
+        return SequenceRoles(*columns, bool(self.wide), self.steps, group=self.group)
 
     def read_again(self, X: Any, y: Any = None) -> SequenceSet:
         """Read data like those of the training, by the columns that were found then.
@@ -178,6 +182,7 @@ class SequenceEstimator(Parameters):
         X: Any,
         y: Any = None,
         *,
+        groups: Any = None,
         watch: Callable[[Progress], None] | None = None,
         checkpoint: str | Path | None = None,
         checkpoint_every: float = 10.0,
@@ -189,6 +194,8 @@ class SequenceEstimator(Parameters):
             X: (n, T, F) numbers; (n, T), n sequences of one feature (with `steps`, of T / steps features); a list of n
                 arrays (T_i, F) or (T_i,); a frame or the path of a table, long or wide; the path of a .npy or .npz.
             y: n labels; None where the data hold them.
+            groups: n names or numbers, what each sequence belongs to (a person, a machine): all sequences of one group
+                are learnt from, or all are held back to stop by. Of a table, `group` names their column.
             watch: told after every epoch.
             checkpoint: a folder for the state of the training; a fit that was cut short goes on from there, with the
                 result that it would have had. Remove it when it is no longer needed.
@@ -201,7 +208,7 @@ class SequenceEstimator(Parameters):
             TrainingError: if the loss stops being a number.
         """
         self._check()
-        sequences = self._labelled(X, y)
+        sequences = self._grouped(self._labelled(X, y), groups)
         self._check_columns(X, sequences.roles, reset=not isinstance(X, SequenceSet))
         labels = np.asarray(sequences.labels)
         targets = self._targets(labels, True)
@@ -216,8 +223,12 @@ class SequenceEstimator(Parameters):
 
     def _hold(self, sequences: SequenceSet) -> tuple[np.ndarray, np.ndarray]:
         """Rows to learn from, and rows to stop by: none where they would be too few, and folds take their place."""
-        rows, held = hold_back(self.strata(sequences), self.validation, self.seed)
-        if len(held) < _FEWEST_VALIDATED:
+        if self.validation:
+            require_groups(sequences, 2, "of which one is held back to stop in time", "validation=0 (--validation 0)")
+        rows, held = hold_back(self.strata(sequences), self.validation, self.seed, sequences.groups)
+        # A group may be far more than the share: folds learn from all of them.
+        far_more = sequences.groups is not None and len(held) > 2 * self.validation * len(sequences)
+        if len(held) < _FEWEST_VALIDATED or far_more:
             return np.arange(len(sequences)), np.array([], dtype=np.int64)
         return rows, held
 
@@ -242,6 +253,14 @@ class SequenceEstimator(Parameters):
         if sequences.roles.wide and not sequences.flat:
             sequences = replace(sequences, flat=True)
         return sequences
+
+    def _grouped(self, sequences: SequenceSet, groups: Any) -> SequenceSet:
+        """The sequences with the groups that were given beside them, if any."""
+        if groups is None:
+            return sequences
+        if self.group is not None:
+            raise InputError(f"groups: expected none beside group={self.group!r}, which names their column, got both")
+        return with_groups(sequences, groups)
 
     def _clean(self, y: Any) -> Any:
         from cellgate.estimators.protocol import one_column
@@ -276,7 +295,9 @@ class SequenceEstimator(Parameters):
             return Checkpoint(Path(checkpoint) / f"{stage}.safetensors", identity, checkpoint_every)
 
         work = 3.0 * sum(w.numel() for w in model.lstm.parameters()) * min(self.batch_size, len(rows))
-        parts = [] if len(held) or not self.validation else folds(self.strata(sequences), sequences.lengths, self.seed)
+        parts = []
+        if not len(held) and self.validation:
+            parts = folds(self.strata(sequences), sequences.lengths, self.seed, sequences.groups)
         with threads_for(work * int(sequences.lengths.max())):
             if parts:
                 model, record = fit_in_folds(made, parts, settings, watch, saved)
@@ -315,6 +336,8 @@ class SequenceEstimator(Parameters):
         digest = hashlib.sha256(repr((what, replace(settings, max_seconds=None), model.config())).encode())
         digest.update(np.ascontiguousarray(sequences.numbers).tobytes())
         digest.update(repr((sequences.lengths.tolist(), np.asarray(sequences.labels).tolist())).encode())
+        if sequences.groups is not None:
+            digest.update(repr(sequences.groups.tolist()).encode())
         for values in sequences.texts.values():
             digest.update(repr(values.tolist()).encode())
         if start is not None:

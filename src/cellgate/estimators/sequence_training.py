@@ -26,8 +26,6 @@ from cellgate.training import Checkpoint, FoldedObjective, Progress, TrainingRec
 from cellgate.training.loop import Objective
 
 _UPDATES = 2000  # steps of training that are aimed at, whatever the amount of data
-_FOLDS = 5
-_ALL_STEPS, _FEWER = 10_000, 2  # of more steps in all, only so many folds are trained: their time counts
 _SHARES = torch.linspace(1.0, 0.05, 20)  # never nothing: it would leave no answer of its own to look into
 _AVERAGE = 0.95  # of the weights: after a few steps they still jump about, and the epoch is to be told for good
 
@@ -50,32 +48,6 @@ def training_settings(params: dict[str, Any], examples: int) -> TrainingSettings
         warmup=min(50, max(1, epochs * steps // 10)),
         seed=int(params["seed"]),
     )
-
-
-def folds(strata: np.ndarray, lengths: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Rows to learn from and rows to stop by, for each of several models.
-
-    Every row is held back once, but for those alone in their stratum, which are always learnt from; where there are
-    many steps, some rows are never held back.
-
-    Args:
-        strata: (S,) a code each; every fold holds back about the same share of each code.
-        lengths: (S,) steps of each.
-        seed: of the draw.
-
-    Returns:
-        Pairs of ascending rows; none where no two rows have the same code, or one part would be without a step.
-    """
-    order = np.random.default_rng(int(seed) % 2**64).permutation(len(strata))
-    codes, counts = np.unique(strata, return_counts=True)
-    members = [order[strata[order] == code] for code in codes[counts > 1]]
-    if not members:
-        return []
-    dealt = np.concatenate(members)  # code after code, so that dealing round by round spreads each evenly
-    count = min(_FOLDS, len(dealt))
-    held = [np.sort(dealt[k::count]) for k in range(count if lengths.sum() <= _ALL_STEPS else _FEWER)]
-    pairs = [(np.setdiff1d(np.arange(len(strata)), part), part) for part in held]
-    return pairs if all(lengths[rows].any() for pair in pairs for rows in pair) else []
 
 
 class HeldObjective(Objective, Protocol):
@@ -147,7 +119,7 @@ def fit_in_folds(
     Args:
         made: a network to train and its objective, of rows to learn from and rows to stop by; called last for the
             network that is kept, as it also sets what the estimator remembers of its data.
-        parts: what `folds` gave.
+        parts: what `held_back.folds` gave.
         settings: of a training on all sequences.
         watch: told after every epoch.
         saved: where to save a stage, "search" or "final".
@@ -159,7 +131,8 @@ def fit_in_folds(
     # As many steps an epoch in both stages, or an epoch of one would teach more than one of the other.
     steps = math.ceil(len(rows) / settings.batch_size)
     settings = replace(settings, average=_AVERAGE)
-    limit = settings.max_seconds and settings.max_seconds * (len(parts) - 1) / len(parts)  # the rest is for the last
+    share = max(1, len(parts) - 1) / max(2, len(parts))  # of the time; the rest is for the last
+    limit = settings.max_seconds and settings.max_seconds * share
     built = [made(*part) for part in parts]
     objective = SharedFolds([part for _, part in built])
     search = replace(

@@ -50,6 +50,8 @@ class SequenceTagger(SequenceEstimator):
         id: of a long table, the column that tells sequences apart.
         time: the column to sort the steps of a sequence by.
         target: the column of tags; of a CoNLL file its number, the last by default.
+        group: the column of what sequences belong to, a person or a machine: those of one group are all learnt from, or
+            all held back to stop by (of a CoNLL file its number; `fit` takes them as `groups`, too).
         token: the column of words; of a CoNLL file its number, "1" by default.
         features: other columns to read; of a table all by default, of a CoNLL file none.
         vocabulary_size: the most different words; rarer ones are unknown.
@@ -96,6 +98,7 @@ class SequenceTagger(SequenceEstimator):
         id: str | None = None,
         time: str | None = None,
         target: str | None = None,
+        group: str | None = None,
         token: str | None = None,
         features: str | Sequence[str] = (),
         vocabulary_size: int = 30_000,
@@ -115,6 +118,7 @@ class SequenceTagger(SequenceEstimator):
         self.id = id
         self.time = time
         self.target = target
+        self.group = group
         self.token = token
         self.features = features
         self.vocabulary_size = vocabulary_size
@@ -139,8 +143,9 @@ class SequenceTagger(SequenceEstimator):
         expect("embedding_size", self.embedding_size, "a whole number of 1 or more", is_count)
 
     def _roles(self) -> SequenceRoles:
-        check_columns_named(self, "id", "time", "target", "token")
-        return SequenceRoles(self.id, self.time, self.target, as_names(self.features), token=self.token or "")
+        check_columns_named(self, "id", "time", "target", "group", "token")
+        columns = self.id, self.time, self.target, as_names(self.features)
+        return SequenceRoles(*columns, token=self.token or "", group=self.group)
 
     def _labelled(self, X: Any, y: Any) -> SequenceSet:
         sequences = self.read(X, y)
@@ -273,16 +278,18 @@ class SequenceTagger(SequenceEstimator):
 
     # ------------------------------------------------------------ learn more
 
-    def partial_fit(self, X: Any, y: Any = None, *, watch: Callable[[Progress], None] | None = None) -> SequenceTagger:
+    def partial_fit(
+        self, X: Any, y: Any = None, *, groups: Any = None, watch: Callable[[Progress], None] | None = None
+    ) -> SequenceTagger:
         """Train on from the weights there are, with the vocabulary and the tags of the first call.
 
         Raises:
             InputError: as `fit` raises, and for a tag that the first call did not have.
         """
         if not hasattr(self, "model_"):
-            return self.fit(X, y, watch=watch)
+            return self.fit(X, y, groups=groups, watch=watch)
         self._check()
-        sequences = self._labelled(X, y)
+        sequences = self._grouped(self._labelled(X, y), groups)
         targets, before = self._targets(np.asarray(sequences.labels), False), self.tag_counts_
         self._learn(sequences, targets, copy.deepcopy(self.model_), watch, None, 10.0)
         self.tag_counts_ = self.tag_counts_ + before  # the baseline knows what the model has learnt from
