@@ -121,20 +121,22 @@ def test_a_refused_resume_leaves_the_options_that_go_with_the_checkpoint(call, t
     with monkeypatch.context() as patch:
         patch.setattr(loop.Checkpoint, "save", killed)
         call("train", "airline", "--max-epochs", 3, "--checkpoint-every", 0, "--out", tmp_path / "m")
-    options = (tmp_path / "m" / "train.toml").read_bytes()
+    options = (tmp_path / "m" / "checkpoint" / "train.toml").read_bytes()
     code, _, err = call("train", "--resume", "--out", tmp_path / "m", *mistake)
     assert code == 2
     assert "expected a checkpoint of the same data and options" in err
-    assert (tmp_path / "m" / "train.toml").read_bytes() == options
+    assert (tmp_path / "m" / "checkpoint" / "train.toml").read_bytes() == options
     code, out, err = call("train", "--resume", "--out", tmp_path / "m")
     assert (code, err) == (0, "")
     assert "3 epochs" in out
 
 
 def test_what_a_kill_before_the_first_save_leaves_is_no_obstacle(call, tmp_path):
-    (tmp_path / "m").mkdir()
-    (tmp_path / "m" / "train.toml").write_text("")
-    (tmp_path / "m" / ".train.toml.abc_123z.tmp").write_text("")
+    (tmp_path / "m" / "checkpoint").mkdir(parents=True)
+    (tmp_path / "m" / "train.toml").write_text("")  # where 0.1.0 wrote it
+    for folder in (tmp_path / "m", tmp_path / "m" / "checkpoint"):
+        (folder / ".train.toml.abc_123z.tmp").write_text("")
+    (tmp_path / "m" / "checkpoint" / "train.toml").write_text("")
     code, _, err = call("train", "airline", "--max-epochs", 1, "--out", tmp_path / "m")
     assert (code, err) == (0, "")
     assert not [path for path in (tmp_path / "m").iterdir() if path.name.startswith(".")]

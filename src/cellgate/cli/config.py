@@ -29,6 +29,7 @@ from cellgate.data.files import text_bytes, write_atomic
 from cellgate.errors import InputError
 
 SAVED = "train.toml"
+CHECKPOINT = "checkpoint"  # the folder of a training that is not done, within that of the model
 Config = Annotated[Path | None, typer.Option(help="A TOML file of options; those typed go before it.")]
 _FILES = {"data", "test"}  # what else has the name of a file, a column for instance, is none
 _OF_THE_RUN = {"out", "resume", "force", "json", "as_json", "config"}  # where and how, not what
@@ -71,9 +72,10 @@ def take_config(arguments: Sequence[str]) -> tuple[list[str], Path | None]:
             rest.append(word)
     if path is None and "--resume" in rest:
         out = _value_of("--out", rest)
-        if out and (Path(out) / SAVED).is_file():
-            path = Path(out) / SAVED
-        elif out:
+        # Those of 0.1.0 lay beside the checkpoint.
+        places = [Path(out) / CHECKPOINT / SAVED, Path(out) / SAVED] if out else []
+        path = next((place for place in places if place.is_file()), None)
+        if out and path is None:
             from cellgate.cli.training_run import require_fresh  # which imports this
 
             require_fresh(Path(out), force=False, resume=True)  # says so if there is nothing to go on from

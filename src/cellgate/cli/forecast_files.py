@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellgate.cli.training_run import FORECAST
+from cellgate.cli.placing import FORECAST
 from cellgate.data import Panel
 from cellgate.data.files import text_bytes, write_atomic
 from cellgate.data.panel import show_time

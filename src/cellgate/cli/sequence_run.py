@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cellgate.cli.app import INTERRUPTED
-from cellgate.cli.config import save_config, seconds_so_far
+from cellgate.cli.config import seconds_so_far
 from cellgate.cli.console import say, say_json, say_pairs, say_table
 from cellgate.cli.training_run import (
     alone_in,
@@ -17,7 +17,6 @@ from cellgate.cli.training_run import (
     next_command,
     report_line,
     require_fresh,
-    sizes_found,
     took,
     training_facts,
     training_line,
@@ -67,10 +66,11 @@ def run(
         say_pairs([*sequences.summary(), *label_lines(sequences), ("held out", told)])
     held = None if measured is None else replace(measured, source=f"{measured.source}, held out")
     opened = (held or learnt) if report else None
+    found = {name: getattr(sequences.roles, name) or None for name in ("id", "time", "target", "token")}
     with alone_in(out, force, resume):
-        metrics = fit_and_save(out, estimator, learnt, measured, opened, as_json, tensorboard, checkpoint_every)
-        found = {name: getattr(sequences.roles, name) or None for name in ("id", "time", "target", "token")}
-        save_config(out, {**found, **sizes_found(estimator)})
+        metrics = fit_and_save(
+            out, estimator, learnt, measured, opened, as_json, tensorboard, checkpoint_every, lambda: found
+        )
     record = estimator.record_
     if as_json:
         facts = {"out": str(out), "data": dict(sequences.summary()[:1])["data"], "metrics": metrics}

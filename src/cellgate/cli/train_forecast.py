@@ -26,17 +26,14 @@ from cellgate.cli.columns import (
     levels,
     names,
 )
-from cellgate.cli.config import save_config, seconds_so_far
+from cellgate.cli.config import CHECKPOINT, save_config, seconds_so_far
 from cellgate.cli.console import say, say_json, say_pairs, say_table, training_progress
 from cellgate.cli.forecast_files import write_forecast_files
 from cellgate.cli.forecast_words import SCORES, say_verdict, score_text
+from cellgate.cli.placing import REPORT, forget_checkpoint, in_place_of_earlier
 from cellgate.cli.training_run import (
-    CHECKPOINT,
-    HISTORY,
-    REPORT,
     alone_in,
     board_of,
-    forget_earlier,
     next_command,
     require_fresh,
     saying_what_is_kept,
@@ -144,17 +141,18 @@ def command(
             metrics = forecaster.evaluate(rest) if rest else {}
             forecaster.update(panel)
             coming = None if panel.future and known < horizon else forecaster.forecast()
-            files = write_forecast_files(out, panel, coming, backcast, rest, metrics)
-            if report:
-                # Where the steps to come are not known, it is opened where a whole horizon is.
-                opened = panel.split(max(tail, horizon))[0] if panel.future and of_all < horizon else None
-                forecaster.explain(opened, out=out / REPORT)
-                files.append(REPORT)
-            forecaster.save(out)  # its config.json is the last file: where it stands, everything does
-        forget_earlier(out, [*files, HISTORY])
-        found = _columns_found(panel)
-        found |= {"season": forecaster.task_.season, "holdout": tail, "level": list(forecaster.levels)}
-        save_config(out, {**found, **sizes_found(forecaster)})
+            with in_place_of_earlier(out) as folder:
+                files = write_forecast_files(folder, panel, coming, backcast, rest, metrics)
+                if report:
+                    # Where the steps to come are not known, it is opened where a whole horizon is.
+                    opened = panel.split(max(tail, horizon))[0] if panel.future and of_all < horizon else None
+                    forecaster.explain(opened, out=folder / REPORT)
+                    files.append(REPORT)
+                forecaster.save(folder)
+                found = _columns_found(panel)
+                found |= {"season": forecaster.task_.season, "holdout": tail, "level": list(forecaster.levels)}
+                save_config(folder, {**found, **sizes_found(forecaster)})
+        forget_checkpoint(out)
     record = forecaster.record_
     if as_json:
         say_json(
