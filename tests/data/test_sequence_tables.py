@@ -145,7 +145,9 @@ def test_data_after_the_training_are_ordered_as_those_of_the_training():
 def test_it_is_said_where_only_the_order_of_uneven_steps_is_read(times, told):
     table = pd.DataFrame({"id": np.repeat(list("ab"), 4), "when": times * 2, "v": range(8), "y": [0] * 4 + [1] * 4})
     notes = read_sequences(table, roles=SequenceRoles(time="when")).notes
-    assert any("unevenly far apart in when: only their order is read" in note for note in notes) == told
+    assert any("unevenly far apart in when: only their order is read; --gaps" in note for note in notes) == told
+    notes = read_sequences(table, roles=SequenceRoles(time="when", gaps=True)).notes
+    assert not any("only their order is read" in note for note in notes)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ def command(
     target: sequences.Target = None,
     group: sequences.Group = None,
     features: sequences.Features = None,
+    gaps: sequences.Gaps = False,
     wide: sequences.Wide = False,
     steps: sequences.Steps = None,
     token: Annotated[
@@ -40,7 +41,7 @@ def command(
 
     [bold]cellgate check gestures.csv --task classify[/bold]
     """
-    made = read(data, id, time, target, sequences.split_names(features), wide, steps, token, group)
+    made = read(data, id, time, target, sequences.split_names(features), wide, steps, token, group, gaps)
     if made.labels is None:
         raise DataError(f"{made.source}: expected a column of labels, found none; name it with --target")
     if made.per_step and task in ("classify", "regress"):
@@ -54,6 +55,7 @@ def command(
         "target": target,
         "group": group,
         "features": features,
+        "gaps": gaps,
         "wide": wide,
         "steps": steps,
         "token": token,
@@ -80,9 +82,10 @@ def read(
     steps: int | None,
     token: str | None = None,
     group: str | None = None,
+    gaps: bool = False,
 ) -> SequenceSet:
     """Read sequences as the estimators do."""
-    roles = SequenceRoles(id, time, target, features, wide, steps, token, group=group)
+    roles = SequenceRoles(id, time, target, features, wide, steps, token, group=group, gaps=gaps)
     return read_sequences(data, roles=roles)
 
 
@@ -142,7 +145,7 @@ def report(made: SequenceSet, data: str, task: str | None, typed: dict[str, Any]
                 "least": int(made.lengths.min()),
                 "most": int(made.lengths.max()),
             },
-            "missing": int(np.isnan(made.numbers).sum()),
+            "missing": made.missing,
             "labels": {"least": float(np.nanmin(labels)), "most": float(np.nanmax(labels))}
             if numeric
             else {str(name): int(count) for name, count in zip(found, counts, strict=True)},

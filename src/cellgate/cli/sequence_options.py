@@ -26,6 +26,11 @@ Group = Annotated[
 Features = Annotated[
     str | None, typer.Option(help="The columns to read: a,b,c; all others if not given.", rich_help_panel=_TABLE)
 ]
+Gaps = Annotated[
+    bool,
+    typer.Option("--gaps", help="Read the (log) time since the step before, too: for events that come at any time.",
+                 rich_help_panel=_TABLE),
+]  # fmt: skip
 Wide = Annotated[
     bool, typer.Option("--wide", help="Every row is a whole sequence, its columns the steps.", rich_help_panel=_TABLE)
 ]

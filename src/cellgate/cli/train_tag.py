@@ -23,6 +23,7 @@ def command(
     target: sequences.Target = None,
     group: sequences.Group = None,
     features: sequences.Features = None,
+    gaps: sequences.Gaps = False,
     token: Annotated[
         str | None,
         typer.Option(help="The column of words; of a CoNLL file its number.", rich_help_panel="What the table means"),
@@ -58,6 +59,7 @@ def command(
         target=target,
         group=group,
         features=sequences.split_names(features),
+        gaps=gaps,
         token=token,
         hidden_size=hidden_size,
         num_layers=layers,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from cellgate.data.errors import DataError
+from cellgate.data.gaps import Gaps
 from cellgate.data.numbers import DecimalComma, looks_numeric, read_numbers, require_numbers
 from cellgate.data.sequence_arrays import cut
 from cellgate.data.sequences import SequenceRoles, SequenceSet, with_labels
@@ -80,6 +81,11 @@ def _long(table: Table, roles: SequenceRoles, labelled: bool, again: bool) -> Se
         target = _first(table, _TARGET_NAMES, id_name, roles.group)
     time = roles.time or _first(table, _TIME_NAMES, id_name, target, roles.group)
     time = time or _times(table, roles, id_name, target)
+    if roles.gaps and time is None:
+        raise DataError(
+            f"{table.source}: expected a column of times for --gaps, found none among {_list(table.columns)}; name it "
+            "with --time"
+        )
     names = np.array([_name(cell) for cell in table.columns[id_name].tolist()], dtype=object)
     _require_cells(table, names, id_name)
     ids, first, codes = np.unique(names.astype(str), return_index=True, return_inverse=True)
@@ -97,19 +103,25 @@ def _long(table: Table, roles: SequenceRoles, labelled: bool, again: bool) -> Se
         if together:
             told = f"{counted(together, 'step')} at the same {time} as the step before: kept in the order of the rows"
             notes.append(f"{told}; if they belong to others, name the column that tells those apart with --id")
-        if time not in roles.features and _uneven(key[order], codes[order]):
+        if not roles.gaps and time not in roles.features and _uneven(key[order], codes[order]):
             notes.append(
-                f"the steps are unevenly far apart in {time}: only their order is read; to have it learn from how far, "
-                "give the time since the step before as a column of numbers"
+                f"the steps are unevenly far apart in {time}: only their order is read; --gaps (gaps=True) has it "
+                "learn from the time since the step before, too"
             )
     else:
         notes.append("no time column: the steps of a sequence are taken in the order of the rows")
     features, left_out = _chosen(table, roles, id_name, time, target)
     notes += left_out
-    if not features:
+    if not features and not roles.gaps:
         raise DataError(f"{table.source}: expected a column to read beside {_list(table.columns)}, got none")
     lengths = np.bincount(codes, minlength=len(ids)).astype(np.int64)
     numbers, number_names, texts, told = _features(table, features, roles.words, order)
+    if roles.gaps and time is not None:
+        gaps = Gaps.of(table, time, order, lengths, roles.gap_unit)
+        roles = replace(roles, gap_unit=gaps.unit)
+        numbers = np.concatenate([numbers, gaps.values[:, None]], axis=1)
+        number_names = (*number_names, gaps.name)
+        told = [*told, *(gaps.notes if not again else [])]
     token = _token(table, roles, texts)
     labels, per_step = None, False
     if target:
@@ -212,6 +224,8 @@ def _chosen(
     for option, name in (("id", id_name), ("time", time), ("target", target)):
         if group and group == name:
             raise DataError(f"--group {group}: expected another column than --{option}, got the same; name another")
+    if roles.words is not None and not roles.features:
+        return (), []  # the training read nothing but gaps
     names = tuple(dict.fromkeys(roles.features)) or tuple(
         name for name in table.columns if name not in {id_name, time, target, group}
     )

@@ -35,6 +35,8 @@ class SequenceRoles:
         steps: of a flat sequence (a row, or a row of a 2-D array): how many steps it is cut into.
         words: of a long table that is like one read before: which features are words, whatever their cells look like.
         group: the column of what sequences belong to, a person or a machine, all of whose are held out together.
+        gaps: of a long table, whether the time since the step before is read as a feature.
+        gap_unit: what it is measured in (see gaps.py), of a long table that is like one read before.
     """
 
     id: str | None = None
@@ -46,6 +48,8 @@ class SequenceRoles:
     token: str | None = None
     words: tuple[str, ...] | None = None
     group: str | None = None
+    gaps: bool = False
+    gap_unit: float | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,11 @@ class SequenceSet:
         """(S,) where each sequence begins."""
         return np.cumsum(self.lengths) - self.lengths
 
+    @property
+    def missing(self) -> int:
+        """How many values are; the gaps before first steps, which cannot be there, are not counted."""
+        return int(np.isnan(self.numbers[:, : -1 if self.roles.gaps else None]).sum())
+
     def pick(self, rows: np.ndarray) -> SequenceSet:
         """The sequences `rows`, in that order."""
         lengths, offsets = self.lengths[rows], self.offsets[rows]
@@ -129,9 +138,8 @@ class SequenceSet:
             from cellgate.data.groups import group_line
 
             pairs.append(("groups", group_line(self)))
-        missing = int(np.isnan(self.numbers).sum())
-        if missing:
-            pairs.append(("missing", f"{missing:,} values: the network is told where"))
+        if self.missing:
+            pairs.append(("missing", f"{self.missing:,} values: the network is told where"))
         return pairs + [("note", note) for note in self.notes]
 
 

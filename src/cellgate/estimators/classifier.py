@@ -36,6 +36,8 @@ class SequenceClassifier(SequenceEstimator):
         group: the column of what sequences belong to, a person or a machine: those of one group are all learnt from, or
             all held back to stop by (`fit` takes them as `groups`, too).
         features: the columns to read; all others by default.
+        gaps: of a long table with times, whether the time since the step before is read as well, its logarithm: for
+            events that come at any time.
         wide: whether every row of a table is a whole sequence.
         steps: how many steps a flat sequence is cut into; as many as columns by default.
         hidden_size: units of the LSTM in each direction; 64 or 128 by the amount of data.
@@ -82,6 +84,7 @@ class SequenceClassifier(SequenceEstimator):
         target: str | None = None,
         group: str | None = None,
         features: str | Sequence[str] = (),
+        gaps: bool = False,
         wide: bool = False,
         steps: int | None = None,
         hidden_size: int | None = None,
@@ -102,6 +105,7 @@ class SequenceClassifier(SequenceEstimator):
         self.target = target
         self.group = group
         self.features = features
+        self.gaps = gaps
         self.wide = wide
         self.steps = steps
         self.hidden_size = hidden_size

@@ -45,7 +45,7 @@ from cellgate.training import Checkpoint, Draws, Progress, TrainingRecord, Train
 
 # Arguments that are found where they are not said: they show in the data, the settings and the network.
 _FOUND = (
-    *("id", "time", "target", "group", "features", "token", "wide", "steps"),
+    *("id", "time", "target", "group", "features", "gaps", "token", "wide", "steps"),
     *("hidden_size", "max_epochs", "patience", "max_seconds"),
 )
 _FEWEST_VALIDATED = 20  # with fewer held back, a validation score would be noise: folds say more
@@ -62,6 +62,7 @@ class SequenceEstimator(Parameters):
     target: str | None
     group: str | None
     features: Any
+    gaps: bool
     wide: bool
     steps: int | None
     hidden_size: int | None
@@ -135,7 +136,7 @@ class SequenceEstimator(Parameters):
     def _roles(self) -> SequenceRoles:
         check_columns_named(self, "id", "time", "target", "group")
         columns = self.id, self.time, self.target, as_names(self.features)
-        return SequenceRoles(*columns, bool(self.wide), self.steps, group=self.group)
+        return SequenceRoles(*columns, bool(self.wide), self.steps, group=self.group, gaps=bool(self.gaps))
 
     def read_again(self, X: Any, y: Any = None) -> SequenceSet:
         """Read data like those of the training, by the columns that were found then.

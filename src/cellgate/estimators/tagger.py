@@ -54,6 +54,8 @@ class SequenceTagger(SequenceEstimator):
             all held back to stop by (of a CoNLL file its number; `fit` takes them as `groups`, too).
         token: the column of words; of a CoNLL file its number, "1" by default.
         features: other columns to read; of a table all by default, of a CoNLL file none.
+        gaps: of a long table with times, whether the time since the step before is read as well, its logarithm: for
+            events that come at any time.
         vocabulary_size: the most different words; rarer ones are unknown.
         embedding_size: numbers that stand for a word.
         hidden_size: units of the LSTM in each direction; 64 or 128 by the amount of data.
@@ -101,6 +103,7 @@ class SequenceTagger(SequenceEstimator):
         group: str | None = None,
         token: str | None = None,
         features: str | Sequence[str] = (),
+        gaps: bool = False,
         vocabulary_size: int = 30_000,
         embedding_size: int = 64,
         hidden_size: int | None = None,
@@ -121,6 +124,7 @@ class SequenceTagger(SequenceEstimator):
         self.group = group
         self.token = token
         self.features = features
+        self.gaps = gaps
         self.vocabulary_size = vocabulary_size
         self.embedding_size = embedding_size
         self.hidden_size = hidden_size
@@ -145,7 +149,7 @@ class SequenceTagger(SequenceEstimator):
     def _roles(self) -> SequenceRoles:
         check_columns_named(self, "id", "time", "target", "group", "token")
         columns = self.id, self.time, self.target, as_names(self.features)
-        return SequenceRoles(*columns, token=self.token or "", group=self.group)
+        return SequenceRoles(*columns, token=self.token or "", group=self.group, gaps=bool(self.gaps))
 
     def _labelled(self, X: Any, y: Any) -> SequenceSet:
         sequences = self.read(X, y)

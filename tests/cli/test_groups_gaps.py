@@ -1,4 +1,4 @@
-"""`cellgate train --group`: whole groups are held out, and it is said which."""
+"""`cellgate train --group` and `--gaps`: whole groups are held out, times between steps are read, and it is said so."""
 
 import json
 import tomllib
@@ -77,3 +77,24 @@ def test_check_tells_of_groups(call, tmp_path):
     assert json.loads(told)["columns"]["group"] == "user"
     code, _, err = call("check", data, "--task", "classify", "--group", "x1")
     assert (code, "--group x1: expected a column of d.csv" in err) == (2, True)
+
+
+def test_gaps_are_echoed_saved_and_read_again(call, tmp_path):
+    lines = ["id,t,x,label"]
+    for k in range(40):
+        lines += [f"c{k},{t},{(k * t) % 7},{'ab'[k % 2]}" for t in (1, 2, 4 + k, 90 + k)]
+    data, out = tmp_path / "d.csv", tmp_path / "m"
+    data.write_text("\n".join(lines))
+    _, told, _ = call("check", data, "--task", "classify", "--gaps")
+    assert "reads    x, gap in t\n" in told
+    assert "--gaps --out model" in told
+    assert "missing" not in told
+    train = ("train", data, "--task", "classify", "--max-epochs", 1, "--hidden-size", 2)
+    code, told, err = call(*train, "--gaps", "--out", out)
+    assert (code, err) == (0, "")
+    assert "reads     x, gap in t\n" in told
+    assert tomllib.loads((out / "train.toml").read_text())["train"]["gaps"] is True
+    assert cellgate.load(out).roles_.gap_unit == 1.0
+    assert call("predict", out, "--data", data)[0] == 0
+    _, told, _ = call(*train, "--out", tmp_path / "n")
+    assert "only their order is read; --gaps" in told
