@@ -163,6 +163,10 @@ for _name, _verb in VERBS.items():
 
 def report_error(message: str, code: int, as_json: bool) -> None:
     """One line on stderr; with --json the same as an object on stdout, where the caller reads, if it can be written."""
+    if not message.isprintable():  # of the names of columns, of files
+        from cellgate.data.words import one_line
+
+        message = one_line(message)
     if as_json:
         with suppress(OSError):
             print(json.dumps({"error": message, "exit_code": code}), flush=True)

@@ -12,6 +12,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from cellgate.data.errors import DataError
+from cellgate.data.numbers import LARGEST
 from cellgate.data.sequences import SequenceRoles, SequenceSet, plain_tensor, require_finite, with_labels
 
 
@@ -108,7 +109,8 @@ def from_arrays(
     if 0 in array.shape[1:]:
         raise DataError(f"X: 0 feature(s) (shape={array.shape}) while a minimum of 1 is required.")
     flat = array.ndim == 2
-    array = array.astype(np.float64)
+    with np.errstate(over="ignore"):  # of more than a double's bits: what becomes infinite is refused below
+        array = array.astype(np.float64)
     if flat:
         array = cut(array, roles.steps, "X")
     n, steps, width = array.shape
@@ -189,6 +191,11 @@ def _object_numbers(array: np.ndarray) -> np.ndarray:
             raise TypeError(f"X: argument must be a string or a number, got {type(value).__name__}")
     try:
         return array.astype(np.float64)
+    except OverflowError:
+        raise DataError(
+            f"X: expected numbers up to {LARGEST:.0e}, got one too large for a double; make it missing (NaN), or "
+            "change the unit"
+        ) from None
     except (TypeError, ValueError) as error:
         raise DataError(f"X: expected numbers, got objects that are none ({error})") from None
 

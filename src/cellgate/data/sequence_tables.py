@@ -149,6 +149,7 @@ def _long(table: Table, roles: SequenceRoles, labelled: bool, again: bool) -> Se
         tuple(dict.fromkeys([*notes, *told])),
         token=token,
         groups=_groups(table, roles.group, order, lengths, names[order], again) if roles.group else None,
+        times=None if time is None else table.columns[time][order],
     )
 
 

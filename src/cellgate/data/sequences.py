@@ -70,6 +70,7 @@ class SequenceSet:
         token: which of `texts` is to be embedded, if any.
         flat: whether it came as a 2-D array or a table with a sequence a row.
         groups: (S,) object array of str, what each sequence belongs to, or None.
+        times: (N,) the times of the steps as a long table has them, or None.
     """
 
     source: str
@@ -85,6 +86,7 @@ class SequenceSet:
     flat: bool = False
     token: str | None = None
     groups: np.ndarray | None = None
+    times: np.ndarray | None = None
 
     def __len__(self) -> int:
         """How many sequences."""
@@ -115,6 +117,7 @@ class SequenceSet:
             texts={name: values[steps] for name, values in self.texts.items()},
             labels=labels,
             groups=None if self.groups is None else self.groups[rows],
+            times=None if self.times is None else self.times[steps],
         )
 
     def summary(self) -> list[tuple[str, str]]:
@@ -220,6 +223,8 @@ def with_labels(sequences: SequenceSet, labels: Any) -> SequenceSet:
             raise DataError(f"labels: expected {len(sequences)} arrays, one a sequence, got {len(arrays)}")
         return replace(sequences, labels=as_labels(np.concatenate(arrays)), per_step=True)
     array = label_array(labels)
+    if array.shape == (len(sequences), 1) and (sequences.lengths == 1).all():
+        array = array[:, 0]  # one a step, and one a sequence
     if (
         array.ndim == 2
         and array.shape == (len(sequences), int(sequences.lengths.max(initial=0)))

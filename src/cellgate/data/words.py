@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+_SIGNS = {code: ascii(chr(code))[1:-1] for code in (*range(9), *range(10, 32), *range(127, 160), 0x2028, 0x2029)}
+
+
+def one_line(text: str) -> str:
+    """A text in one line: line ends, and whatever else a terminal would obey, as Python writes them."""
+    return text.translate(_SIGNS)
+
 
 def counted(count: int, noun: str) -> str:
     """A count and what is counted: "1 step", "1,440 steps"; for nouns that take an s."""

@@ -23,8 +23,8 @@ from cellgate.trace import Attribution, Call, attribute
 
 __all__ = [
     "Explanation", "affordable", "better", "by_group", "deliver", "gates_in", "influence_of", "keep_report",
-    "layer_maps", "network_of", "require_examples", "scores_said", "sequence_name", "small_states", "training_of",
-    "what_it_reads", "what_it_remembers",
+    "layer_maps", "network_of", "require_examples", "require_place", "scores_said", "sequence_name", "small_states",
+    "training_of", "what_it_reads", "what_it_remembers",
 ]  # fmt: skip
 
 _DIRECTIONS = 16  # of the states that a page holds
@@ -79,6 +79,21 @@ def deliver(report: Report, out: str | Path | None, figures: str | Path | None =
     if figures is not None:
         explanation.save_figures(figures)
     return explanation
+
+
+def require_place(report: bool | str | Path) -> None:
+    """Refuse, before a training, a report that could not be written after it.
+
+    Raises:
+        InputError: for a folder in place of a file, and for a file in a folder that is not there.
+    """
+    if isinstance(report, bool):
+        return
+    path = Path(report)
+    if path.is_dir():
+        raise InputError(f"report: expected a file, got a folder, {path}; give a name in it")
+    if not path.parent.is_dir():
+        raise InputError(f"report: expected a file in a folder that is there, got {path}; make the folder first")
 
 
 def keep_report(estimator: Any, explanation: Explanation, report: bool | str | Path) -> None:

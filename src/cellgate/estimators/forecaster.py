@@ -17,7 +17,7 @@ from cellgate.data.panel import show_time
 from cellgate.estimators.backtest import Backtest
 from cellgate.estimators.backtest_run import run_backtest
 from cellgate.estimators.explain_forecast import explain_forecast
-from cellgate.estimators.explaining import Explanation, deliver, keep_report
+from cellgate.estimators.explaining import Explanation, deliver, keep_report, require_place
 from cellgate.estimators.forecast import EncodedForecast, Forecast
 from cellgate.estimators.forecast_rows import (
     chosen,
@@ -127,6 +127,7 @@ class Forecaster(ForecasterArguments):
                 known for the steps to come.
             TrainingError: if the loss stops being a number.
         """
+        require_place(report)
         panel = read_to_train(self, data)
         if report:
             # What the report cannot show is said now, not when the training is over.

@@ -17,7 +17,7 @@ from cellgate.data import DataError
 from cellgate.data.text import Text, Units, Vocabulary, one_line_end, read_text, split
 from cellgate.errors import InputError
 from cellgate.estimators.explain_text import explain_text
-from cellgate.estimators.explaining import Explanation, deliver, keep_report
+from cellgate.estimators.explaining import Explanation, deliver, keep_report, require_place
 from cellgate.estimators.folder import ModelFolderError, save_folder
 from cellgate.estimators.plain_torch import each_in_plain_torch
 from cellgate.estimators.protocol import Parameters, check_seconds, check_seed, expect, is_count, not_fitted
@@ -138,6 +138,7 @@ class LanguageModel(Parameters):
             TrainingError: if the loss stops being a number.
         """
         self._check()
+        require_place(report)
         text = read_text(X)
         # The end of the text is held back before anything is learnt of it, the vocabulary included.
         held = self._held(text)

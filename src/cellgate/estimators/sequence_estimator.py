@@ -17,7 +17,7 @@ from cellgate.data.groups import require_groups, with_groups
 from cellgate.data.panel import as_names
 from cellgate.data.sequences import SequenceRoles, SequenceSet, holds_columns, read_sequences
 from cellgate.errors import InputError
-from cellgate.estimators.explaining import Explanation, deliver, keep_report, require_examples
+from cellgate.estimators.explaining import Explanation, deliver, keep_report, require_examples, require_place
 from cellgate.estimators.folder import ModelFolderError, save_folder
 from cellgate.estimators.protocol import (
     Kind,
@@ -209,6 +209,7 @@ class SequenceEstimator(Parameters):
             TrainingError: if the loss stops being a number.
         """
         self._check()
+        require_place(report)
         sequences = self._grouped(self._labelled(X, y), groups)
         self._check_columns(X, sequences.roles, reset=not isinstance(X, SequenceSet))
         labels = np.asarray(sequences.labels)

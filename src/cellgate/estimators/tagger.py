@@ -329,12 +329,17 @@ class SequenceTagger(SequenceEstimator):
         return [self.classes_[shares.argmax(1)] for shares in self.predict_proba(X)]
 
     def table(self, X: Any) -> dict[str, np.ndarray]:
-        """A row a step: unique_id, step, the word where there are words, prediction, and its probability."""
+        """A row a step: unique_id, step, ds, token, prediction, and p, its probability.
+
+        ds is the step's time as a table has it, token its word; either is there where the data have it.
+        """
         sequences, shares = self._shares(X)
+        times = {} if sequences.times is None else {"ds": sequences.times}
         words = {} if sequences.token is None else {"token": sequences.texts[sequences.token]}
         return {
             "unique_id": np.repeat(np.array(sequences.ids, dtype=object), sequences.lengths),
             "step": np.concatenate([np.arange(n) for n in sequences.lengths.tolist()]),
+            **times,
             **words,
             "prediction": self.classes_[shares.argmax(1)],
             "p": shares.max(1),
