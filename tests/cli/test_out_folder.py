@@ -75,6 +75,9 @@ def test_nothing_of_an_earlier_model_stays(call, tmp_path):
     assert call("train", text, "--task", "generate", "--max-epochs", 1, "--force", "--out", out)[0] == 0
     assert not {"holdout.csv", "history.safetensors"} & set(contents(out))
     assert contents(out)["notes.txt"] == b"mine"
+    assert "baseline.safetensors" in contents(out)
+    assert call("train", *QUICK, "--force", "--out", out)[0] == 0
+    assert "baseline.safetensors" not in contents(out)
 
 
 def test_a_training_that_cannot_begin_leaves_no_folder(call, tmp_path, monkeypatch):

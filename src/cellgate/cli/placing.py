@@ -23,7 +23,14 @@ FORECAST = "forecast.csv"
 HISTORY = "history.safetensors"
 _MODEL = "config.json"  # its coming makes the model
 _PARTS = (_MODEL, "model.safetensors", "preprocess.json", "metrics.json", "README.md", SAVED)
-_BESIDE = (FORECAST, "holdout.csv", "forecast.svg", REPORT, HISTORY)  # not every training writes them
+_BESIDE = (
+    FORECAST,
+    "holdout.csv",
+    "forecast.svg",
+    REPORT,
+    HISTORY,
+    "baseline.safetensors",
+)  # not every training writes them
 _STAGED = "model"
 
 

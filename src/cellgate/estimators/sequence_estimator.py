@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -18,7 +17,6 @@ from cellgate.data.panel import as_names
 from cellgate.data.sequences import SequenceRoles, SequenceSet, holds_columns, read_sequences
 from cellgate.errors import InputError
 from cellgate.estimators.explaining import Explanation, deliver, keep_report, require_examples, require_place
-from cellgate.estimators.folder import ModelFolderError, save_folder
 from cellgate.estimators.protocol import (
     Kind,
     Parameters,
@@ -34,8 +32,8 @@ from cellgate.estimators.protocol import (
     shape_of,
     sklearn_tags,
 )
-from cellgate.estimators.sequence_card import sequence_card
-from cellgate.estimators.sequence_training import HeldObjective, fit_in_folds, training_settings
+from cellgate.estimators.sequence_folder import restored, save_sequences
+from cellgate.estimators.sequence_training import HeldObjective, fingerprint, fit_in_folds, training_settings
 from cellgate.estimators.unlike import remarks
 from cellgate.report.model import Report
 from cellgate.tasks.held_back import folds, hold_back
@@ -43,11 +41,6 @@ from cellgate.tasks.network import SequenceNetwork
 from cellgate.tasks.sequence_batches import EncodedSequences, ResidentSequences
 from cellgate.training import Checkpoint, Draws, Progress, TrainingRecord, TrainingSettings, threads_for, train
 
-# Arguments that are found where they are not said: they show in the data, the settings and the network.
-_FOUND = (
-    *("id", "time", "target", "group", "features", "gaps", "token", "wide", "steps"),
-    *("hidden_size", "max_epochs", "patience", "max_seconds"),
-)
 _FEWEST_VALIDATED = 20  # with fewer held back, a validation score would be noise: folds say more
 
 
@@ -289,7 +282,7 @@ class SequenceEstimator(Parameters):
 
         model, objective = made(rows, held)
         settings = training_settings(self.get_params(), len(rows))
-        identity = "" if checkpoint is None else self._identity(sequences, start, settings, model)
+        identity = "" if checkpoint is None else fingerprint(self, sequences, start, settings, model)
 
         def saved(stage: str) -> Checkpoint | None:
             if checkpoint is None:
@@ -325,27 +318,6 @@ class SequenceEstimator(Parameters):
                 self.dropout,
                 memory=int(np.quantile(sequences.lengths, 0.9)),
             )
-
-    def _identity(
-        self, sequences: SequenceSet, start: SequenceNetwork | None, settings: TrainingSettings, model: SequenceNetwork
-    ) -> str:
-        """A fingerprint of everything that a training's result depends on, but for when it is stopped.
-
-        Whether a size or a column was found or said makes no difference.
-        """
-        kept = {name: value for name, value in self.get_params().items() if name not in _FOUND}
-        what = type(self).__name__, sequences.token, sorted(kept.items())
-        digest = hashlib.sha256(repr((what, replace(settings, max_seconds=None), model.config())).encode())
-        digest.update(np.ascontiguousarray(sequences.numbers).tobytes())
-        digest.update(repr((sequences.lengths.tolist(), np.asarray(sequences.labels).tolist())).encode())
-        if sequences.groups is not None:
-            digest.update(repr(sequences.groups.tolist()).encode())
-        for values in sequences.texts.values():
-            digest.update(repr(values.tolist()).encode())
-        if start is not None:
-            for value in start.state_dict().values():
-                digest.update(value.numpy().tobytes())
-        return digest.hexdigest()
 
     def _check(self) -> None:
         for name in ("num_layers", "batch_size"):
@@ -429,46 +401,8 @@ class SequenceEstimator(Parameters):
         """Write the model folder: see cellgate.estimators.folder for what is in it."""
         if not hasattr(self, "model_"):
             raise not_fitted(type(self).__name__)
-        config = {
-            "estimator": {**self.plain_params(), "features": list(as_names(self.features))},
-            "model": self.model_.config(),
-            "task": self._answer_config(),
-            "training": {key: value for key, value in asdict(self.record_).items() if key != "history"},
-        }
-        preprocess = {
-            "source": self.source_,
-            "roles": asdict(self.roles_),
-            "encoding": self.encoding_.to_json(),
-            "columns": getattr(self, "n_features_in_", None),
-        }
-        files = {
-            "model.safetensors": self.model_.state_dict(),
-            "preprocess.json": preprocess,
-            "metrics.json": {**self.metrics_, "history": [list(pair) for pair in self.record_.history]},
-            "README.md": sequence_card(type(self).__name__, self.BASELINE, config, preprocess, self.metrics_),
-        }
-        save_folder(path, type(self).__name__, config, files)
+        save_sequences(self, path)
 
     @classmethod
     def _from_folder(cls, config: dict[str, Any], files: dict[str, Any], path: str | Path) -> Self:
-        try:
-            made = cls(**{**config["estimator"], "features": tuple(config["estimator"]["features"])})
-            preprocess, metrics = files["preprocess.json"], dict(files["metrics.json"])
-            made.source_ = preprocess["source"]
-            roles = preprocess["roles"]
-            lists = {name: tuple(value) for name, value in roles.items() if isinstance(value, list)}
-            made.roles_ = SequenceRoles(**{**roles, **lists})
-            made.encoding_ = FeatureEncoding.from_json(preprocess["encoding"])
-            if preprocess["columns"] is not None:
-                made.n_features_in_ = preprocess["columns"]
-            made._restore_answers(config["task"])
-            made.record_ = TrainingRecord.from_json(config["training"], metrics.pop("history"))
-            made.metrics_ = metrics
-            made.model_ = SequenceNetwork(**config["model"])
-            made.model_.load_state_dict(files["model.safetensors"])
-            made.model_.eval()
-        except (KeyError, TypeError, RuntimeError, ValueError) as error:
-            raise ModelFolderError(
-                f"{path}: expected the parts of a {cls.__name__}, got others ({error}); train again"
-            ) from error
-        return made
+        return restored(cls, config, files, path)

@@ -12,6 +12,7 @@ too sure asks for a smaller share, not for less training.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -21,11 +22,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cellgate.data.sequences import SequenceSet
+from cellgate.estimators.protocol import Parameters
 from cellgate.tasks.network import SequenceNetwork
 from cellgate.training import Checkpoint, FoldedObjective, Progress, TrainingRecord, TrainingSettings, train
 from cellgate.training.loop import Objective
 
 _UPDATES = 2000  # steps of training that are aimed at, whatever the amount of data
+# Arguments that are found where they are not said: they show in the data, the settings and the network.
+_FOUND = (
+    *("id", "time", "target", "group", "features", "gaps", "token", "wide", "steps"),
+    *("hidden_size", "max_epochs", "patience", "max_seconds"),
+)
 _SHARES = torch.linspace(1.0, 0.05, 20)  # never nothing: it would leave no answer of its own to look into
 _AVERAGE = 0.95  # of the weights: after a few steps they still jump about, and the epoch is to be told for good
 
@@ -48,6 +56,32 @@ def training_settings(params: dict[str, Any], examples: int) -> TrainingSettings
         warmup=min(50, max(1, epochs * steps // 10)),
         seed=int(params["seed"]),
     )
+
+
+def fingerprint(
+    estimator: Parameters,
+    sequences: SequenceSet,
+    start: SequenceNetwork | None,
+    settings: TrainingSettings,
+    model: SequenceNetwork,
+) -> str:
+    """Of everything that a training's result depends on, but for when it is stopped.
+
+    Whether a size or a column was found or said makes no difference.
+    """
+    kept = {name: value for name, value in estimator.get_params().items() if name not in _FOUND}
+    what = type(estimator).__name__, sequences.token, sorted(kept.items())
+    digest = hashlib.sha256(repr((what, replace(settings, max_seconds=None), model.config())).encode())
+    digest.update(np.ascontiguousarray(sequences.numbers).tobytes())
+    digest.update(repr((sequences.lengths.tolist(), np.asarray(sequences.labels).tolist())).encode())
+    if sequences.groups is not None:
+        digest.update(repr(sequences.groups.tolist()).encode())
+    for values in sequences.texts.values():
+        digest.update(repr(values.tolist()).encode())
+    if start is not None:
+        for value in start.state_dict().values():
+            digest.update(value.numpy().tobytes())
+    return digest.hexdigest()
 
 
 class HeldObjective(Objective, Protocol):
