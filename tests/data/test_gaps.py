@@ -114,3 +114,17 @@ def test_gaps_where_there_are_no_times_are_refused(tmp_path):
         InputError, match=r"gaps: expected a table of several rows a sequence, with their times, got a.c"
     ):
         SequenceTagger(gaps=True).fit(tmp_path / "a.conll")
+
+
+@pytest.mark.parametrize("kind", [SequenceClassifier, SequenceRegressor, SequenceTagger])
+def test_gaps_are_not_measured_anew_after_the_training(kind):
+    table = labelled(count=60)
+    model = kind(hidden_size=4, max_epochs=1, gaps=True).fit(table)
+    unit, slow = model.roles_.gap_unit, table.assign(t=table["t"] * 1000)
+    read = model.encode(slow).x.clone()
+    np.testing.assert_allclose(model.encode(model.read(slow)).x, read, rtol=1e-5, atol=1e-6)
+    mean = model.encoding_.mean.copy()
+    model.partial_fit(slow)
+    assert model.roles_.gap_unit == unit
+    np.testing.assert_array_equal(model.encoding_.mean, mean)
+    np.testing.assert_array_equal(model.encode(slow).x, read)

@@ -7,13 +7,17 @@ same time are 0. The first step of a sequence has none before it: its gap is mis
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cellgate.data.numbers import read_numbers
 from cellgate.data.table import Table
 from cellgate.data.times import read_times
+
+if TYPE_CHECKING:
+    from cellgate.data.sequences import SequenceSet
 
 _SHORT = 0.05  # the quantile of the gaps that u is
 _EVEN = 0.01  # gaps that differ by less than this share are the same
@@ -55,6 +59,21 @@ class Gaps:
         longer = known[known > 0]
         unit = unit or (float(np.quantile(longer, _SHORT)) if len(longer) else 1.0)
         return cls(f"gap in {time}", np.log1p(np.maximum(gaps, 0) / unit), unit, _remarks(time, known))
+
+
+def remeasured(sequences: SequenceSet, unit: float | None) -> SequenceSet:
+    """Sequences whose gaps were measured by themselves, as the training measured its own.
+
+    Args:
+        sequences: read without the roles of a training.
+        unit: u of the training; None where it read no gaps.
+    """
+    own = sequences.roles.gap_unit
+    if own is None or unit is None or own == unit:
+        return sequences
+    numbers = sequences.numbers.copy()
+    numbers[:, -1] = np.log1p(np.expm1(numbers[:, -1]) * (own / unit))
+    return replace(sequences, numbers=numbers, roles=replace(sequences.roles, gap_unit=unit))
 
 
 def _clock(table: Table, time: str) -> np.ndarray:

@@ -182,7 +182,7 @@ class SequenceClassifier(SequenceEstimator):
             InputError: as `fit` raises, and for a class that the first call did not know.
         """
         self._check()
-        sequences = self._grouped(self._labelled(X, y), groups)
+        sequences = self._more(X, y, groups)
         first = not hasattr(self, "model_")
         self._check_columns(X, sequences.roles, reset=first)
         labels = np.asarray(sequences.labels)

@@ -174,7 +174,7 @@ class SequenceRegressor(SequenceEstimator):
             InputError: as `fit` raises.
         """
         self._check()
-        sequences = self._grouped(self._labelled(X, y), groups)
+        sequences = self._more(X, y, groups)
         first = not hasattr(self, "model_")
         self._check_columns(X, sequences.roles, reset=first)
         targets = self._targets(np.asarray(sequences.labels), first)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from cellgate.data.features import FeatureEncoding
+from cellgate.data.gaps import remeasured
 from cellgate.data.groups import require_groups, with_groups
 from cellgate.data.panel import as_names
 from cellgate.data.sequences import SequenceRoles, SequenceSet, holds_columns, read_sequences
@@ -144,7 +145,7 @@ class SequenceEstimator(Parameters):
             X = X.to_numpy()  # the training was on arrays: columns of a frame are taken in their order
         self._check_columns(X, roles, reset=False)
         if isinstance(X, SequenceSet):
-            return self.read(X, y)
+            return remeasured(self.read(X, y), roles.gap_unit)
         flat_frame = roles.wide and not self.wide and not isinstance(X, str | Path)
         if flat_frame and not hasattr(X, "columns"):
             roles = replace(roles, features=())  # an array has no names for columns
@@ -256,6 +257,11 @@ class SequenceEstimator(Parameters):
         if self.group is not None:
             raise InputError(f"groups: expected none beside group={self.group!r}, which names their column, got both")
         return with_groups(sequences, groups)
+
+    def _more(self, X: Any, y: Any, groups: Any) -> SequenceSet:
+        """Labelled sequences for `partial_fit`; what the first call measured is not measured anew."""
+        unit = self.roles_.gap_unit if hasattr(self, "model_") else None
+        return self._grouped(remeasured(self._labelled(X, y), unit), groups)
 
     def _clean(self, y: Any) -> Any:
         from cellgate.estimators.protocol import one_column

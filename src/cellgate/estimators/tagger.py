@@ -293,7 +293,7 @@ class SequenceTagger(SequenceEstimator):
         if not hasattr(self, "model_"):
             return self.fit(X, y, groups=groups, watch=watch)
         self._check()
-        sequences = self._grouped(self._labelled(X, y), groups)
+        sequences = self._more(X, y, groups)
         targets, before = self._targets(np.asarray(sequences.labels), False), self.tag_counts_
         self._learn(sequences, targets, copy.deepcopy(self.model_), watch, None, 10.0)
         self.tag_counts_ = self.tag_counts_ + before  # the baseline knows what the model has learnt from
