@@ -40,12 +40,15 @@ class Gaps:
     notes: tuple[str, ...]
 
     @classmethod
-    def of(cls, table: Table, time: str, order: np.ndarray, lengths: np.ndarray, unit: float | None) -> Gaps:
+    def of(
+        cls, table: Table, time: str, key: np.ndarray, order: np.ndarray, lengths: np.ndarray, unit: float | None
+    ) -> Gaps:
         """Find the gaps of a table.
 
         Args:
             table: with the column `time`.
             time: the column of times, none of them missing.
+            key: (N,) the numbers that its rows are sorted by: microseconds of time stamps, or what it holds.
             order: the rows, sequence by sequence, in the order of the times.
             lengths: (S,) rows of each sequence.
             unit: u as it was found in the training, or None to find it.
@@ -53,7 +56,7 @@ class Gaps:
         Raises:
             DataError: for a cell that is no time.
         """
-        gaps = np.diff(_clock(table, time)[order], prepend=np.nan)
+        gaps = np.diff(_clock(table, time, key)[order], prepend=np.nan)
         gaps[(np.cumsum(lengths) - lengths)[lengths > 0]] = np.nan
         known = gaps[np.isfinite(gaps)]
         longer = known[known > 0]
@@ -76,12 +79,12 @@ def remeasured(sequences: SequenceSet, unit: float | None) -> SequenceSet:
     return replace(sequences, numbers=numbers, roles=replace(sequences.roles, gap_unit=unit))
 
 
-def _clock(table: Table, time: str) -> np.ndarray:
+def _clock(table: Table, time: str, key: np.ndarray) -> np.ndarray:
     """(N,) float64 times as numbers: microseconds of time stamps, or what the column counts in."""
     column = table.columns[time]
-    numbers, _, bad = read_numbers(column, table.decimal_comma)
-    if column.dtype.kind != "M" and bad is None and (numbers != np.round(numbers)).any():
-        return numbers
+    numeric = column.dtype.kind != "M" and read_numbers(column, table.decimal_comma)[2] is None
+    if not numeric or (key != np.round(key)).any():
+        return key.astype(np.float64)
     # Whole numbers may be dates, 20240131 or 202401, between which as numbers gaps would be wrong.
     return np.asarray(read_times(column, time, table.place)[0][0]).astype(np.int64).astype(np.float64)
 

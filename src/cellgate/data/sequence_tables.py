@@ -14,7 +14,8 @@ from cellgate.data.numbers import DecimalComma, looks_numeric, read_numbers, req
 from cellgate.data.sequence_arrays import cut
 from cellgate.data.sequences import SequenceRoles, SequenceSet, with_labels
 from cellgate.data.table import Table, read_table
-from cellgate.data.times import looks_like_time, read_times
+from cellgate.data.time_formats import FORMATS
+from cellgate.data.times import looks_like_time, read_stamps
 from cellgate.data.words import counted
 
 _ID_NAMES = ("unique_id", "id", "sequence_id", "sequence", "seq_id", "seq", "case", "case_id", "series", "subject",
@@ -94,8 +95,11 @@ def _long(table: Table, roles: SequenceRoles, labelled: bool, again: bool) -> Se
     rank[np.argsort(first, kind="stable")] = np.arange(len(ids))
     codes = rank[codes]
     order = np.argsort(codes, kind="stable")
+    key = np.zeros(0)
     if time is not None:
-        key = _order_key(table, time)
+        key, form, told = _order_key(table, time, roles.time_form)
+        roles = replace(roles, time_form=form)
+        notes += told
         order = np.lexsort((key, codes))
         if not (order == np.argsort(codes, kind="stable")).all():
             notes.append(f"steps sorted by {time}")
@@ -117,7 +121,7 @@ def _long(table: Table, roles: SequenceRoles, labelled: bool, again: bool) -> Se
     lengths = np.bincount(codes, minlength=len(ids)).astype(np.int64)
     numbers, number_names, texts, told = _features(table, features, roles.words, order)
     if roles.gaps and time is not None:
-        gaps = Gaps.of(table, time, order, lengths, roles.gap_unit)
+        gaps = Gaps.of(table, time, key, order, lengths, roles.gap_unit)
         roles = replace(roles, gap_unit=gaps.unit)
         numbers = np.concatenate([numbers, gaps.values[:, None]], axis=1)
         number_names = (*number_names, gaps.name)
@@ -358,16 +362,26 @@ def _uneven(key: np.ndarray, codes: np.ndarray) -> bool:
     return bool(high > 2 * low and (np.abs(gaps - middle) <= 0.1 * middle).mean() < 0.5)
 
 
-def _order_key(table: Table, time: str) -> np.ndarray:
+def _order_key(table: Table, time: str, form: str | None) -> tuple[np.ndarray, str | None, list[str]]:
+    """The times of the rows as numbers, how they are written where that is not plain, and a note on it.
+
+    Cells that do not tell day from month, such as 03/04/2024, are read as those of the training, by `form`.
+    """
     column = table.columns[time]
     values, _, bad = read_numbers(column, table.decimal_comma)
     if bad is None and column.dtype.kind != "M":
         if np.isnan(values).any():
             row = int(np.argmax(np.isnan(values)))
             raise DataError(f"{table.place(row)}: expected a time in {time!r}, got an empty cell; fill it")
-        return values
+        return values, None, []
     if column.dtype.kind == "M" or looks_like_time(column):
-        return np.asarray(read_times(column, time, table.place)[0][0]).astype(np.int64)
+        readings, _ = read_stamps(column, time, table.place)
+        chosen = next((reading for reading in readings if reading.form == form), readings[0])
+        told = [f"{time}: read as {chosen.form}"] if chosen.form in FORMATS else []
+        if len(readings) > 1 and chosen.form != form:
+            other = next(reading.form for reading in readings if reading is not chosen)
+            told = [f"{told[0]}; {other} would read it too: if that is meant, write the dates as 2024-01-31"]
+        return np.asarray(chosen.times).astype(np.int64), chosen.form, told
     raise DataError(f"{table.place(bad or 0)}: expected a number or a time in {time!r}, got {column[bad or 0]!r}")
 
 

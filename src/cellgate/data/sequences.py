@@ -36,6 +36,7 @@ class SequenceRoles:
         words: of a long table that is like one read before: which features are words, whatever their cells look like.
         group: the column of what sequences belong to, a person or a machine, all of whose are held out together.
         gaps: of a long table, whether the time since the step before is read as a feature.
+        time_form: how the times of such a table are written, for cells that do not tell day from month.
         gap_unit: what it is measured in (see gaps.py), of a long table that is like one read before.
     """
 
@@ -50,6 +51,7 @@ class SequenceRoles:
     group: str | None = None
     gaps: bool = False
     gap_unit: float | None = None
+    time_form: str | None = None
 
 
 @dataclass(frozen=True)
