@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from cellgate.data import Panel
+from cellgate.data.words import by_name
 from cellgate.errors import InputError
 from cellgate.estimators.trainable import held_back, train_ends
 from cellgate.tasks.covariates import CovariateCoding
@@ -70,7 +71,7 @@ class Earlier:
 
 @dataclass(frozen=True)
 class FittedForecaster:
-    """What fitting gives."""
+    """What fitting gives; the series in the order in which they were given."""
 
     panel: Panel
     task: ForecastTask
@@ -131,6 +132,10 @@ def fit_forecaster(
         DataError: for series that are too short.
         TrainingError: if the loss stops being a number.
     """
+    # Rows may come in any order, so series are trained on in that of their names; columns stand in the table's.
+    columns = panel.roles.wide and panel.roles.id is None
+    order = list(range(len(panel))) if columns else by_name(panel.ids)
+    panel = panel.select(order)
     # What goes on from an earlier training keeps its season, however few the series.
     panel, held = held_back(panel, params | {"season": earlier.task.season} if earlier else params)
     lengths, season = np.array([len(values) for values in panel.values]), panel.season
@@ -168,7 +173,9 @@ def fit_forecaster(
                 record.stopped_by = "Ctrl-C"
             else:
                 model, chosen, record.models = last_model, whole, len(parts)
-    return FittedForecaster(panel, task, model, record, chosen.units, chosen.coding, factors, added, settings)
+    given = np.argsort(order)
+    panel, units = panel.select(given.tolist()), chosen.units.select(given)
+    return FittedForecaster(panel, task, model, record, units, chosen.coding, factors, added, settings)
 
 
 def _task(panel: Panel, params: dict[str, Any]) -> ForecastTask:
