@@ -129,3 +129,23 @@ def test_names_that_are_no_utf8_are_no_fault(call_into_files, tmp_path, monkeypa
     assert "Classification of caf?.csv" in Path(f"{odd}.html").read_text(encoding="utf-8")
     code, out, err = call("train", "airline", "--out", f"{odd}/f", "--max-epochs", 1, "--json")
     assert (code, err) == (0, "")
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_nothing_is_left_to_resume_of_a_training_that_went_wrong(call, tmp_path, earlier):
+    """Its saves stood in the folder, and the next training with a lower rate was told to --resume it."""
+    out = tmp_path / "model"
+    before = {}
+    if earlier:
+        assert call("train", *QUICK, "--out", out)[0] == 0
+        before = contents(out)
+    diverging = ("airline", "--horizon", 4, "--max-epochs", 3, "--checkpoint-every", 0, "--learning-rate", 1e5)
+    code, _, err = call("train", *diverging, "--out", out, *(["--force"] if earlier else []))
+    assert code == 3
+    assert "lower --learning-rate" in err
+    assert out.exists() == earlier
+    if earlier:
+        assert contents(out) == before
+        assert not (out / "checkpoint").exists()
+    else:
+        assert call("train", *QUICK, "--out", out)[0] == 0

@@ -211,11 +211,37 @@ def test_missing_covariates_are_flagged_not_invented():
 
 
 def test_a_report_that_cannot_be_made_is_said_before_the_training(tmp_path):
+    """A series of a horizon and a step cannot be opened a horizon before its end."""
     frame, _ = make(ahead=HORIZON - 1)
+    short = frame.iloc[LENGTH - HORIZON - 1 :].assign(unique_id="short")
+    both = pd.concat([frame.assign(unique_id="long"), short])
     forecaster = Forecaster(HORIZON, target="y", time="ds", future=["promo"], **OPTIONS)
     with pytest.raises(DataError, match="expected 'promo' for the 8 steps after its end"):
-        forecaster.fit(frame, report=tmp_path / "report.html", watch=lambda _: pytest.fail("it was trained"))
+        forecaster.fit(both, report=tmp_path / "report.html", watch=lambda _: pytest.fail("it was trained"))
     assert not list(tmp_path.iterdir())
+
+
+def test_without_coming_drivers_it_is_opened_a_horizon_earlier(tmp_path):
+    """As by the command: Python refused what `cellgate explain` shows."""
+    frame, _ = make(ahead=HORIZON - 1)
+    options = {"target": "y", "time": "ds", "future": ["promo"], **OPTIONS, "max_epochs": 1}
+    forecaster = Forecaster(HORIZON, **options).fit(frame, report=tmp_path / "fit.html")
+    told = "promo is not known for the 8 steps after the end: opened 8 steps before it"
+    found = forecaster.explain()
+    assert found.opened.startswith(told)
+    assert told in found.html
+    assert told in (tmp_path / "fit.html").read_text()
+    assert found.report.examples[0].now + 1 + HORIZON == len(found.report.examples[0].labels)
+    assert found.report.examples[0].labels[-1] == str(frame["ds"][LENGTH - 1].date())
+    coming = pd.DataFrame({"ds": frame["ds"][LENGTH - 1] + pd.to_timedelta(np.arange(1, 9), unit="D"), "promo": 0.0})
+    ahead = forecaster.explain(future=coming, out=tmp_path / "ahead.html")
+    assert ahead.opened == ""
+    assert ahead.report.examples[0].labels[-1] == str(coming["ds"].iloc[-1].date())
+    assert (tmp_path / "ahead.html").read_text() == ahead.html
+    # Drivers of some of the series: the others are left out by name.
+    pair = pd.concat([frame.iloc[:LENGTH].assign(unique_id=name) for name in ("a", "b")])
+    of_a = Forecaster(HORIZON, **options).fit(pair).explain(future=coming.assign(unique_id="a"))
+    assert of_a.opened == "without the series of which nothing is known of promo after the end: b"
 
 
 def test_a_word_that_training_did_not_have_is_none_of_those_it_did(tmp_path):

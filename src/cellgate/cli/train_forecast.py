@@ -29,7 +29,7 @@ from cellgate.cli.columns import (
 from cellgate.cli.config import save_config, seconds_so_far
 from cellgate.cli.console import say, say_json, say_pairs, say_table, training_progress
 from cellgate.cli.forecast_files import write_forecast_files
-from cellgate.cli.forecast_words import SCORES, say_verdict, score_text
+from cellgate.cli.forecast_words import SCORES, in_vain_line, say_verdict, score_text
 from cellgate.cli.training_run import (
     CHECKPOINT,
     HISTORY,
@@ -162,7 +162,11 @@ def command(
                 "out": str(out),
                 "data": dict(panel.summary()[:1])["data"],
                 "metrics": metrics,
-                "training": training_facts(record),
+                "training": {
+                    **training_facts(record),
+                    "start_score": forecaster.start_score_,
+                    "best_score": record.best_score,
+                },
                 "seconds": seconds_so_far(),
                 "files": files,
                 **({"left_out": list(coming.left_out)} if coming and coming.left_out else {}),
@@ -210,6 +214,9 @@ def _report(
             ("trained", f"{record.models} models on {record.models} held-back stretches found it; one on all is kept")
         )
     say_pairs(lines)
+    in_vain = in_vain_line(record.best_score, forecaster.start_score_)
+    if in_vain:
+        say(in_vain)
     if metrics:
         say()
         rows = [[name, *(score_text(metrics[name][score]) for score in SCORES)] for name in ("cellgate", BASELINE)]

@@ -118,7 +118,8 @@ def _locked(folder: Path) -> Iterator[None]:
 def saying_what_is_kept(out: Path) -> Iterator[None]:
     """Around all from the fit to the saved model: the options are written, and Ctrl-C says what there is to go on from.
 
-    After an error before the first save there is nothing, and no options are left to look like a training cut short.
+    After an error before the first save there is nothing, and no options are left to look like a training cut short;
+    nor is there after a training that went wrong.
     Options that go with neither the checkpoint nor the model that is there do not take the place of those that do.
     """
     path = out / SAVED
@@ -131,8 +132,10 @@ def saying_what_is_kept(out: Path) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        from cellgate.training import CheckpointError
+        from cellgate.training import CheckpointError, TrainingError
 
+        if isinstance(error, TrainingError):  # to go on from a save would end in the same error
+            shutil.rmtree(out / CHECKPOINT, ignore_errors=True)
         stays = (out / "config.json").exists()  # an earlier model
         if isinstance(error, CheckpointError) or (stays and nothing_saved()):
             path.unlink(missing_ok=True) if before is None else write_atomic(path, before)

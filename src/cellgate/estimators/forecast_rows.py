@@ -16,7 +16,7 @@ from cellgate.data.newer import coming_rows, read_newer
 from cellgate.data.panel import as_names, show_time
 from cellgate.data.table import read_table
 from cellgate.data.time_formats import CLOCKS
-from cellgate.data.words import some
+from cellgate.data.words import counted, some
 
 if TYPE_CHECKING:
     from cellgate.estimators.forecaster import Forecaster
@@ -106,6 +106,38 @@ def series_to_continue(forecaster: Forecaster, data: Any, future: Any) -> Panel:
             f"{panel.source}: expected a step or more to continue in series {empty[0]!r}, got none; leave it out"
         )
     return panel
+
+
+def series_to_open(forecaster: Forecaster, data: Any, future: Any) -> tuple[Panel, str]:
+    """The series that a forecaster is explained on, and a note where they are not all of it to its end.
+
+    Args:
+        forecaster: a fitted one.
+        data: series to look at; the history for None.
+        future: a table with the future-known columns of the steps to come, or None.
+    """
+    panel = forecaster.panel_ if data is None else read_like_training(forecaster, data)
+    if future is None:
+        return before_the_unknown(panel, forecaster.task_.horizon)
+    whole = with_future(panel, coming_rows(future, panel))
+    foretold = whole.foretold(forecaster.task_.horizon)
+    if not 0 < len(foretold) < len(whole):
+        return whole, ""
+    left_out = some([name for k, name in enumerate(whole.ids) if k not in set(foretold)])
+    told = f"without the series of which nothing is known of {', '.join(whole.future_names)} after the end: {left_out}"
+    return whole.select(foretold), told
+
+
+def before_the_unknown(panel: Panel, horizon: int) -> tuple[Panel, str]:
+    """The series a horizon before their ends, where future columns are not known for the steps after, and a note."""
+    known = min(panel.known_ahead(k) for k in range(len(panel)))
+    if not panel.future or known >= horizon or min(len(values) for values in panel.values) <= horizon + 1:
+        return panel, ""
+    names, steps = ", ".join(panel.future_names), counted(horizon, "step")
+    return panel.split(horizon)[0], (
+        f"{names} {'is' if len(panel.future_names) == 1 else 'are'} not known for the {steps} after the end: opened "
+        f"{steps} before it; --future-data (in Python future=) gives them"
+    )
 
 
 def chosen(panel: Panel, ids: Any) -> Panel:
