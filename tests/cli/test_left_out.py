@@ -100,7 +100,7 @@ def test_predict_and_explain_say_what_they_leave_out(here, done):
     out, _ = done("predict", "model", "--future-data", "coming.csv", "--json")
     assert json.loads(out)["left_out"] == ["jam"]
     out, _ = done("explain", "model", "--future-data", "coming.csv", "--out", "page.html")
-    assert "without the series that coming.csv says nothing of: jam" in out
+    assert "without the series of which nothing is known of promo after the end: jam" in out
 
 
 def test_what_is_to_be_typed_next_can_be_typed_and_the_card_says_it_too(here, done):

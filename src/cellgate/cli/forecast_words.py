@@ -78,7 +78,7 @@ def in_vain_line(best: float, start: float) -> str:
         return ""
     return (
         f"training ended no better than it began (validation score {best:.3g}, {start:.3g} before it): lower "
-        "--learning-rate, or take the simple forecasts that it starts from for all that can be foretold"
+        "--learning-rate, or give it more epochs; where neither helps there is nothing more to learn"
     )
 
 

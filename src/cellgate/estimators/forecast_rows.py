@@ -70,8 +70,13 @@ def read_tail(forecaster: Forecaster, data: Any) -> Panel:
     return tail.with_categories(trained.categories)
 
 
-def like_training(forecaster: Forecaster, panel: Panel) -> Panel:
+def like_training(forecaster: Forecaster, panel: Panel, gaps: bool = True) -> Panel:
     """The series with the season and the categories of the training.
+
+    Args:
+        forecaster: a fitted one.
+        panel: the series.
+        gaps: whether empty cells are noted in columns of which the training had none empty.
 
     Raises:
         DataError: where frequency or columns differ.
@@ -86,7 +91,7 @@ def like_training(forecaster: Forecaster, panel: Panel) -> Panel:
                 f"{', '.join(there) or 'none'}; give a table with the columns of the training"
             )
     panel = replace(panel, season=forecaster.task_.season).with_categories(trained.categories)
-    return replace(panel, notes=(*panel.notes, *forecaster.coding_.new_gaps(panel)))
+    return panel.noting(forecaster.coding_.new_gaps(panel)) if gaps else panel
 
 
 def _require_frequency(forecaster: Forecaster, panel: Panel) -> None:
@@ -156,8 +161,8 @@ def chosen(panel: Panel, ids: Any) -> Panel:
     return panel.select([k for k, name in enumerate(panel.ids) if name in asked])
 
 
-def updated_history(forecaster: Forecaster, data: Any, append: bool) -> Panel:
-    """The history with newer rows in it.
+def updated_history(forecaster: Forecaster, data: Any, append: bool) -> tuple[Panel, tuple[str, ...]]:
+    """The history with newer rows in it, and what of them the training did not have.
 
     Raises:
         DataError: for rows that do not fit it.
@@ -180,10 +185,10 @@ def updated_history(forecaster: Forecaster, data: Any, append: bool) -> Panel:
             )
         ends = [history.next_times(history.ids.index(name), 1)[0] for name in newer.ids]
         newer = replace(newer, starts=tuple(ends), frequency=history.frequency)
-    newer = like_training(forecaster, newer)
+    newer = like_training(forecaster, newer, gaps=False)  # the history may have what newer rows leave open
     if not append and newer.frequency.unit == COUNT and newer.roles.time is None:
-        return _whole_history(history, newer)
-    return extend_panel(history, newer)
+        return _whole_history(history, newer), newer.unlike
+    return extend_panel(history, newer), newer.unlike
 
 
 def _untimed(source: str, time: str | None) -> DataError:

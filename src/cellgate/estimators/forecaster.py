@@ -157,6 +157,9 @@ class Forecaster(ForecasterArguments):
         Raises:
             InputError: for data unlike those of the first fit.
             TrainingError: if the loss stops being a number.
+
+        Warns:
+            UserWarning: as `predict`, of what the first fit did not have.
         """
         earlier = None
         panel = self.read(data)
@@ -165,6 +168,7 @@ class Forecaster(ForecasterArguments):
             self._check()
             self._check_against(self.task_, {name: network[name] for name in ("hidden_size", "num_layers")})
             earlier = Earlier(self.task_, self.coding_, network, self.model_.state_dict())
+        _warn(*panel.unlike, deep=1)
         self._fit(panel, watch, None, 10.0, earlier)
         self.kind_ = kind_of(data)
         return self
@@ -181,7 +185,8 @@ class Forecaster(ForecasterArguments):
         fitted = fit_forecaster(
             panel, self.get_params(), watch, Path(checkpoint) if checkpoint else None, checkpoint_every, earlier
         )
-        self.panel_, self.task_, self.model_ = fitted.panel, fitted.task, fitted.model
+        self.panel_ = replace(fitted.panel, unlike=())
+        self.task_, self.model_ = fitted.task, fitted.model
         self.record_, self.coding_, self.settings_ = fitted.record, fitted.coding, fitted.settings
         self.start_score_ = fitted.start_score
         self.shrinkage_, self.widening_ = fitted.shrinkage, fitted.widening
@@ -271,11 +276,11 @@ class Forecaster(ForecasterArguments):
             and times with a zone as they came; otherwise a dict of (rows,) arrays.
 
         Warns:
-            UserWarning: naming the series that `forecast` leaves out.
+            UserWarning: naming the series that `forecast` leaves out, and what the training did not have: words in a
+                column of words, empty cells in one that had none.
         """
         made = self.forecast(data, future=future, ids=ids)
-        if made.note:
-            warnings.warn(made.note, UserWarning, stacklevel=3)  # of the caller, past in_plain_torch
+        _warn(*made.panel.unlike, *([made.note] if made.note else []))
         given = future if data is None else data
         kind = getattr(self, "kind_", None) if given is None else kind_of(given)
         return in_kind(kind, made.columns(), made.panel.roles)
@@ -294,9 +299,14 @@ class Forecaster(ForecasterArguments):
 
         Raises:
             DataError: for rows that do not fit the history.
+
+        Warns:
+            UserWarning: of words that the training did not have.
         """
         self._require_fit()
-        self.panel_ = updated_history(self, data, append)
+        history, unlike = updated_history(self, data, append)
+        _warn(*unlike)
+        self.panel_ = history
         self.kind_ = kind_of(data) or getattr(self, "kind_", None)
         return self
 
@@ -440,3 +450,9 @@ class Forecaster(ForecasterArguments):
     @classmethod
     def _from_folder(cls, config: dict[str, Any], files: dict[str, Any], path: str | Path) -> Forecaster:
         return restore_forecaster(cls(), config, files, path)
+
+
+def _warn(*lines: str, deep: int = 0) -> None:
+    """Tell the caller of a method, past in_plain_torch and `deep` others around it, what its result does not show."""
+    for line in lines:
+        warnings.warn(line, UserWarning, stacklevel=4 + deep)
