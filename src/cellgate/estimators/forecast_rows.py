@@ -134,15 +134,26 @@ def series_to_open(forecaster: Forecaster, data: Any, future: Any) -> tuple[Pane
 
 
 def before_the_unknown(panel: Panel, horizon: int) -> tuple[Panel, str]:
-    """The series a horizon before their ends, where future columns are not known for the steps after, and a note."""
-    known = min(panel.known_ahead(k) for k in range(len(panel)))
-    if not panel.future or known >= horizon or min(len(values) for values in panel.values) <= horizon + 1:
+    """The series a horizon before their ends, where future columns are not known for the steps after, and a note.
+
+    Series of which they are not known there either are left out, as long as there are others.
+    """
+    if not panel.future or min(panel.known_ahead(k) for k in range(len(panel))) >= horizon:
         return panel, ""
-    names, steps = ", ".join(panel.future_names), counted(horizon, "step")
-    return panel.split(horizon)[0], (
-        f"{names} {'is' if len(panel.future_names) == 1 else 'are'} not known for the {steps} after the end: opened "
-        f"{steps} before it; --future-data (in Python future=) gives them"
-    )
+    names, steps, opened = ", ".join(panel.future_names), counted(horizon, "step"), panel
+    told, where = "", f"after the end ({names})"
+    if min(len(values) for values in panel.values) > horizon + 1:
+        opened, where = panel.split(horizon)[0], "in those"
+        told = (
+            f"{names} {'is' if len(panel.future_names) == 1 else 'are'} not known for the {steps} after the end: "
+            f"opened {steps} before it; --future-data (in Python future=) gives them"
+        )
+    there = [k for k in range(len(opened)) if opened.known_ahead(k) >= horizon]
+    if not 0 < len(there) < len(opened):
+        return opened, told
+    left_out = some([name for k, name in enumerate(opened.ids) if k not in set(there)])
+    without = f"without the series that lack a future column {where}: {left_out}"
+    return opened.select(there), f"{told}; {without}" if told else without
 
 
 def chosen(panel: Panel, ids: Any) -> Panel:
