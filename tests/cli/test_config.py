@@ -210,3 +210,27 @@ def test_the_file_in_the_documentation_is_right(call, tmp_path, monkeypatch):
     assert "columns  id = shop, time = day, value = sold" in out
     code, _, err = call("train", "--config", "options.toml", "--max-epochs", "1", "--out", "m")
     assert (code, err) == (0, "")
+
+
+def test_the_data_of_a_config_are_the_table_of_a_backtest(call, tmp_path, monkeypatch):
+    """They were taken for newer history of a model, and the table was said to be missing, or to be too much."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "options.toml"
+    path.write_text('[backtest]\ndata = "airline"\nhorizon = 4\norigins = 2\nmax-epochs = 1\n')
+    code, out, err = call("backtest", "--config", path)
+    assert (code, err) == (0, "")
+    assert "airline: 1 series" in out
+    (tmp_path / "own.csv").write_text("\n".join(["ds,y", *(f"{k},{k % 6}" for k in range(60))]))
+    code, out, _ = call("backtest", "own.csv", "--config", path)  # what is typed goes before the file
+    assert code == 0
+    assert "own.csv: 1 series" in out
+    code, _, err = call("backtest", "own.csv", "--data", "airline")
+    assert code == 2
+    assert "--data: expected a model's folder before it, got a table" in err
+    code, _, err = call("backtest")
+    assert code == 2
+    assert "expected a model's folder or a table, got none; name it: cellgate backtest sales.csv" in err
+    # Of a model they are the history to go through.
+    call("train", "airline", "--horizon", 4, "--max-epochs", 1, "--out", "model")
+    path.write_text('[backtest]\ndata = "airline"\norigins = 2\n')
+    assert call("backtest", "model", "--config", path)[0] == 0

@@ -193,3 +193,23 @@ def test_a_folder_with_the_name_of_a_file_is_said_before_the_training(call, tmp_
     assert (code, out) == (2, "")
     assert f"expected {name} to be a file or not there, got a folder of that name; rename it" in err
     assert [path.name for path in (tmp_path / "m").iterdir()] == [name]
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_nothing_is_left_to_resume_of_a_training_that_went_wrong(call, tmp_path, earlier):
+    """Its saves stood in the folder, and the next training with a lower rate was told to --resume it."""
+    out = tmp_path / "model"
+    before = {}
+    if earlier:
+        assert call("train", *QUICK, "--out", out)[0] == 0
+        before = contents(out)
+    diverging = ("airline", "--horizon", 4, "--max-epochs", 3, "--checkpoint-every", 0, "--learning-rate", 1e5)
+    code, _, err = call("train", *diverging, "--out", out, *(["--force"] if earlier else []))
+    assert code == 3
+    assert "lower --learning-rate" in err
+    assert out.exists() == earlier
+    if earlier:
+        assert contents(out) == before
+        assert not (out / "checkpoint").exists()
+    else:
+        assert call("train", *QUICK, "--out", out)[0] == 0

@@ -123,7 +123,8 @@ def saying_what_is_kept(out: Path) -> Iterator[None]:
     """Around all from the fit to the model in its place: Ctrl-C says what there is to go on from.
 
     The options are written first, to where the training saves itself: beside a model of others they would be wrong.
-    After an error before the first save there is nothing to go on from, and no options are left to look like it.
+    After an error before the first save there is nothing to go on from, and no options are left to look like it;
+    nor is there after a training that went wrong.
     Options that do not go with the saves that are there do not take the place of those that do.
     """
     folder = out / CHECKPOINT
@@ -133,8 +134,10 @@ def saying_what_is_kept(out: Path) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        from cellgate.training import CheckpointError
+        from cellgate.training import CheckpointError, TrainingError
 
+        if isinstance(error, TrainingError):  # to go on from a save would end in the same error
+            shutil.rmtree(folder, ignore_errors=True)
         stays, saved = (out / "config.json").exists(), has_saves(out)  # an earlier model, and what this one could save
         again = f"cellgate train --resume --out {shlex.quote(str(out))}"
         told = f"before a pass over the data was done: no model is kept; {again} begins again"

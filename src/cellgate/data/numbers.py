@@ -34,8 +34,8 @@ def unmasked(data: Any) -> np.ndarray:
     plain = np.asarray(data)
     if not isinstance(data, np.ma.MaskedArray) or not np.ma.is_masked(data):
         return plain
-    if plain.dtype.kind == "M":
-        return np.where(np.ma.getmaskarray(data), np.datetime64("NaT"), plain)
+    if plain.dtype.kind in "mM":
+        return np.where(np.ma.getmaskarray(data), plain.dtype.type("NaT"), plain)
     numbers = plain.dtype.kind in "iufb"
     missing: Any = np.nan if numbers else None
     return np.where(np.ma.getmaskarray(data), missing, plain.astype(np.float64 if numbers else object))

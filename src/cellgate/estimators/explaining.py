@@ -38,9 +38,11 @@ class Explanation:
 
     Attributes:
         report: everything the page shows, as plain data.
+        opened: of a forecaster, where it was opened if that is not the end of its series, in a line; else empty.
     """
 
     report: Report
+    opened: str = ""
 
     def __repr__(self) -> str:
         """What is found, a line each, not all of its numbers."""
@@ -71,9 +73,9 @@ class Explanation:
         return save_figures(figures_of(self.report), Path(folder))
 
 
-def deliver(report: Report, out: str | Path | None, figures: str | Path | None = None) -> Explanation:
+def deliver(report: Report, out: str | Path | None, figures: str | Path | None = None, opened: str = "") -> Explanation:
     """The explanation, written where it was asked for."""
-    explanation = Explanation(report)
+    explanation = Explanation(report, opened)
     if out is not None:
         explanation.save(out)
     if figures is not None:
