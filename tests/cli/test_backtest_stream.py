@@ -291,7 +291,7 @@ def test_backtest_takes_the_options_of_a_training(capsys, monkeypatch):
     assert other["metrics"]["cellgate"] != few["cellgate"]
     code, _, err = call(capsys, monkeypatch, "backtest", "airline", "--level", "80,high")
     assert code == 2
-    assert "--level: expected percentages from 1 to below 100, got 'high'; write --level 80,95" in err
+    assert "--level: expected percentages from 1 to 99.99, got 'high'; write --level 80,95" in err
 
 
 @pytest.mark.parametrize("option", ["--hidden-size", "--horizon", "--level", "--max-time"])

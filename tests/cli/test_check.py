@@ -125,3 +125,12 @@ def test_counts_of_one_are_singular(call, tmp_path):
     lines[10] = lines[10].partition(",")[0] + ","
     (tmp_path / "d.csv").write_text("\n".join(lines))
     assert "missing  1 step without a value: left out" in call("check", tmp_path / "d.csv")[1]
+
+
+@pytest.mark.parametrize("kind", ["past", "future"])
+def test_the_only_column_of_numbers_given_another_role(call, tmp_path, kind):
+    path = tmp_path / "sales.csv"
+    path.write_text("\n".join(["ds,y,mood", *(f"2024-01-{k:02},{k % 6},fair" for k in range(1, 31))]))
+    code, _, err = call("check", path, f"--{kind}", "y")
+    assert code == 2
+    assert f"expected a column of numbers to predict beside --{kind} y, found none; leave --{kind} out if 'y'" in err

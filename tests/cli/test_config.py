@@ -121,20 +121,22 @@ def test_a_refused_resume_leaves_the_options_that_go_with_the_checkpoint(call, t
     with monkeypatch.context() as patch:
         patch.setattr(loop.Checkpoint, "save", killed)
         call("train", "airline", "--max-epochs", 3, "--checkpoint-every", 0, "--out", tmp_path / "m")
-    options = (tmp_path / "m" / "train.toml").read_bytes()
+    options = (tmp_path / "m" / "checkpoint" / "train.toml").read_bytes()
     code, _, err = call("train", "--resume", "--out", tmp_path / "m", *mistake)
     assert code == 2
     assert "expected a checkpoint of the same data and options" in err
-    assert (tmp_path / "m" / "train.toml").read_bytes() == options
+    assert (tmp_path / "m" / "checkpoint" / "train.toml").read_bytes() == options
     code, out, err = call("train", "--resume", "--out", tmp_path / "m")
     assert (code, err) == (0, "")
     assert "3 epochs" in out
 
 
 def test_what_a_kill_before_the_first_save_leaves_is_no_obstacle(call, tmp_path):
-    (tmp_path / "m").mkdir()
-    (tmp_path / "m" / "train.toml").write_text("")
-    (tmp_path / "m" / ".train.toml.abc_123z.tmp").write_text("")
+    (tmp_path / "m" / "checkpoint").mkdir(parents=True)
+    (tmp_path / "m" / "train.toml").write_text("")  # where 0.1.0 wrote it
+    for folder in (tmp_path / "m", tmp_path / "m" / "checkpoint"):
+        (folder / ".train.toml.abc_123z.tmp").write_text("")
+    (tmp_path / "m" / "checkpoint" / "train.toml").write_text("")
     code, _, err = call("train", "airline", "--max-epochs", 1, "--out", tmp_path / "m")
     assert (code, err) == (0, "")
     assert not [path for path in (tmp_path / "m").iterdir() if path.name.startswith(".")]
@@ -208,3 +210,27 @@ def test_the_file_in_the_documentation_is_right(call, tmp_path, monkeypatch):
     assert "columns  id = shop, time = day, value = sold" in out
     code, _, err = call("train", "--config", "options.toml", "--max-epochs", "1", "--out", "m")
     assert (code, err) == (0, "")
+
+
+def test_the_data_of_a_config_are_the_table_of_a_backtest(call, tmp_path, monkeypatch):
+    """They were taken for newer history of a model, and the table was said to be missing, or to be too much."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "options.toml"
+    path.write_text('[backtest]\ndata = "airline"\nhorizon = 4\norigins = 2\nmax-epochs = 1\n')
+    code, out, err = call("backtest", "--config", path)
+    assert (code, err) == (0, "")
+    assert "airline: 1 series" in out
+    (tmp_path / "own.csv").write_text("\n".join(["ds,y", *(f"{k},{k % 6}" for k in range(60))]))
+    code, out, _ = call("backtest", "own.csv", "--config", path)  # what is typed goes before the file
+    assert code == 0
+    assert "own.csv: 1 series" in out
+    code, _, err = call("backtest", "own.csv", "--data", "airline")
+    assert code == 2
+    assert "--data: expected a model's folder before it, got a table" in err
+    code, _, err = call("backtest")
+    assert code == 2
+    assert "expected a model's folder or a table, got none; name it: cellgate backtest sales.csv" in err
+    # Of a model they are the history to go through.
+    call("train", "airline", "--horizon", 4, "--max-epochs", 1, "--out", "model")
+    path.write_text('[backtest]\ndata = "airline"\norigins = 2\n')
+    assert call("backtest", "model", "--config", path)[0] == 0

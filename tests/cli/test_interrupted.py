@@ -71,7 +71,7 @@ def test_nothing_kept_is_said_and_begins_again(task, call, tmp_path, trainings, 
         f"stopped by Ctrl-C before a pass over the data was done: no model is kept; "
         f"cellgate train --resume --out {out} begins again\n",
     )
-    assert [path.name for path in out.iterdir()] == ["train.toml"]
+    assert [str(path.relative_to(out)) for path in out.rglob("*")] == ["checkpoint", "checkpoint/train.toml"]
     code, _, err = call("generate" if task == "generate" else "predict", out)
     assert code == 2
     assert err == (

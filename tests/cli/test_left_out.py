@@ -100,7 +100,7 @@ def test_predict_and_explain_say_what_they_leave_out(here, done):
     out, _ = done("predict", "model", "--future-data", "coming.csv", "--json")
     assert json.loads(out)["left_out"] == ["jam"]
     out, _ = done("explain", "model", "--future-data", "coming.csv", "--out", "page.html")
-    assert "without the series that coming.csv says nothing of: jam" in out
+    assert "without the series of which nothing is known of promo after the end: jam" in out
 
 
 def test_what_is_to_be_typed_next_can_be_typed_and_the_card_says_it_too(here, done):
@@ -118,3 +118,42 @@ def test_what_is_to_be_typed_next_can_be_typed_and_the_card_says_it_too(here, do
     HISTORY.to_csv("newer.csv", index=False)
     with pytest.warns(UserWarning, match=NOTE):
         exec(code.replace("THIS FOLDER", "my model"), {})
+
+
+def test_a_driver_empty_in_the_held_out_steps_does_not_end_a_training_either(here, done):
+    """It ended it when it was done, without a model, and asked for coming rows, which had nothing to do with it."""
+    table = pd.read_csv("history.csv")
+    name = table["item"].iloc[-1]
+    others = [other for other in table["item"].unique() if other != name]
+    last = table.index[table["item"] == name][-2]
+    table.loc[last, "promo"] = None
+    table.to_csv("hole.csv", index=False)
+    out, _ = done("train", "hole.csv", *OPTIONS, "--out", "hole", "--report")
+    assert f"not scored: {name}, as promo is not known in all of the held-out steps" in out
+    held = pd.read_csv("hole/holdout.csv")
+    assert list(held["unique_id"].unique()) == others
+    # What is scored is what was forecast of each series: none has another's.
+    metrics = json.loads(done("train", "hole.csv", *OPTIONS, "--out", "again", "--json")[0])
+    assert metrics["not_scored"] == [name]
+    assert metrics["no_forecast"] == f"promo known for 0 of {HORIZON} steps after the end"
+    assert (held["y"] - held["cellgate"]).abs().mean() == pytest.approx(metrics["metrics"]["cellgate"]["MAE"], rel=1e-6)
+    out, _ = done("explain", "hole", "--out", "page.html")
+    assert f"; without the series that lack a future column in those: {name}" in out
+    # Of a single series nothing can be scored, and the model is there.
+    table[table["item"] == name].to_csv("one.csv", index=False)
+    out, _ = done("train", "one.csv", *OPTIONS, "--out", "one")
+    assert "not scored: " in out
+    assert "no scores" not in out
+    assert not (here / "one" / "holdout.csv").exists()
+    cellgate.load(here / "one")
+
+
+def test_a_series_too_short_to_be_opened_earlier_keeps_no_other_from_being_explained():
+    """The pictures of the others were looked up by the places of all, one of which the forecast left out."""
+    short = HISTORY[HISTORY["item"] == "tea"].tail(HORIZON + 1).assign(item="new")
+    known = pd.concat([short, HISTORY[HISTORY["item"] != "jam"], COMING[COMING["item"] == "rye"]])
+    forecaster = cellgate.Forecaster(HORIZON, target="sold", future="promo", max_epochs=1).fit(known)
+    found = forecaster.explain()
+    assert found.opened == "without the series that lack a future column after the end (promo): new, tea"
+    drawn = next(line for line in found.report.examples[0].lines if line.name == "forecast")
+    assert drawn.values.tolist() == forecaster.forecast(ids="rye").median[0].tolist()

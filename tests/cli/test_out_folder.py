@@ -3,13 +3,15 @@
 import fcntl
 import json
 import os
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from cellgate.errors import CellgateError
-from cellgate.estimators import Forecaster
-from cellgate.training import TrainingError
+from cellgate.cli import training_run
+from cellgate.errors import CellgateError, InputError
+from cellgate.estimators import Forecaster, load
+from cellgate.training import Checkpoint, TrainingError
 
 QUICK = ("airline", "--horizon", 4, "--max-epochs", 1)
 
@@ -73,6 +75,9 @@ def test_nothing_of_an_earlier_model_stays(call, tmp_path):
     assert call("train", text, "--task", "generate", "--max-epochs", 1, "--force", "--out", out)[0] == 0
     assert not {"holdout.csv", "history.safetensors"} & set(contents(out))
     assert contents(out)["notes.txt"] == b"mine"
+    assert "baseline.safetensors" in contents(out)
+    assert call("train", *QUICK, "--force", "--out", out)[0] == 0
+    assert "baseline.safetensors" not in contents(out)
 
 
 def test_a_training_that_cannot_begin_leaves_no_folder(call, tmp_path, monkeypatch):
@@ -129,3 +134,82 @@ def test_names_that_are_no_utf8_are_no_fault(call_into_files, tmp_path, monkeypa
     assert "Classification of caf?.csv" in Path(f"{odd}.html").read_text(encoding="utf-8")
     code, out, err = call("train", "airline", "--out", f"{odd}/f", "--max-epochs", 1, "--json")
     assert (code, err) == (0, "")
+
+
+def options_of(folder):
+    return tomllib.loads((folder / "train.toml").read_text())["train"]
+
+
+@pytest.mark.parametrize("moment", ["before the first save", "after it", *range(9)])
+def test_a_model_and_its_options_belong_together_at_every_moment(call, tmp_path, monkeypatch, moment):
+    """`--force` over a finished model, killed: each moment of a number is before so many files are in their place."""
+    out = tmp_path / "model"
+    assert call("train", *QUICK, "--out", out)[0] == 0
+    before, fit, save, replace, placed = contents(out), Forecaster.fit, Checkpoint.save, os.replace, []
+
+    def at_fit(*arguments, **options):
+        if moment == "before the first save":
+            raise SystemExit(9)
+        return fit(*arguments, **options)
+
+    def at_save(*arguments, **options):
+        save(*arguments, **options)
+        if moment == "after it":
+            raise SystemExit(9)
+
+    def at_place(source, target):
+        if Path(target).parent == out:
+            if len(placed) == moment:
+                raise SystemExit(9)
+            placed.append(Path(target).name)
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Forecaster, "fit", at_fit)
+        patch.setattr(Checkpoint, "save", at_save)
+        patch.setattr(os, "replace", at_place)
+        # Whatever a kill would not do any more is not done here either.
+        patch.setattr(training_run, "write_atomic", lambda *_: None)
+        patch.setattr(Path, "unlink", lambda path, **_: os.remove(path) if path.name == "config.json" else None)
+        code = call("train", *QUICK, "--season", 6, "--force", "--out", out)[0]
+    assert code == (0 if placed == sorted(contents(out)) else 9)
+    if (out / "config.json").exists():
+        assert load(out).task_.season == options_of(out).get("season")
+        if not placed:
+            assert contents(out) == before
+    else:
+        with pytest.raises(InputError, match="got a training that was cut short; cellgate train --resume"):
+            load(out)
+    if code:
+        assert call("train", "--resume", "--out", out)[0] == 0
+    assert load(out).task_.season == options_of(out)["season"] == 6
+    assert not (out / "checkpoint").exists()
+
+
+@pytest.mark.parametrize("name", ["report.html", "forecast.csv", "model.safetensors", "train.toml"])
+def test_a_folder_with_the_name_of_a_file_is_said_before_the_training(call, tmp_path, name):
+    (tmp_path / "m" / name).mkdir(parents=True)
+    code, out, err = call("train", *QUICK, "--force", "--report", "--out", tmp_path / "m")
+    assert (code, out) == (2, "")
+    assert f"expected {name} to be a file or not there, got a folder of that name; rename it" in err
+    assert [path.name for path in (tmp_path / "m").iterdir()] == [name]
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_nothing_is_left_to_resume_of_a_training_that_went_wrong(call, tmp_path, earlier):
+    """Its saves stood in the folder, and the next training with a lower rate was told to --resume it."""
+    out = tmp_path / "model"
+    before = {}
+    if earlier:
+        assert call("train", *QUICK, "--out", out)[0] == 0
+        before = contents(out)
+    diverging = ("airline", "--horizon", 4, "--max-epochs", 3, "--checkpoint-every", 0, "--learning-rate", 1e5)
+    code, _, err = call("train", *diverging, "--out", out, *(["--force"] if earlier else []))
+    assert code == 3
+    assert "lower --learning-rate" in err
+    assert out.exists() == earlier
+    if earlier:
+        assert contents(out) == before
+        assert not (out / "checkpoint").exists()
+    else:
+        assert call("train", *QUICK, "--out", out)[0] == 0

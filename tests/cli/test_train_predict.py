@@ -295,3 +295,31 @@ def test_rows_without_a_value_at_the_end_are_told_of(call, tmp_path):
     (tmp_path / "t.csv").write_text("\n".join(["day,y", *rows[:53]]) + "\n")
     code, told, _ = call("train", tmp_path / "t.csv", *options, "--out", tmp_path / "n")
     assert (code, "no value in" in told, "no scores" in told) == (0, False, False)
+
+
+def test_a_training_that_ended_no_better_than_it_began_says_so(call, tmp_path):
+    options = "airline", "--horizon", 4, "--max-epochs", 3
+    code, out, err = call("train", *options, "--learning-rate", 3, "--out", tmp_path / "bad")
+    assert (code, err) == (0, "")
+    assert "training ended no better than it began (validation score 0." in out
+    assert "before it): lower --learning-rate" in out
+    code, out, _ = call("train", *options, "--learning-rate", 0.05, "--out", tmp_path / "good", "--json")
+    assert code == 0
+    training = json.loads(out)["training"]
+    assert training["best_score"] < training["start_score"]
+    assert "no better" not in call("train", *options, "--learning-rate", 0.05, "--out", tmp_path / "again")[1]
+    # Of a constant there is nothing to learn, which is no fault of the learning rate.
+    (tmp_path / "flat.csv").write_text("\n".join(["ds,y", *(f"{k},5" for k in range(60))]))
+    code, out, _ = call("train", tmp_path / "flat.csv", "--horizon", 4, "--max-epochs", 2, "--out", tmp_path / "flat")
+    assert code == 0
+    assert "no better" not in out
+
+
+def test_a_level_beyond_what_its_name_can_say(call, tmp_path):
+    """99.99999 was called 100, and its quantiles 0 and 1."""
+    code, _, err = call("train", "airline", "--level", "99.99999", "--out", tmp_path / "m")
+    assert code == 2
+    assert "--level: expected percentages from 1 to 99.99, got '99.99999'" in err
+    options = "--horizon", 3, "--max-epochs", 1, "--level", "99.99"
+    assert call("train", "airline", *options, "--out", tmp_path / "m")[0] == 0
+    assert (tmp_path / "m" / "forecast.csv").read_text().startswith("unique_id,ds,cellgate,cellgate-lo-99.99,cellgate-")

@@ -214,3 +214,16 @@ def test_few_sequences_are_trained_in_folds_and_it_says_so(call, tmp_path):
         "train", table, "--task", "classify", "--out", tmp_path / "n", "--max-epochs", 3, "--validation", 0
     )
     assert "(all epochs done), the last kept, as nothing was held back" in out
+
+
+def test_names_with_line_ends_do_not_break_what_is_printed(call, tmp_path):
+    lines = [f'{k},0,{k},"wal\nk\x1b[2J"\nz{k},0,{k},run' for k in range(30)]
+    (tmp_path / "d.csv").write_text("\n".join(["id,t,x,label", *lines]))
+    for verb in (("check",), ("train", "--max-epochs", 1, "--hidden-size", 2, "--out", tmp_path / "m")):
+        _, out, _ = call(verb[0], tmp_path / "d.csv", "--task", "classify", *verb[1:])
+        told = next(line for line in out.splitlines() if line.startswith("labels"))
+        assert told.split(None, 1)[1] == r"2 different: run (30), wal\nk\x1b[2J (30)"
+    rows = list(csv.reader(io.StringIO(call("predict", tmp_path / "m", "--data", tmp_path / "d.csv")[1])))
+    assert rows[0][-1] == "p(wal\nk\x1b[2J)"  # a table has them as they are
+    code, _, err = call("train", tmp_path / "no\nsuch.csv", "--task", "classify", "--out", tmp_path / "n")
+    assert (code, err.count("\n")) == (2, 1)

@@ -27,3 +27,17 @@ def test_from_the_file_to_the_tags(call, tmp_path):
     assert [(row["unique_id"], row["step"], row["token"]) for row in rows][-1] == ("1", "1", "runs")
     code, out, _ = call("evaluate", tmp_path / "m", tmp_path / "s.conll", "--json")
     assert json.loads(out)["metrics"]["cellgate"]["accuracy"] == 1.0
+
+
+def test_predictions_have_the_times_of_the_table(call, tmp_path):
+    rows = [f"m{k},2024-01-{d:02} 0{d}:00,{d % 2},{'on' if d % 2 else 'off'}" for k in range(30) for d in (3, 1, 2)]
+    (tmp_path / "d.csv").write_text("\n".join(["machine,when,v,state", *rows]))
+    columns = ("--id", "machine", "--target", "state")
+    train = ("train", tmp_path / "d.csv", "--task", "tag", *columns, "--max-epochs", 1, "--hidden-size", 2)
+    assert call(*train, "--out", tmp_path / "m")[0] == 0
+    _, out, _ = call("predict", tmp_path / "m", "--data", tmp_path / "d.csv")
+    made = list(csv.DictReader(io.StringIO(out)))
+    assert list(made[0]) == ["unique_id", "step", "ds", "prediction", "p"]
+    assert [(row["unique_id"], row["ds"]) for row in made[:3]] == [("m0", f"2024-01-0{d} 0{d}:00") for d in (1, 2, 3)]
+    _, out, _ = call("predict", tmp_path / "m", "--data", tmp_path / "d.csv", "--json")
+    assert json.loads(out)["predictions"][0]["ds"] == "2024-01-01 01:00"

@@ -270,3 +270,43 @@ def test_years_and_counters_of_a_frame_stay_numbers():
     for start in (1990, 100_000, 20_240_150):
         panel = read_panel(make("pandas", {"t": np.arange(start, start + 60), "y": np.arange(60.0)}))
         assert (panel.next_times(0, 1) == start + 60).all()
+
+
+@pytest.mark.parametrize("kind", ["index", "column", "polars", "pyarrow", "mapping"])
+def test_durations_are_no_times_and_both_ways_out_are_named(kind):
+    """They were read as bare seconds without a word, and of half seconds as numbers of steps."""
+    pandas = pytest.importorskip("pandas")
+    spans, y = np.arange(30) * np.timedelta64(1, "h"), [float(k % 7) for k in range(30)]
+    frame = pandas.DataFrame({"ds": spans, "y": y})
+    if kind == "polars":
+        frame = pytest.importorskip("polars").from_pandas(frame)
+    if kind == "pyarrow":
+        frame = pytest.importorskip("pyarrow").Table.from_pandas(frame)
+    data = {"index": pandas.DataFrame({"y": y}, index=spans), "mapping": {"ds": spans, "y": y}}.get(kind, frame)
+    with pytest.raises(DataError, match=r"expected time stamps in 'ds', got durations \(timedelta\); add the moment"):
+        read_panel(data)
+    stamped = pandas.DataFrame({"ds": pandas.Timestamp("2024-01-01") + spans, "y": y})
+    assert str(read_panel(stamped).frequency) == "hourly"
+    numbered = pandas.DataFrame({"ds": frame["ds"].dt.total_seconds() if kind == "column" else range(30), "y": y})
+    assert read_panel(numbered).frequency.unit == "count"
+    # Newer rows as well, by the training's name of the column or the usual one; of coming drivers too.
+    renamed = stamped.rename(columns={"ds": "when"}).assign(promo=np.arange(30.0) % 2)
+    made = Forecaster(3, time="when", target="y", future="promo", max_epochs=1).fit(renamed)
+    for rows in (pandas.DataFrame({"when": spans, "y": y, "promo": 1.0}), {"ds": spans, "y": y, "promo": np.ones(30)}):
+        for use in (made.forecast, made.update, lambda rows: made.forecast(future=rows)):
+            with pytest.raises(DataError, match="expected time stamps in 'when', got durations"):
+                use(rows)
+
+
+def test_durations_beside_the_times_are_seconds_and_said_to_be():
+    waits = np.arange(30) * np.timedelta64(1500, "ms")
+    columns = {"ds": np.datetime64("2024-01-01") + np.arange(30), "y": np.arange(30.0), "wait": waits}
+    masked = {**columns, "wait": np.ma.MaskedArray(waits, mask=np.arange(30) == 3)}
+    frame = pytest.importorskip("pandas").DataFrame(columns)
+    for data, missing in ((columns, False), (masked, True), (frame, False)):
+        panel = read_panel(data, Roles(target="y", past=("wait",)))
+        expected = 1.5 * np.arange(30)
+        if missing:
+            expected[3] = np.nan
+        assert np.array_equal(panel.past[0][:, 0], expected, equal_nan=True)
+        assert "wait: durations, read as seconds" in panel.notes

@@ -145,7 +145,9 @@ def test_data_after_the_training_are_ordered_as_those_of_the_training():
 def test_it_is_said_where_only_the_order_of_uneven_steps_is_read(times, told):
     table = pd.DataFrame({"id": np.repeat(list("ab"), 4), "when": times * 2, "v": range(8), "y": [0] * 4 + [1] * 4})
     notes = read_sequences(table, roles=SequenceRoles(time="when")).notes
-    assert any("unevenly far apart in when: only their order is read" in note for note in notes) == told
+    assert any("unevenly far apart in when: only their order is read; --gaps" in note for note in notes) == told
+    notes = read_sequences(table, roles=SequenceRoles(time="when", gaps=True)).notes
+    assert not any("only their order is read" in note for note in notes)
 
 
 @pytest.mark.parametrize(
@@ -164,3 +166,22 @@ def test_a_column_has_one_part_to_play(roles, told):
     table = pd.DataFrame({"case": [1, 1, 2, 2], "v": [0.5, 1.5, 2.5, 3.5], "label": [0, 0, 1, 1]})
     with pytest.raises(DataError, match=told):
         read_sequences(table, roles=SequenceRoles(**roles))
+
+
+@pytest.mark.parametrize("us", [True, False])
+def test_days_and_months_are_told_apart_as_in_the_training(us, tmp_path):
+    def table(*days):
+        written = [f"{m:02}/{d:02}/2024" if us else f"{d:02}/{m:02}/2024" for m, d in days]
+        rows = {"id": np.repeat(range(30), len(days)), "when": written * 30, "v": [*range(len(days))] * 30}
+        return pd.DataFrame(rows).assign(label=lambda frame: frame["id"] % 2)
+
+    made = read_sequences(table((1, 2), (2, 1), (1, 13), (3, 1)))
+    form = "%m/%d/%Y" if us else "%d/%m/%Y"
+    assert f"when: read as {form}" in made.notes
+    model = SequenceClassifier(hidden_size=2, max_epochs=1).fit(table((1, 2), (2, 1), (1, 13), (3, 1)))
+    model.save(tmp_path)
+    later = cellgate.load(tmp_path).read_again(table((3, 4), (4, 3), (4, 1)))
+    assert later.numbers[:3, 0].tolist() == [0, 2, 1]
+    assert not any("would read it too" in note for note in later.notes)
+    unclear = read_sequences(table((3, 4), (4, 3), (4, 1)))
+    assert any("would read it too: if that is meant, write the dates as 2024-01-31" in note for note in unclear.notes)

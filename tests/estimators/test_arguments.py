@@ -7,7 +7,7 @@ import pytest
 import cellgate
 from cellgate import Forecaster, LanguageModel, SequenceClassifier, SequenceTagger
 from cellgate.errors import InputError
-from cellgate.tasks.sequence_batches import hold_back
+from cellgate.tasks.held_back import hold_back
 
 X = np.random.default_rng(0).normal(size=(40, 6, 1))
 UP = (X[:, -1, 0] > 0).astype(int)

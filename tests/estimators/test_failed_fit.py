@@ -65,10 +65,14 @@ def test_a_refused_text_leaves_the_vocabulary():
     assert model.vocabulary_ is before
 
 
-def test_a_report_that_cannot_be_written_does_not_take_the_model_away(tmp_path):
+def test_a_report_that_cannot_be_written_does_not_take_the_model_away(tmp_path, monkeypatch):
+    def full(path, content):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr("cellgate.estimators.explaining.write_atomic", full)  # what is known before is said before
     classifier = cellgate.SequenceClassifier(**SMALL)
     with pytest.raises(OSError, match="report"):
-        classifier.fit(X, KINDS, report=tmp_path / "none" / "report.html")
+        classifier.fit(X, KINDS, report=tmp_path / "report.html")
     assert classifier.predict(X).shape == (30,)
 
 

@@ -10,8 +10,9 @@ from torch import nn
 
 import cellgate
 from cellgate import SequenceClassifier, SequenceRegressor, SequenceTagger
-from cellgate.estimators.sequence_training import SharedFolds, folds, keep_share
+from cellgate.estimators.sequence_training import SharedFolds, keep_share
 from cellgate.tasks.classify import log_shares
+from cellgate.tasks.held_back import folds
 
 
 def waves(count, seed=0, noise=0.3):

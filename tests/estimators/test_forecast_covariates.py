@@ -211,11 +211,37 @@ def test_missing_covariates_are_flagged_not_invented():
 
 
 def test_a_report_that_cannot_be_made_is_said_before_the_training(tmp_path):
+    """A series of a horizon and a step cannot be opened a horizon before its end."""
     frame, _ = make(ahead=HORIZON - 1)
+    short = frame.iloc[LENGTH - HORIZON - 1 :].assign(unique_id="short")
+    both = pd.concat([frame.assign(unique_id="long"), short])
     forecaster = Forecaster(HORIZON, target="y", time="ds", future=["promo"], **OPTIONS)
     with pytest.raises(DataError, match="expected 'promo' for the 8 steps after its end"):
-        forecaster.fit(frame, report=tmp_path / "report.html", watch=lambda _: pytest.fail("it was trained"))
+        forecaster.fit(both, report=tmp_path / "report.html", watch=lambda _: pytest.fail("it was trained"))
     assert not list(tmp_path.iterdir())
+
+
+def test_without_coming_drivers_it_is_opened_a_horizon_earlier(tmp_path):
+    """As by the command: Python refused what `cellgate explain` shows."""
+    frame, _ = make(ahead=HORIZON - 1)
+    options = {"target": "y", "time": "ds", "future": ["promo"], **OPTIONS, "max_epochs": 1}
+    forecaster = Forecaster(HORIZON, **options).fit(frame, report=tmp_path / "fit.html")
+    told = "promo is not known for the 8 steps after the end: opened 8 steps before it"
+    found = forecaster.explain()
+    assert found.opened.startswith(told)
+    assert told in found.html
+    assert told in (tmp_path / "fit.html").read_text()
+    assert found.report.examples[0].now + 1 + HORIZON == len(found.report.examples[0].labels)
+    assert found.report.examples[0].labels[-1] == str(frame["ds"][LENGTH - 1].date())
+    coming = pd.DataFrame({"ds": frame["ds"][LENGTH - 1] + pd.to_timedelta(np.arange(1, 9), unit="D"), "promo": 0.0})
+    ahead = forecaster.explain(future=coming, out=tmp_path / "ahead.html")
+    assert ahead.opened == ""
+    assert ahead.report.examples[0].labels[-1] == str(coming["ds"].iloc[-1].date())
+    assert (tmp_path / "ahead.html").read_text() == ahead.html
+    # Drivers of some of the series: the others are left out by name.
+    pair = pd.concat([frame.iloc[:LENGTH].assign(unique_id=name) for name in ("a", "b")])
+    of_a = Forecaster(HORIZON, **options).fit(pair).explain(future=coming.assign(unique_id="a"))
+    assert of_a.opened == "without the series of which nothing is known of promo after the end: b"
 
 
 def test_a_word_that_training_did_not_have_is_none_of_those_it_did(tmp_path):
@@ -229,7 +255,8 @@ def test_a_word_that_training_did_not_have_is_none_of_those_it_did(tmp_path):
     assert not np.array_equal(made.median[0, :1], told["yes"][0, :1])
     assert not np.array_equal(made.median[0, :1], told["no"][0, :1])
     # It is the same in the history, saved and loaded, and to a stream.
-    forecaster.update(coming.assign(y=5.0).iloc[:1])
+    with pytest.warns(UserWarning, match="'carnival' did not occur in training"):
+        forecaster.update(coming.assign(y=5.0).iloc[:1])
     later = coming.assign(ds=coming.ds + pd.Timedelta(days=1)).replace("carnival", "no")
     expected = forecaster.forecast(future=later).median
     forecaster.save(tmp_path)
@@ -286,6 +313,37 @@ def test_a_column_of_words_may_be_empty_in_newer_rows():
     assert np.isnan(forecaster.panel_.past[0][-2:]).all()
     assert forecaster.panel_.static.tolist() == [[0.0]]
     assert forecaster.predict()["ds"][0] == frame["ds"].iloc[-1] + pd.Timedelta("1D")
+
+
+def test_python_is_told_of_what_the_training_did_not_have():
+    """Only the notes of a panel had it, so that True for "yes" made other forecasts without a word."""
+    frame, _ = make(words=True)
+    frame["heat"] = np.arange(len(frame)) % 7.0
+    options = {"target": "y", "future": ["promo"], "past": ["heat"], **OPTIONS, "max_epochs": 1}
+    forecaster = Forecaster(2, **options).fit(frame[: LENGTH - 2])
+    newer, coming = frame[LENGTH - 2 : LENGTH], frame[LENGTH:][["ds", "promo"]]
+    unknown = "promo: '{}' did not occur in training and is taken as unknown"
+    # Nothing is said where all is as it was: a warning is an error here.
+    forecaster.update(newer)
+    forecaster.update(newer.assign(heat=np.nan))  # the history has what these leave open
+    forecaster.predict(future=coming)
+    before = forecaster.panel_
+    with pytest.raises(UserWarning, match="did not occur in training"):
+        forecaster.update(newer.assign(promo=True))
+    assert forecaster.panel_ is before  # whoever takes warnings for errors has lost nothing
+    for told, act in (
+        (unknown.format("True"), lambda: forecaster.update(newer.assign(promo=True))),
+        (unknown.format("fair"), lambda: forecaster.predict(future=coming.assign(promo="fair"))),
+        (unknown.format("fair"), lambda: forecaster.predict(frame[:LENGTH].assign(promo="fair"), future=coming)),
+        ("heat: empty at 360 steps, as it never was in training: read as its usual value",
+         lambda: forecaster.predict(frame[:LENGTH].assign(heat=np.nan), future=coming)),
+        (unknown.format("fair"), lambda: forecaster.partial_fit(frame[:LENGTH].assign(promo="fair"))),
+    ):  # fmt: skip
+        with pytest.warns(UserWarning, match=told) as caught:
+            act()
+        assert [str(one.message) for one in caught] == [told]
+        assert caught[0].filename == __file__
+    forecaster.predict(future=coming)  # what was told of the history is not told again
 
 
 def test_where_an_empty_cell_means_none_a_word_is_asked_for():

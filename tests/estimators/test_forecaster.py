@@ -11,7 +11,7 @@ from cellgate.data import DataError, read_panel
 from cellgate.errors import InputError
 from cellgate.estimators import Forecaster, ModelFolderError, load
 from cellgate.estimators.folder import sum_of
-from cellgate.training import TrainingError
+from cellgate.training import TrainingError, train
 
 
 @pytest.fixture(scope="module")
@@ -151,8 +151,9 @@ def test_odd_series_are_forecast_with_finite_numbers():
     ("changes", "message"),
     [
         ({"horizon": 0}, "horizon: expected a whole number of 1 or more, got 0"),
-        ({"levels": (0,)}, "levels: expected percentages from 1 to below 100"),
-        ({"levels": (0.9,)}, "levels: expected percentages from 1 to below 100, such as 90, got"),
+        ({"levels": (99.999,)}, "levels: expected percentages from 1 to 99.99, such as 90, got"),
+        ({"levels": (0,)}, "levels: expected percentages from 1 to 99.99"),
+        ({"levels": (0.9,)}, "levels: expected percentages from 1 to 99.99, such as 90, got"),
         ({"dropout": 1}, "dropout: expected a share"),
         ({"seed": 0, "learning_rate": -1}, "learning_rate: expected a number above 0"),
         ({"max_seconds": 0}, "max_seconds: expected a number above 0"),
@@ -226,3 +227,24 @@ def test_a_training_that_diverges_is_refused_with_the_remedy(steps):
             Forecaster(3, season=7, max_epochs=1, hidden_size=4, learning_rate=rate).fit(y)
     odd = np.where(np.arange(steps) % 50 == 49, 1e4, y)  # what is hard to forecast is no divergence
     assert Forecaster(3, season=7, max_epochs=1, hidden_size=4).fit(odd).record_.best_score > 0
+
+
+@pytest.mark.parametrize("steps", [120, 1200, 12_000])  # answers begin at 0, or at quantiles that are found; one model
+def test_the_score_that_a_training_begins_with(steps, monkeypatch):
+    """It is that of the network as it is drawn, by the training loop's own measure."""
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=steps) + np.arange(steps) % 7
+    seen = []
+
+    def validate_first(model, objective, *rest, **options):
+        if not seen:
+            model.eval()
+            seen.append(objective.validate(model))
+        return train(model, objective, *rest, **options)
+
+    monkeypatch.setattr("cellgate.estimators.forecast_training.train", validate_first)
+    forecaster = Forecaster(3, season=7, max_epochs=1, hidden_size=4).fit(y)
+    assert forecaster.start_score_ == pytest.approx(seen[0], rel=1e-5)
+    assert forecaster.record_.best_score < forecaster.start_score_
+    assert np.isnan(forecaster.partial_fit(y).start_score_)  # that began with a trained network
+    assert Forecaster(3, season=7, max_epochs=1).fit(np.ones(120)).start_score_ == 0

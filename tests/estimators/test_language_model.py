@@ -13,6 +13,7 @@ from cellgate import LanguageModel
 from cellgate.data import DataError
 from cellgate.data.text import Vocabulary, read_text
 from cellgate.errors import InputError
+from cellgate.estimators.text_training import training_settings
 from cellgate.tasks.generate import Bigrams, GenerateObjective, choose_token, nats_per_token
 
 RHYME = "Mary had a little lamb, its fleece was white as snow.\n"
@@ -133,7 +134,10 @@ def test_time_alone_ends_a_training_that_was_given_some():
     tokens = np.zeros(3_000_000, dtype=np.int64)
     objective = GenerateObjective(tokens, tokens[:0], 32, 64)
     read = objective.rounds * objective.streams * objective.steps / len(tokens)
-    epochs = [LanguageModel(max_seconds=time)._settings(objective, len(tokens)).max_epochs for time in (None, 60.0)]
+    epochs = [
+        training_settings(LanguageModel(max_seconds=time).get_params(), objective, len(tokens)).max_epochs
+        for time in (None, 60.0)
+    ]
     assert [round(count * read) for count in epochs] == [4, 40]
 
 

@@ -286,3 +286,16 @@ def test_sentences_that_are_all_empty_are_not_scored():
 def test_sizes_are_checked(name, value, least):
     with pytest.raises(InputError, match=f"{name}: expected a whole number of {least} or more, got {value}"):
         SequenceTagger(**{name: value}).fit([["a", "b"]] * 20, [["X", "Y"]] * 20)
+
+
+@pytest.mark.parametrize("stamps", [False, True])
+def test_the_table_has_the_times_of_the_steps(stamps, tmp_path):
+    times = np.array([5, 3, 9, 1])
+    if stamps:
+        times = np.array(["2024-01-05", "2024-01-03", "2024-02-01", "2023-01-01"], "M8[us]")
+    table = pd.DataFrame({"id": np.repeat(range(30), 4), "t": np.tile(times, 30), "v": np.tile([1.0, 0, 1, 0], 30)})
+    model = SequenceTagger(hidden_size=2, max_epochs=1).fit(table.assign(tag=np.tile(list("xyxy"), 30)))
+    made = model.table(table)
+    assert list(made) == ["unique_id", "step", "ds", "prediction", "p"]
+    assert made["step"][:4].tolist() == [0, 1, 2, 3]
+    np.testing.assert_array_equal(made["ds"].astype(times.dtype)[:4], np.sort(times))

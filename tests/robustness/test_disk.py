@@ -41,7 +41,7 @@ def test_a_disk_that_is_full_when_the_model_is_saved(server, tmp_path):
     out = tmp_path / "m"
 
     def fill_up(child):
-        while not (out / "forecast.csv").exists():
+        while not (out / "checkpoint" / "model" / "forecast.csv").exists():
             time.sleep(0.001)
         resource.prlimit(child, resource.RLIMIT_FSIZE, (1024, 1024))
 

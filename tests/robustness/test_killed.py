@@ -3,6 +3,7 @@
 import json
 import random
 import signal
+import tomllib
 
 import numpy as np
 import pytest
@@ -72,7 +73,7 @@ def test_a_training_killed_at_random_moments(server, tmp_path, inputs, task):
     for k in range(20):
         # How fast the machine is changes: where a training ended before it was killed often enough, another follows.
         out = tmp_path / f"killed{k}"
-        more, seconds = kill_and_resume(server, options, out, tmp_path / "whole", moments, seconds)
+        more, seconds = kill_and_resume(server, options, out, moments, seconds)
         kills += more
         assert not (out / "checkpoint").exists()
         assert not [path.name for path in out.iterdir() if path.name.startswith(".")]
@@ -82,7 +83,7 @@ def test_a_training_killed_at_random_moments(server, tmp_path, inputs, task):
     assert kills >= 4
 
 
-def kill_and_resume(server, options, out, whole, moments, seconds):
+def kill_and_resume(server, options, out, moments, seconds):
     """Kill a training at moments of the seconds that it takes, and resume it, until it is done.
 
     Returns how often it was killed, and how long its last run took.
@@ -98,11 +99,26 @@ def kill_and_resume(server, options, out, whole, moments, seconds):
             break
         if (out / "config.json").exists():
             cellgate.estimators.load(out)  # where it stands, everything does
-            if not (out / "checkpoint").exists():
-                # Killed when all was done, while it was leaving: perhaps before it wrote what it had found.
-                (out / "train.toml").write_bytes((whole / "train.toml").read_bytes())
+            if not (out / "checkpoint").exists():  # killed when all was done, while it was leaving
                 return kills + 1, ended.seconds
     return kills, ended.seconds
+
+
+@pytest.mark.parametrize("task", ["forecast", "classify", "generate"])
+def test_a_model_and_its_options_belong_together_whenever_a_second_training_is_killed(server, tmp_path, inputs, task):
+    options, out = [*options_of(task, inputs), "--checkpoint-every", "0"], tmp_path / "m"
+    seconds = server.run(*options, "--out", out).seconds
+    moments, found = random.Random(5), []
+    for seed in range(1, 9):
+        ended = server.run(*options, "--seed", str(seed), "--force", "--out", out, after=moments.uniform(0, seconds))
+        seconds = ended.seconds if ended.code == 0 else seconds  # as fast as the machine is by now
+        if not (out / "config.json").exists():
+            ended = server.run("train", "--resume", "--out", out)
+            assert ended.code == 0, ended.output
+        said = tomllib.loads((out / "train.toml").read_text())["train"]["seed"]
+        found.append(cellgate.estimators.load(out).seed)
+        assert said == found[-1]
+    assert set(found) != set(range(1, 9))  # some were killed before their model was there
 
 
 @pytest.mark.parametrize("task", TRAININGS)

@@ -163,6 +163,10 @@ for _name, _verb in VERBS.items():
 
 def report_error(message: str, code: int, as_json: bool) -> None:
     """One line on stderr; with --json the same as an object on stdout, where the caller reads, if it can be written."""
+    if not message.isprintable():  # of the names of columns, of files
+        from cellgate.data.words import one_line
+
+        message = one_line(message)
     if as_json:
         with suppress(OSError):
             print(json.dumps({"error": message, "exit_code": code}), flush=True)
@@ -229,7 +233,7 @@ def _judge(error: Exception) -> tuple[int, str]:
     if told is not None:  # a usage error of Typer's: a wrong option or verb
         ctx = getattr(error, "ctx", None)
         command = ctx.command_path if ctx else "cellgate"
-        message = _in_our_words(error, told())
+        message = _in_our_words(error, told()) + _where_data_go(ctx, told())
         origin = " (that is from the --config file)" if _from_config(error) else ""
         stop = "" if f"{message}{origin}".endswith((".", "?", "!")) else "."
         return UNUSABLE, f"{message}{origin}{stop} See {command} --help." if message else ""
@@ -263,6 +267,16 @@ def _in_our_words(error: Exception, message: str) -> str:
     if expected is None:
         return message
     return message.replace(str(wrong["msg"]), f"expected {expected}, got {str(wrong['input'])!r}")
+
+
+def _where_data_go(ctx: Any, message: str) -> str:
+    """How a verb is given data, where a name was given that it has no place for."""
+    if ctx is None or not message.startswith("Got unexpected extra argument"):
+        return ""
+    options = {option for parameter in ctx.command.params for option in getattr(parameter, "opts", ())}
+    if "--data" in options:
+        return "; data are given as --data FILE"
+    return "; rows come on standard input, as in: cellgate stream MODEL < FILE" if ctx.info_name == "stream" else ""
 
 
 def _from_config(error: Exception) -> bool:

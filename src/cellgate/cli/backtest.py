@@ -39,9 +39,9 @@ _SHOWN_STEPS = 6
 def command(
     ctx: typer.Context,
     source: Annotated[
-        str,
+        str | None,
         typer.Argument(help="A model's folder, or a table to train on first.", metavar="MODEL|DATA"),
-    ],
+    ] = None,
     data: Annotated[
         str | None, typer.Option(help="For a model: newer history to go through; its own history without it.")
     ] = None,
@@ -82,6 +82,7 @@ def command(
     """
     if out is not None:
         require_csv(out, "--out", force)
+    source, data = _what_is_gone_through(ctx, source, data)
     is_model = Path(source).is_dir()
     if is_model:
         _refuse_typed(ctx, source)
@@ -137,6 +138,20 @@ def command(
             write_atomic(out, csv_text(found.columns()).encode())
     if out is not None:
         say(f"wrote {out}")
+
+
+def _what_is_gone_through(ctx: typer.Context, source: str | None, data: str | None) -> tuple[str, str | None]:
+    """The model's folder or the table, and newer history for a model.
+
+    The data that a --config file names for a training are the table, where nothing else is named.
+    """
+    origin = ctx.get_parameter_source("data")
+    if source is None and data is not None:
+        return data, None
+    if source is None:
+        raise InputError("expected a model's folder or a table, got none; name it: cellgate backtest sales.csv")
+    typed = origin is not None and origin.name != "DEFAULT_MAP"
+    return source, data if typed or Path(source).is_dir() else None
 
 
 def _refuse_typed(ctx: typer.Context, source: str) -> None:

@@ -24,7 +24,9 @@ def command(
     id: sequences.Id = None,
     time: sequences.Time = None,
     target: sequences.Target = None,
+    group: sequences.Group = None,
     features: sequences.Features = None,
+    gaps: sequences.Gaps = False,
     wide: sequences.Wide = False,
     steps: sequences.Steps = None,
     token: Annotated[
@@ -39,7 +41,7 @@ def command(
 
     [bold]cellgate check gestures.csv --task classify[/bold]
     """
-    made = read(data, id, time, target, sequences.split_names(features), wide, steps, token)
+    made = read(data, id, time, target, sequences.split_names(features), wide, steps, token, group, gaps)
     if made.labels is None:
         raise DataError(f"{made.source}: expected a column of labels, found none; name it with --target")
     if made.per_step and task in ("classify", "regress"):
@@ -51,7 +53,9 @@ def command(
         "id": id,
         "time": time,
         "target": target,
+        "group": group,
         "features": features,
+        "gaps": gaps,
         "wide": wide,
         "steps": steps,
         "token": token,
@@ -77,9 +81,11 @@ def read(
     wide: bool,
     steps: int | None,
     token: str | None = None,
+    group: str | None = None,
+    gaps: bool = False,
 ) -> SequenceSet:
     """Read sequences as the estimators do."""
-    roles = SequenceRoles(id=id, time=time, target=target, features=features, wide=wide, steps=steps, token=token)
+    roles = SequenceRoles(id, time, target, features, wide, steps, token, group=group, gaps=gaps)
     return read_sequences(data, roles=roles)
 
 
@@ -128,7 +134,10 @@ def report(made: SequenceSet, data: str, task: str | None, typed: dict[str, Any]
         {
             "source": made.source,
             "task": task,
-            "columns": {"id": made.roles.id, "time": made.roles.time, "target": made.roles.target},
+            "columns": {
+                **{name: getattr(made.roles, name) for name in ("id", "time", "target")},
+                **({} if made.groups is None else {"group": made.roles.group}),
+            },
             "features": [*made.number_names, *made.texts],
             "sequences": len(made),
             "steps": {
@@ -136,7 +145,7 @@ def report(made: SequenceSet, data: str, task: str | None, typed: dict[str, Any]
                 "least": int(made.lengths.min()),
                 "most": int(made.lengths.max()),
             },
-            "missing": int(np.isnan(made.numbers).sum()),
+            "missing": made.missing,
             "labels": {"least": float(np.nanmin(labels)), "most": float(np.nanmax(labels))}
             if numeric
             else {str(name): int(count) for name, count in zip(found, counts, strict=True)},

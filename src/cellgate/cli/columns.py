@@ -11,6 +11,7 @@ import typer
 
 from cellgate.cli.training_options import MODEL_PANEL
 from cellgate.errors import InputError
+from cellgate.tasks.forecast_task import HIGHEST_LEVEL
 
 _PANEL = "What the table means"
 
@@ -63,7 +64,7 @@ def levels(given: list[str] | None) -> tuple[float, ...]:
     """The intervals of a repeatable option: `--level 80,95` is (80.0, 95.0); (90.0,) where none is given.
 
     Raises:
-        InputError: for what is no percentage from 1 to below 100.
+        InputError: for what is no percentage from 1 to 99.99.
     """
     found = []
     for word in names(given):
@@ -71,8 +72,9 @@ def levels(given: list[str] | None) -> tuple[float, ...]:
             value = float(word)
         except ValueError:
             value = -1.0
-        if not 1 <= value < 100:
-            raise InputError(f"--level: expected percentages from 1 to below 100, got {word!r}; write --level 80,95")
+        if not 1 <= value <= HIGHEST_LEVEL:
+            expected = f"percentages from 1 to {HIGHEST_LEVEL}"
+            raise InputError(f"--level: expected {expected}, got {word!r}; write --level 80,95")
         found.append(value)
     return tuple(dict.fromkeys(found)) or (90.0,)
 

@@ -25,12 +25,14 @@ from typing import Annotated, Any
 import typer
 
 from cellgate._version import __version__
-from cellgate.data.files import text_bytes, write_atomic
+from cellgate.data.files import STANDARD_INPUT, text_bytes, write_atomic
 from cellgate.errors import InputError
 
 SAVED = "train.toml"
+CHECKPOINT = "checkpoint"  # the folder of a training that is not done, within that of the model
 Config = Annotated[Path | None, typer.Option(help="A TOML file of options; those typed go before it.")]
 _FILES = {"data", "test"}  # what else has the name of a file, a column for instance, is none
+_READ = {*_FILES, "future_data", "source"}  # what may be - for standard input
 _OF_THE_RUN = {"out", "resume", "force", "json", "as_json", "config"}  # where and how, not what
 
 
@@ -71,9 +73,10 @@ def take_config(arguments: Sequence[str]) -> tuple[list[str], Path | None]:
             rest.append(word)
     if path is None and "--resume" in rest:
         out = _value_of("--out", rest)
-        if out and (Path(out) / SAVED).is_file():
-            path = Path(out) / SAVED
-        elif out:
+        # Those of 0.1.0 lay beside the checkpoint.
+        places = [Path(out) / CHECKPOINT / SAVED, Path(out) / SAVED] if out else []
+        path = next((place for place in places if place.is_file()), None)
+        if out and path is None:
             from cellgate.cli.training_run import require_fresh  # which imports this
 
             require_fresh(Path(out), force=False, resume=True)  # says so if there is nothing to go on from
@@ -169,6 +172,13 @@ def _shaped(parameter: Any, key: str, value: Any, path: Path) -> Any:
     return value if flag else [str(part) for part in value] if several else str(value)
 
 
+def _standard_input_for(value: Any) -> Any:
+    """The name of standard input for -, where the system has one; the file of that name, if there is any."""
+    if value is None or str(value) != "-" or Path("-").exists() or not STANDARD_INPUT.exists():
+        return value
+    return type(value)(STANDARD_INPUT)
+
+
 # ---------------------------------------------------------------- the file that repeats a training
 
 
@@ -177,6 +187,7 @@ def remembered(function: Callable[..., Any], verb: str) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def call(config: Any = None, **parameters: Any) -> Any:  # the file has been read before the options are
+        parameters |= {name: _standard_input_for(parameters[name]) for name in _READ & parameters.keys()}
         token = _current.set(_Running(verb, parameters))
         try:
             return function(**parameters)

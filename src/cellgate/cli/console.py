@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from cellgate.data.files import json_bytes
+from cellgate.data.words import one_line
 from cellgate.errors import InputError
 
 
 def say(line: str = "") -> None:
-    """One line for the reader."""
-    print(line, flush=True)
+    """One line for the reader, whatever is in the names that it has."""
+    print(one_line(line), flush=True)
 
 
 def say_pairs(pairs: Sequence[tuple[str, str]]) -> None:
@@ -31,6 +32,7 @@ def say_pairs(pairs: Sequence[tuple[str, str]]) -> None:
 
 def say_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table: the first column to the left, numbers to the right."""
+    head, rows = [one_line(cell) for cell in head], [[one_line(cell) for cell in row] for row in rows]
     widths = [max(len(row[k]) for row in (head, *rows)) for k in range(len(head))]
     for row in (head, *rows):
         cells = [

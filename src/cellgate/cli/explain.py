@@ -10,9 +10,6 @@ import typer
 from cellgate import estimators
 from cellgate.cli.console import say, say_json
 from cellgate.cli.files import require_new
-from cellgate.data import Panel, with_future
-from cellgate.data.newer import coming_rows
-from cellgate.data.words import counted, some
 from cellgate.errors import InputError
 
 
@@ -53,14 +50,13 @@ def command(
             f"expected data to explain {type(estimator).__name__} with, got none; "
             f"give them after the folder: cellgate explain {model} DATA"
         )
-    note = ""
     if isinstance(estimator, estimators.Forecaster):
-        panel, note = _panel(estimator, data, future_data)
-        explanation = estimator.explain(panel)
+        explanation = estimator.explain(data, future=future_data)
     else:
         if future_data is not None:
             raise InputError(f"--future-data: expected a forecaster, got a {type(estimator).__name__}; leave it out")
         explanation = estimator.explain(data)
+    note = explanation.opened
     explanation.save(out)
     written = explanation.save_figures(figures) if figures is not None else []
     size = out.stat().st_size
@@ -89,24 +85,3 @@ def command(
 
         hint = "" if can_render() else " (for PNG as well: pip install 'cellgate[figures]')"
         say(f"wrote {figures}: {len(written)} pictures{hint}")
-
-
-def _panel(forecaster: estimators.Forecaster, data: str | None, future: str | None) -> tuple[Panel, str]:
-    """The series to open the model on, and a note where that is before their end."""
-    panel = forecaster.panel_ if data is None else forecaster.read(data)
-    if future is not None:
-        whole = with_future(panel, coming_rows(future, panel))
-        foretold = whole.foretold(forecaster.horizon)
-        if not 0 < len(foretold) < len(whole):
-            return whole, ""
-        left_out = some([name for k, name in enumerate(whole.ids) if k not in set(foretold)])
-        return whole.select(foretold), f"without the series that {future} says nothing of: {left_out}"
-    horizon = forecaster.horizon
-    known = min(panel.known_ahead(k) for k in range(len(panel)))
-    if not panel.future or known >= horizon or min(len(values) for values in panel.values) <= horizon + 1:
-        return panel, ""
-    names, steps = ", ".join(panel.future_names), counted(horizon, "step")
-    return panel.split(horizon)[0], (
-        f"{names} {'is' if len(panel.future_names) == 1 else 'are'} not known for the {steps} after the end: opened "
-        f"{steps} before it; --future-data gives them"
-    )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cellgate.cli.training_run import FORECAST
+from cellgate.cli.placing import FORECAST
 from cellgate.data import Panel
 from cellgate.data.files import text_bytes, write_atomic
 from cellgate.data.panel import show_time
@@ -54,8 +54,8 @@ def write_forecast_files(
         out: the folder.
         panel: the whole history.
         coming: the forecast that follows it, perhaps without some series; or None where drivers are not known so far.
-        backcast: the forecast for the held-out steps, made without them; or None.
-        rest: those steps; or None.
+        backcast: the forecast for the held-out steps, made without them, perhaps without some series; or None.
+        rest: those steps of those series; or None.
         metrics: the scores, for the picture.
 
     Returns:
@@ -110,18 +110,19 @@ def _picture(
         times = panel.frequency.grid(panel.starts[k], begin, length - begin + horizon)
         segments = [Segment(length - begin, coming.median[j], low[j], high[j])]
         held = 0
-        if backcast is not None and rest is not None:
-            held = len(rest.values[k])
+        if backcast is not None and rest is not None and name in rest.ids:
+            b = rest.ids.index(name)
+            held = len(rest.values[b])
             shown = min(held, horizon)
             back_low, back_high = backcast.interval(level)
-            naive = seasonal_naive(backcast.panel.values[k], backcast.panel.season, shown)
+            naive = seasonal_naive(backcast.panel.values[b], backcast.panel.season, shown)
             segments.insert(
                 0,
                 Segment(
                     length - held - begin,
-                    backcast.median[k, :shown],
-                    back_low[k, :shown],
-                    back_high[k, :shown],
+                    backcast.median[b, :shown],
+                    back_low[b, :shown],
+                    back_high[b, :shown],
                     naive,
                 ),
             )

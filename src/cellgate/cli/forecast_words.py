@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -69,6 +70,16 @@ def plain_verdict(metrics: dict[str, Any]) -> str:
         return ""
     what = {"mean": "mean of the history", "last value": "last value, repeated,"}[name]
     return f"the {what} does better than both here ({score} {score_text(found)}): little of the series can be foretold"
+
+
+def in_vain_line(best: float, start: float) -> str:
+    """That a training ended no better than it began; "" where it did not, or where that is not known."""
+    if not (best < math.inf and best >= start > 0):
+        return ""
+    return (
+        f"training ended no better than it began (validation score {best:.3g}, {start:.3g} before it): lower "
+        "--learning-rate, or give it more epochs; where neither helps there is nothing more to learn"
+    )
 
 
 def _judged_by(metrics: dict[str, Any]) -> str:

@@ -18,9 +18,19 @@ Time = Annotated[
     str | None, typer.Option(help="The column to sort the steps of a sequence by.", rich_help_panel=_TABLE)
 ]
 Target = Annotated[str | None, typer.Option(help="The column of labels.", rich_help_panel=_TABLE)]
+Group = Annotated[
+    str | None,
+    typer.Option(help="The column of what sequences belong to (a person, a machine): those of one are all learnt from, "
+                 "or all held out.", rich_help_panel=_TABLE),
+]  # fmt: skip
 Features = Annotated[
     str | None, typer.Option(help="The columns to read: a,b,c; all others if not given.", rich_help_panel=_TABLE)
 ]
+Gaps = Annotated[
+    bool,
+    typer.Option("--gaps", help="Read the (log) time since the step before, too: for events that come at any time.",
+                 rich_help_panel=_TABLE),
+]  # fmt: skip
 Wide = Annotated[
     bool, typer.Option("--wide", help="Every row is a whole sequence, its columns the steps.", rich_help_panel=_TABLE)
 ]

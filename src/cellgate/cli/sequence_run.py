@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cellgate.cli.app import INTERRUPTED
-from cellgate.cli.config import save_config, seconds_so_far
+from cellgate.cli.config import seconds_so_far
 from cellgate.cli.console import say, say_json, say_pairs, say_table
 from cellgate.cli.training_run import (
     alone_in,
@@ -17,13 +17,13 @@ from cellgate.cli.training_run import (
     next_command,
     report_line,
     require_fresh,
-    sizes_found,
     took,
     training_facts,
     training_line,
 )
+from cellgate.data.groups import require_groups
 from cellgate.data.sequences import SequenceSet, read_sequences
-from cellgate.data.words import some
+from cellgate.data.words import counted, some
 from cellgate.errors import InputError
 
 _PROBABILITIES = "log loss"  # the score of a classifier's probabilities
@@ -66,13 +66,17 @@ def run(
         say_pairs([*sequences.summary(), *label_lines(sequences), ("held out", told)])
     held = None if measured is None else replace(measured, source=f"{measured.source}, held out")
     opened = (held or learnt) if report else None
+    found = {name: getattr(sequences.roles, name) or None for name in ("id", "time", "target", "token")}
     with alone_in(out, force, resume):
-        metrics = fit_and_save(out, estimator, learnt, measured, opened, as_json, tensorboard, checkpoint_every)
-        found = {name: getattr(sequences.roles, name) or None for name in ("id", "time", "target", "token")}
-        save_config(out, {**found, **sizes_found(estimator)})
+        metrics = fit_and_save(
+            out, estimator, learnt, measured, opened, as_json, tensorboard, checkpoint_every, lambda: found
+        )
     record = estimator.record_
     if as_json:
         facts = {"out": str(out), "data": dict(sequences.summary()[:1])["data"], "metrics": metrics}
+        if sequences.groups is not None:
+            of_both = {"learnt": learnt, "measured": measured}
+            facts["groups"] = {name: _groups(part) for name, part in of_both.items()}
         say_json({**facts, "training": training_facts(record), "seconds": seconds_so_far()})
     else:
         say_pairs([("trained", training_line(units(estimator.model_), record))])
@@ -87,19 +91,32 @@ def run(
     return INTERRUPTED if record.stopped_by == "Ctrl-C" else None
 
 
+def _groups(part: SequenceSet | None) -> list[str]:
+    return [] if part is None or part.groups is None else sorted(set(part.groups))
+
+
 def _split(
     estimator: Any, sequences: SequenceSet, test: str | None, holdout: float
 ) -> tuple[SequenceSet, SequenceSet | None, str]:
     if test is not None:
-        return sequences, _test(estimator, test, sequences), f"nothing: measured on {test}"
-    from cellgate.tasks.sequence_batches import hold_back
+        measured = _test(estimator, test, sequences)
+        return sequences, measured, f"nothing: measured on {test}{_seen(sequences, measured)}"
+    from cellgate.tasks.held_back import hold_back
 
+    if holdout:
+        also = bool(estimator.validation)
+        told = f"one to measure on{', one to stop in time' if also else ''} and one to learn from"
+        require_groups(sequences, 2 + also, told, f"--holdout 0{' or --validation 0' if also else ''}")
     strata = estimator.strata(sequences)
-    rows, held = hold_back(strata, holdout, estimator.seed)
+    rows, held = hold_back(strata, holdout, estimator.seed, sequences.groups)
     if not len(held):
         return sequences, None, "nothing: the model is not measured"
     drawn = "as many of each class" if len(np.unique(strata)) > 1 else "at random"
-    told = f"{len(held):,} of {len(sequences):,} sequences, drawn {drawn} (seed {estimator.seed})"
+    whole = ""
+    if sequences.groups is not None:
+        drawn = drawn.replace("as many", "about as many")
+        whole = f" in {len(set(sequences.groups[held])):,} of {counted(len(set(sequences.groups)), 'group')}"
+    told = f"{len(held):,} of {len(sequences):,} sequences{whole}, drawn {drawn} (seed {estimator.seed})"
     return sequences.pick(rows), sequences.pick(held), told
 
 
@@ -113,6 +130,15 @@ def _test(estimator: Any, test: str, sequences: SequenceSet) -> SequenceSet:
     if names != found:
         raise InputError(f"--test {test}: expected the features {some(names)} as in training, got {some(found)}")
     return measured
+
+
+def _seen(sequences: SequenceSet, measured: SequenceSet) -> str:
+    """What of the groups to measure on is also learnt from."""
+    if sequences.groups is None or measured.groups is None:
+        return ""
+    groups = set(measured.groups)
+    both = len(groups & set(sequences.groups))
+    return f"; {both:,} of its {counted(len(groups), 'group')} are also among those learnt from" if both else ""
 
 
 def label_lines(sequences: SequenceSet) -> list[tuple[str, str]]:
@@ -135,9 +161,11 @@ def units(model: Any) -> str:
 def say_scores(metrics: dict[str, Any], score: Score) -> None:
     """The table of scores, and which of the two is better, without varnish."""
     names = list(metrics["cellgate"])
-    counted = next((f"on {count:,} {what}" for what, count in metrics.items() if isinstance(count, int)), "on held-out")
+    measured = next(
+        (f"on {count:,} {what}" for what, count in metrics.items() if isinstance(count, int)), "on held-out"
+    )
     rivals = _rivals(metrics)
-    say_table([counted, *names], [[name, *(show(metrics[name][s]) for s in names)] for name in rivals])
+    say_table([measured, *names], [[name, *(show(metrics[name][s]) for s in names)] for name in rivals])
     say_better(metrics, score)
 
 

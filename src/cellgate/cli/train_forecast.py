@@ -26,17 +26,14 @@ from cellgate.cli.columns import (
     levels,
     names,
 )
-from cellgate.cli.config import save_config, seconds_so_far
+from cellgate.cli.config import CHECKPOINT, save_config, seconds_so_far
 from cellgate.cli.console import say, say_json, say_pairs, say_table, training_progress
 from cellgate.cli.forecast_files import write_forecast_files
-from cellgate.cli.forecast_words import SCORES, say_verdict, score_text
+from cellgate.cli.forecast_words import SCORES, in_vain_line, say_verdict, score_text
+from cellgate.cli.placing import REPORT, forget_checkpoint, in_place_of_earlier
 from cellgate.cli.training_run import (
-    CHECKPOINT,
-    HISTORY,
-    REPORT,
     alone_in,
     board_of,
-    forget_earlier,
     next_command,
     require_fresh,
     saying_what_is_kept,
@@ -47,7 +44,7 @@ from cellgate.cli.training_run import (
 )
 from cellgate.data import DataError, Panel
 from cellgate.data.grid import season_before
-from cellgate.data.words import counted
+from cellgate.data.words import counted, some
 from cellgate.errors import InputError
 from cellgate.estimators.forecast_scores import BASELINE
 
@@ -136,25 +133,29 @@ def command(
         held = [("held out", f"the last {counted(tail, 'step')}{scored}")] if tail else []
         say_pairs([*panel.summary(), *held])
     head, rest = panel.split(tail) if tail else (panel, None)
+    scored = _scored(head, min(tail, horizon)) if tail else []
+    unscored = [name for k, name in enumerate(panel.ids) if tail and k not in set(scored)]
+    rest = rest.select(scored) if rest and scored else None
     with alone_in(out, force, resume):
         with saying_what_is_kept(out):
             with training_progress(as_json, board_of(out, tensorboard)) as watch:
                 forecaster.fit(head, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)
-            backcast = forecaster.forecast(steps=min(tail, horizon)) if rest else None
+            backcast = forecaster.forecast(steps=min(tail, horizon), ids=rest.ids) if rest else None
             metrics = forecaster.evaluate(rest) if rest else {}
             forecaster.update(panel)
             coming = None if panel.future and known < horizon else forecaster.forecast()
-            files = write_forecast_files(out, panel, coming, backcast, rest, metrics)
-            if report:
-                # Where the steps to come are not known, it is opened where a whole horizon is.
-                opened = panel.split(max(tail, horizon))[0] if panel.future and of_all < horizon else None
-                forecaster.explain(opened, out=out / REPORT)
-                files.append(REPORT)
-            forecaster.save(out)  # its config.json is the last file: where it stands, everything does
-        forget_earlier(out, [*files, HISTORY])
-        found = _columns_found(panel)
-        found |= {"season": forecaster.task_.season, "holdout": tail, "level": list(forecaster.levels)}
-        save_config(out, {**found, **sizes_found(forecaster)})
+            with in_place_of_earlier(out) as folder:
+                files = write_forecast_files(folder, panel, coming, backcast, rest, metrics)
+                if report:
+                    # Where the steps to come are not known, it is opened where a whole horizon is.
+                    opened = panel.split(max(tail, horizon))[0] if panel.future and of_all < horizon else None
+                    forecaster.explain(opened, out=folder / REPORT)
+                    files.append(REPORT)
+                forecaster.save(folder)
+                found = _columns_found(panel)
+                found |= {"season": forecaster.task_.season, "holdout": tail, "level": list(forecaster.levels)}
+                save_config(folder, {**found, **sizes_found(forecaster)})
+        forget_checkpoint(out)
     record = forecaster.record_
     if as_json:
         say_json(
@@ -162,22 +163,38 @@ def command(
                 "out": str(out),
                 "data": dict(panel.summary()[:1])["data"],
                 "metrics": metrics,
-                "training": training_facts(record),
+                "training": {
+                    **training_facts(record),
+                    "start_score": forecaster.start_score_,
+                    "best_score": record.best_score,
+                },
                 "seconds": seconds_so_far(),
                 "files": files,
+                **({"not_scored": unscored} if unscored else {}),
+                **({"no_forecast": _unknown(panel, known, horizon)} if coming is None else {}),
                 **({"left_out": list(coming.left_out)} if coming and coming.left_out else {}),
             }
         )
     else:
-        _report(out, forecaster, metrics, files, coming is not None, tail)
+        _report(out, forecaster, metrics, files, coming is not None, tail, unscored)
         if coming and coming.note:
             say(f"forecast.csv has {coming.note}")
         if coming is None:
-            say(
-                f"no forecast yet: {', '.join(panel.future_names)} known for {known} of {counted(horizon, 'step')} "
-                "after the end; FILE is to give the rest"
-            )
+            say(f"no forecast yet: {_unknown(panel, known, horizon)}; FILE is to give the rest")
     return INTERRUPTED if record.stopped_by == "Ctrl-C" else None
+
+
+def _unknown(panel: Panel, known: int, horizon: int) -> str:
+    """Why there is no forecast yet."""
+    return f"{', '.join(panel.future_names)} known for {known} of {counted(horizon, 'step')} after the end"
+
+
+def _scored(head: Panel, steps: int) -> list[int]:
+    """The series whose forecast of so many steps held out can be made: those with every future column known in them.
+
+    A cell that is empty there would otherwise end a training that is done.
+    """
+    return [k for k in range(len(head)) if not head.future or head.known_ahead(k) >= steps]
 
 
 def _columns_found(panel: Panel) -> dict[str, Any]:
@@ -200,7 +217,13 @@ def _require_length(panel: Panel, tail: int) -> None:
 
 
 def _report(
-    out: Path, forecaster: estimators.Forecaster, metrics: dict[str, Any], files: list[str], known: bool, held: int
+    out: Path,
+    forecaster: estimators.Forecaster,
+    metrics: dict[str, Any],
+    files: list[str],
+    known: bool,
+    held: int,
+    unscored: list[str],
 ) -> None:
     record, model = forecaster.record_, forecaster.model_
     units = f"{forecaster.num_layers} x {model.lstm.hidden_size} units"
@@ -210,6 +233,9 @@ def _report(
             ("trained", f"{record.models} models on {record.models} held-back stretches found it; one on all is kept")
         )
     say_pairs(lines)
+    in_vain = in_vain_line(record.best_score, forecaster.start_score_)
+    if in_vain:
+        say(in_vain)
     if metrics:
         say()
         rows = [[name, *(score_text(metrics[name][score]) for score in SCORES)] for name in ("cellgate", BASELINE)]
@@ -218,7 +244,11 @@ def _report(
             inside = metrics["cellgate"][f"coverage-{level:g}"]
             say(f"{inside:.0%} of the held-out values lie in the {level:g} % interval")
         say_verdict(metrics)
-    elif held:
+    if unscored:
+        columns = forecaster.panel_.future_names
+        are = "is" if len(columns) == 1 else "are"
+        say(f"not scored: {some(unscored)}, as {', '.join(columns)} {are} not known in all of the held-out steps")
+    elif held and not metrics:
         say(f"no scores, as nothing was observed in the {counted(held, 'step')} held out")
     say()
     say(f"wrote {out}: {', '.join(files)} and the model{took()}")

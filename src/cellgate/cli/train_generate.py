@@ -10,7 +10,7 @@ import typer
 from cellgate import estimators
 from cellgate.cli import training_options as options
 from cellgate.cli.app import INTERRUPTED
-from cellgate.cli.config import save_config, seconds_so_far
+from cellgate.cli.config import seconds_so_far
 from cellgate.cli.console import say, say_json, say_pairs
 from cellgate.cli.sequence_run import Score, say_scores
 from cellgate.cli.training_run import (
@@ -19,7 +19,6 @@ from cellgate.cli.training_run import (
     next_command,
     report_line,
     require_fresh,
-    sizes_found,
     took,
     training_facts,
     training_line,
@@ -112,8 +111,10 @@ def command(
         say_pairs([*lines, *(("note", note) for note in text.notes), ("held out", told)])
     opened = (learnt if measured is None else measured) if report else None
     with alone_in(out, force, resume):
-        metrics = fit_and_save(out, model, learnt, measured, opened, as_json, tensorboard, checkpoint_every)
-        save_config(out, {**sizes_found(model), "validation": _share(len(learnt.text), model._held(learnt))})
+        metrics = fit_and_save(
+            out, model, learnt, measured, opened, as_json, tensorboard, checkpoint_every,
+            lambda: {"validation": _share(len(learnt.text), model._held(learnt))},
+        )  # fmt: skip
     _say_report(out, text, model, metrics, report, as_json)
     return INTERRUPTED if model.record_.stopped_by == "Ctrl-C" else None
 

@@ -5,14 +5,22 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellgate.cli.config import SAVED, save_config, seconds_so_far
+from cellgate.cli.config import CHECKPOINT, SAVED, save_config, seconds_so_far
 from cellgate.cli.console import training_progress
-from cellgate.data.files import is_leftover, remove_leftovers, write_atomic
+from cellgate.cli.placing import (
+    REPORT,
+    forget_checkpoint,
+    has_saves,
+    in_place_of_earlier,
+    is_no_loss,
+    require_places,
+)
+from cellgate.data.files import write_atomic
 from cellgate.data.words import counted
 from cellgate.errors import CellgateError, InputError
 
@@ -24,12 +32,7 @@ try:
 except ImportError:  # Windows has none: there, nobody is kept from a folder in use
     fcntl = None
 
-CHECKPOINT = "checkpoint"
-REPORT = "report.html"
 BOARD = "tensorboard"
-HISTORY = "history.safetensors"
-FORECAST = "forecast.csv"
-_BESIDE = (FORECAST, "holdout.csv", "forecast.svg", REPORT, HISTORY)  # not every training writes them
 _WHY = {
     "patience": "no better for a while",
     "max_epochs": "all epochs done",
@@ -41,6 +44,7 @@ _WHY = {
 def require_fresh(out: Path, force: bool, resume: bool) -> None:
     """Refuse a folder with something in it, before any time is spent."""
     cut_short = (out / CHECKPOINT).is_dir()
+    require_places(out)
     if resume:
         finished = (out / "config.json").is_file()
         # A training killed before its first save has left its options: it begins again.
@@ -51,7 +55,7 @@ def require_fresh(out: Path, force: bool, resume: bool) -> None:
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: expected a folder, got a file; give another name")
     # A training killed before its first save leaves its options only, which are no loss.
-    if out.is_dir() and any(path.name != SAVED and not is_leftover(path) for path in out.iterdir()) and not force:
+    if out.is_dir() and not all(is_no_loss(path) for path in out.iterdir()) and not force:
         remedy = "give another, or --force"
         if cut_short:
             remedy = "--resume goes on with the training in it that was cut short, --force starts again"
@@ -116,38 +120,40 @@ def _locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def saying_what_is_kept(out: Path) -> Iterator[None]:
-    """Around all from the fit to the saved model: the options are written, and Ctrl-C says what there is to go on from.
+    """Around all from the fit to the model in its place: Ctrl-C says what there is to go on from.
 
-    After an error before the first save there is nothing, and no options are left to look like a training cut short.
-    Options that go with neither the checkpoint nor the model that is there do not take the place of those that do.
+    The options are written first, to where the training saves itself: beside a model of others they would be wrong.
+    After an error before the first save there is nothing to go on from, and no options are left to look like it;
+    nor is there after a training that went wrong.
+    Options that do not go with the saves that are there do not take the place of those that do.
     """
-    path = out / SAVED
+    folder = out / CHECKPOINT
+    path = folder / SAVED
     before = path.read_bytes() if path.is_file() else None
-    save_config(out)
-
-    def nothing_saved() -> bool:
-        return not any((out / CHECKPOINT).glob("*.safetensors"))
-
+    save_config(folder)
     try:
         yield
     except BaseException as error:
-        from cellgate.training import CheckpointError
+        from cellgate.training import CheckpointError, TrainingError
 
-        stays = (out / "config.json").exists()  # an earlier model
-        if isinstance(error, CheckpointError) or (stays and nothing_saved()):
-            path.unlink(missing_ok=True) if before is None else write_atomic(path, before)
-        if isinstance(error, KeyboardInterrupt):
-            again = f"cellgate train --resume --out {shlex.quote(str(out))}"
-            told = f"before a pass over the data was done: no model is kept; {again} begins again"
-            if stays:
-                told = f"before a pass over the data was done: the model that was in {out} is still there"
-            if not nothing_saved():
-                told = f"before the model was written; {again} goes on from the last save"
-            raise KeyboardInterrupt(f"stopped by Ctrl-C {told}") from None
-        if isinstance(error, CellgateError) and nothing_saved() and not stays:
+        if isinstance(error, TrainingError):  # to go on from a save would end in the same error
+            shutil.rmtree(folder, ignore_errors=True)
+        stays, saved = (out / "config.json").exists(), has_saves(out)  # an earlier model, and what this one could save
+        again = f"cellgate train --resume --out {shlex.quote(str(out))}"
+        told = f"before a pass over the data was done: no model is kept; {again} begins again"
+        if saved:
+            told = f"before the model was written; {again} goes on from the last save"
+        elif stays:
+            told = f"before a pass over the data was done: the model that was in {out} is still there"
+        if isinstance(error, CheckpointError) and before is not None:
+            write_atomic(path, before)
+        elif isinstance(error, CheckpointError) or (not saved and (stays or isinstance(error, CellgateError))):
             path.unlink(missing_ok=True)
+        for emptied in (folder, out):
             with suppress(OSError):  # with something in it, it stays
-                out.rmdir()
+                emptied.rmdir()
+        if isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt(f"stopped by Ctrl-C {told}") from None
         raise
 
 
@@ -160,6 +166,7 @@ def fit_and_save(
     as_json: bool,
     tensorboard: bool,
     checkpoint_every: float,
+    found: Callable[[], Mapping[str, Any]],
 ) -> dict[str, Any]:
     """Train a model of sequences or of text, measure it and write it; inside `alone_in`.
 
@@ -172,6 +179,7 @@ def fit_and_save(
         as_json: whether standard output is JSON.
         tensorboard: whether TensorBoard's files are wanted.
         checkpoint_every: seconds between two saves.
+        found: asked after the training, gives the options that the data decided, for train.toml.
 
     Returns:
         The scores, {} where nothing is measured.
@@ -180,31 +188,18 @@ def fit_and_save(
         with training_progress(as_json, board_of(out, tensorboard)) as watch:
             estimator.fit(learnt, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)
         metrics = estimator.evaluate(measured) if measured is not None else {}
-        if opened is not None:
-            estimator.explain(opened, out=out / REPORT)
-        estimator.save(out)  # its config.json is the last file: where it stands, everything does
-    forget_earlier(out, [REPORT] if opened is not None else [])
+        with in_place_of_earlier(out) as folder:
+            if opened is not None:
+                estimator.explain(opened, out=folder / REPORT)
+            estimator.save(folder)
+            save_config(folder, {**found(), **sizes_found(estimator)})
+    forget_checkpoint(out)
     return metrics
 
 
 def board_of(out: Path, wanted: bool) -> Path | None:
     """The folder for TensorBoard, if there shall be one."""
     return out / BOARD if wanted else None
-
-
-def forget_earlier(out: Path, written: Collection[str]) -> None:
-    """Remove the state to resume from, and what a training before left that is of another model than this one's.
-
-    Called when everything else is written.
-
-    Args:
-        out: the folder.
-        written: the names of the files that this training has written beside the model.
-    """
-    for name in set(_BESIDE).difference(written):
-        (out / name).unlink(missing_ok=True)
-    remove_leftovers(out)
-    shutil.rmtree(out / CHECKPOINT, ignore_errors=True)
 
 
 def report_line(out: Path) -> str:

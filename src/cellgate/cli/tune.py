@@ -28,7 +28,8 @@ from cellgate.cli.config import SAVED, remembered
 from cellgate.cli.console import say, say_json, say_pairs
 from cellgate.cli.evaluate import say_verdict_of
 from cellgate.cli.forecast_files import csv_text
-from cellgate.cli.training_run import FORECAST, alone_in, next_command, require_fresh
+from cellgate.cli.placing import FORECAST
+from cellgate.cli.training_run import alone_in, next_command, require_fresh
 from cellgate.data.files import write_atomic
 from cellgate.errors import CellgateError, InputError
 

@@ -165,15 +165,15 @@ def with_future(panel: Panel, data: Any) -> Panel:
         raise failure
     # The words of the coming rows take the numbers that the panel gives them; new ones are unknown to it.
     known = {name: panel.categories[name] for name in names if name in panel.categories}
-    bare = replace(panel, past=(), past_names=(), static=None, static_names=(), notes=())
+    bare = replace(panel, past=(), past_names=(), static=None, static_names=(), notes=(), unlike=())
     coming = replace(bare, source=table.source, future=tuple(future), categories=held.categories)
     coming = coming.with_categories(known)
     joined = tuple(
         np.concatenate([own[: len(values)], new])
         for own, values, new in zip(panel.future, panel.values, coming.future, strict=True)
     )
-    notes = tuple(dict.fromkeys((*panel.notes, *table.notes, *coming.notes)))
-    return replace(panel, future=joined, notes=notes)
+    notes = tuple(dict.fromkeys((*panel.notes, *table.notes)))
+    return replace(panel, future=joined, notes=notes).noting(coming.unlike)
 
 
 def _continue(

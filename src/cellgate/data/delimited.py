@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cellgate.data.errors import DataError
+from cellgate.data.files import bytes_of
 
 _SNIFFED_LINES = 50
 _SEPARATOR_LINE = re.compile(r'"?sep=([,;\t|])"?[ \t]*\r?\n', re.IGNORECASE)
@@ -64,7 +65,7 @@ def read_delimited(path: Path, source: str) -> Delimited:
     Raises:
         DataError: if it is no text or no table.
     """
-    text, notes = decode(path.read_bytes(), source)
+    text, notes = decode(bytes_of(path), source)
     start = text.lstrip()[:1]
     for mark, kind in _MARKUP:
         if start == mark:

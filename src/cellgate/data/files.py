@@ -1,8 +1,9 @@
-"""Files written whole or not at all."""
+"""Files written whole or not at all, and standard input as one that can be read again."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -12,7 +13,22 @@ from typing import Any
 
 import numpy as np
 
+STANDARD_INPUT = Path("/dev/stdin")  # where the system has it
 _LEFTOVER = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")  # the names that mkstemp gives below
+
+
+def bytes_of(path: Path) -> bytes:
+    """What is in a file; of a pipe on standard input, which gives its bytes once, every time the same.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    return _standard_input() if path == STANDARD_INPUT else path.read_bytes()
+
+
+@functools.cache
+def _standard_input() -> bytes:
+    return STANDARD_INPUT.read_bytes()
 
 
 def write_atomic(path: Path, content: bytes) -> None:

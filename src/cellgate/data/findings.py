@@ -105,7 +105,7 @@ def sequence_findings(made: SequenceSet) -> list[str]:
     if longest > 20 * max(middle, 1):
         lines.append(f"the longest sequence has {longest:,} steps, the middle one {middle:,}")
     known = np.isfinite(made.numbers)
-    for j, name in enumerate(made.number_names):
+    for j, name in enumerate(made.number_names[: -1 if made.roles.gaps else None]):  # of gaps the notes tell
         values = made.numbers[known[:, j], j]
         if not len(values):
             lines.append(f"{name} has no value at all")

@@ -31,16 +31,29 @@ class Zoned:
     clock: str
 
 
-def from_frame(frame: Any, source: str) -> tuple[dict[str, np.ndarray], list[str], dict[str, Zoned]]:
-    """The columns of a frame, what had to be assumed, and the columns of times with a zone.
+@dataclass(frozen=True)
+class FrameColumns:
+    """What a frame holds.
+
+    Attributes:
+        columns: name -> (rows,) numbers, datetime64[us] without zone, or object arrays of str with "" for missing.
+        notes: what had to be assumed.
+        zones: name -> both clocks, of the columns of times with a zone.
+        durations: the names of the columns of durations, which are numbers of seconds here.
+    """
+
+    columns: dict[str, np.ndarray]
+    notes: tuple[str, ...]
+    zones: dict[str, Zoned]
+    durations: frozenset[str]
+
+
+def from_frame(frame: Any, source: str) -> FrameColumns:
+    """The columns of a frame, and what had to be assumed.
 
     Args:
         frame: what narwhals takes, or a pandas Series; a pandas index of times or with a name becomes a column.
         source: what to call it in messages.
-
-    Returns:
-        name -> (rows,) numbers, datetime64[us] without zone, or object arrays of str with "" for missing; notes; and
-        both clocks of the columns that had a zone.
 
     Raises:
         DataError: for what is no frame, or an empty one.
@@ -65,6 +78,7 @@ def from_frame(frame: Any, source: str) -> tuple[dict[str, np.ndarray], list[str
         ) from None
     columns: dict[str, np.ndarray] = {}
     zones: dict[str, Zoned] = {}
+    durations = []
     for name, series in zip(eager.columns, eager.iter_columns(), strict=True):
         # A frame may name its columns by numbers, or by tuples.
         told = "/".join(map(str, name)) if isinstance(name, tuple) else str(name)
@@ -75,9 +89,16 @@ def from_frame(frame: Any, source: str) -> tuple[dict[str, np.ndarray], list[str
                 continue  # the row numbers that pandas writes beside a frame whose rows it has chosen
             told = "index" if "ds" in eager.columns else "ds"
         columns[told] = _column(series, told, notes, zones)
+        if isinstance(series.dtype, nw.Duration):
+            durations.append(told)
     if not columns or not len(eager):
         raise DataError(f"{source}: expected rows, got an empty frame")
-    return columns, notes, zones
+    return FrameColumns(columns, (*notes, *map(seconds_note, durations)), zones, frozenset(durations))
+
+
+def seconds_note(name: str) -> str:
+    """What is told of a column of durations."""
+    return f"{name}: durations, read as seconds"
 
 
 def with_index(frame: Any, notes: list[str]) -> Any:

@@ -16,7 +16,7 @@ from cellgate.data.numbers import looks_numeric
 from cellgate.data.panel import Panel, Roles, show_time
 from cellgate.data.table import Table
 from cellgate.data.times import Reading
-from cellgate.data.words import counted
+from cellgate.data.words import by_name, counted
 
 LARGEST_GRID = 20  # a grid of more than so many steps a row is no regular series
 
@@ -114,7 +114,7 @@ def _on_grid(rows: Rows, times: np.ndarray) -> Panel:
     grids = [series.values for series in made]
     season = _season_said(roles, frequency)
     if season is None:
-        season = _common_season(grids)
+        season = _common_season(rows.names, grids)
         notes.append(_season_note(season))
     return Panel(
         source=table.source,
@@ -141,9 +141,10 @@ def _fit(rows: Rows, ordered: Sequence[np.ndarray], times: np.ndarray) -> tuple[
     Raises:
         DataError: where neither is so.
     """
-    frequency = _choose_frequency(rows.table, rows.roles, ordered, times)
+    longest = ordered[max(by_name(rows.names), key=lambda k: len(ordered[k]))]  # the first by name, where several are
+    frequency = _choose_frequency(rows.table, rows.roles, longest, times)
     tries = [(frequency, True)]
-    rounded = round_frequency(times[max(ordered, key=len)])
+    rounded = round_frequency(times[longest])
     if rounded is not None and rows.roles.freq is None:
         tries.append((rounded, False))
     tries.append((frequency, False))
@@ -215,7 +216,7 @@ def no_values(source: str, name: str) -> DataError:
     return DataError(f"{source}: expected values in series {name!r}, got only missing ones; remove it")
 
 
-def _choose_frequency(table: Table, roles: Roles, ordered: Sequence[np.ndarray], times: np.ndarray) -> Frequency:
+def _choose_frequency(table: Table, roles: Roles, longest: np.ndarray, times: np.ndarray) -> Frequency:
     if isinstance(roles.freq, Frequency):
         if (times.dtype.kind == "i") != (roles.freq.unit == COUNT):
             got = "numbered steps" if times.dtype.kind == "i" else "time stamps"
@@ -223,7 +224,6 @@ def _choose_frequency(table: Table, roles: Roles, ordered: Sequence[np.ndarray],
                 f"{table.source}: expected {roles.freq} series, as in training, got {got}; write them alike"
             )
         return roles.freq
-    longest = max(ordered, key=len)
     found = infer_frequency(times[longest])
     if roles.freq is not None:
         asked = parse_frequency(roles.freq)
@@ -264,15 +264,16 @@ def season_before(panel: Panel, ends: Sequence[int]) -> Panel:
     """
     if _season_said(panel.roles, panel.frequency) is not None:
         return panel
-    season = _common_season([values[:end] for values, end in zip(panel.values, ends, strict=True)])
+    season = _common_season(panel.ids, [values[:end] for values, end in zip(panel.values, ends, strict=True)])
     told = _season_note(panel.season)
     notes = tuple(_season_note(season) if note == told else note for note in panel.notes)
     return replace(panel, season=season, notes=notes)
 
 
-def _common_season(grids: Sequence[np.ndarray]) -> int:
-    """The season most of (up to 30 of) the series show."""
-    chosen = [grids[k] for k in np.unique(np.linspace(0, len(grids) - 1, 30).astype(int))]
+def _common_season(names: Sequence[str], grids: Sequence[np.ndarray]) -> int:
+    """The season most of (up to 30 of) the series show; the same ones in whatever order they come."""
+    order = by_name(names)
+    chosen = [grids[order[k]] for k in np.unique(np.linspace(0, len(grids) - 1, 30).astype(int))]
     found, counts = np.unique([infer_season(grid) for grid in chosen], return_counts=True)
     return int(found[np.argmax(counts)])
 

@@ -20,7 +20,7 @@ from cellgate.data.grid import no_values
 from cellgate.data.numbers import DecimalComma
 from cellgate.data.panel import Panel, Roles, show_time
 from cellgate.data.shapes import read_panel
-from cellgate.data.table import Table, read_table
+from cellgate.data.table import Table, read_table, refuse_durations
 from cellgate.data.time_formats import AS_UTC, CLOCKS, ISO
 from cellgate.data.times import counts_by_number, is_plain_iso, read_times
 from cellgate.data.words import some
@@ -70,6 +70,7 @@ def coming_rows(data: Any, panel: Panel) -> Table:
     table = _renamed(_written_alike(read_table(data), panel), roles.time, USUAL["time"])
     if not roles.wide:
         table = _renamed(table, roles.id, USUAL["id"])
+    refuse_durations(table, roles.time)
     table = _same_clock(table, roles.time, roles.time_format)
     columns = dict(table.columns)
     if roles.id in columns and columns[roles.id].dtype.kind == "f":
@@ -224,7 +225,8 @@ def _renamed(table: Table, name: str | None, usual: str) -> Table:
         return table
     zones = {name if key == usual else key: zone for key, zone in table.zones.items()}
     columns = {name if key == usual else key: column for key, column in table.columns.items()}
-    return replace(table, columns=columns, zones=zones)
+    durations = frozenset(name if key == usual else key for key in table.durations)
+    return replace(table, columns=columns, zones=zones, durations=durations)
 
 
 def _require(table: Table, needed: list[str], remark: str) -> None:

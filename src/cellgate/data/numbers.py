@@ -34,8 +34,8 @@ def unmasked(data: Any) -> np.ndarray:
     plain = np.asarray(data)
     if not isinstance(data, np.ma.MaskedArray) or not np.ma.is_masked(data):
         return plain
-    if plain.dtype.kind == "M":
-        return np.where(np.ma.getmaskarray(data), np.datetime64("NaT"), plain)
+    if plain.dtype.kind in "mM":
+        return np.where(np.ma.getmaskarray(data), plain.dtype.type("NaT"), plain)
     numbers = plain.dtype.kind in "iufb"
     missing: Any = np.nan if numbers else None
     return np.where(np.ma.getmaskarray(data), missing, plain.astype(np.float64 if numbers else object))
@@ -137,9 +137,13 @@ def read_numbers(
 
 def looks_numeric(column: np.ndarray) -> bool:
     """Whether at least nine cells of ten (of the first 300) are numbers or missing, and one is a number."""
+    if column.dtype.kind in "iufb":
+        return True
     values, _, first_bad = read_numbers(column[:300])
     if first_bad is None:
-        return bool(np.isfinite(values).any()) or all(is_missing(str(cell)) for cell in column[:300])
+        # One that is too large for a double, 1e400, is a number for all that, and no word, as "inf" might be.
+        large = [cell for cell in column[:300][np.isinf(values)].tolist() if any(sign.isdigit() for sign in cell)]
+        return bool(np.isfinite(values).any() or large) or all(is_missing(str(cell)) for cell in column[:300])
     bad = (
         sum(
             _read_cell(cell, _decimal_comma) is None and _read_cell(cell, _comma_thousands) is None

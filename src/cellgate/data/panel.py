@@ -87,6 +87,7 @@ class Panel:
         integer_ids: whether the table named its series by whole numbers.
         columns: all columns of the table in its order, used or not; () where it is not known.
         decimal_comma: whether numbers were written with a decimal comma.
+        unlike: of the notes those on what the training did not have, of rows that were read as it read its own.
     """
 
     source: str
@@ -107,6 +108,7 @@ class Panel:
     integer_ids: bool = False
     columns: tuple[str, ...] = ()
     decimal_comma: bool = False
+    unlike: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """How many series."""
@@ -203,7 +205,7 @@ class Panel:
         Raises:
             DataError: where a column is categorical in one of the panels and numeric in the other.
         """
-        notes, panel, kept = list(self.notes), self, {}
+        unlike, panel, kept = [], self, {}
         for kind in ("past", "future", "static"):
             held = getattr(self, kind)
             for j, name in enumerate(getattr(self, f"{kind}_names")):
@@ -222,9 +224,14 @@ class Panel:
                 new = [] if there is None else np.flatnonzero(table[: len(here or ())] == len(there)).tolist()
                 if new:
                     unknown = some([repr((here or ())[k]) for k in new], 3)
-                    notes.append(f"{name}: {unknown} did not occur in training and is taken as unknown")
+                    unlike.append(f"{name}: {unknown} did not occur in training and is taken as unknown")
                 panel = panel._recoded(kind, j, table)
-        return replace(panel, categories=kept, notes=tuple(dict.fromkeys(notes)))
+        return replace(panel, categories=kept).noting(unlike)
+
+    def noting(self, unlike: Sequence[str]) -> Panel:
+        """With more notes on what the training did not have."""
+        notes = tuple(dict.fromkeys((*self.notes, *unlike)))
+        return replace(self, notes=notes, unlike=tuple(dict.fromkeys((*self.unlike, *unlike))))
 
     def _recoded(self, kind: str, column: int, table: np.ndarray) -> Panel:
         """With the codes of one column looked up in a table, whose last entry stands for NaN."""

@@ -12,10 +12,11 @@ from zipfile import BadZipFile
 import numpy as np
 
 from cellgate.data.errors import DataError
+from cellgate.data.numbers import LARGEST
 from cellgate.data.sequences import SequenceRoles, SequenceSet, plain_tensor, require_finite, with_labels
 
 
-def read_arrays(path: Path, labels: Any, roles: SequenceRoles) -> SequenceSet:
+def read_arrays(path: Path, labels: Any, roles: SequenceRoles, again: bool = False) -> SequenceSet:
     """Read a .npy of sequences, or a .npz with X and perhaps y (or what `roles.target` names) and lengths.
 
     Raises:
@@ -38,15 +39,23 @@ def read_arrays(path: Path, labels: Any, roles: SequenceRoles) -> SequenceSet:
     if "X" not in arrays:
         raise DataError(f"{path.name}: expected an array X in it, got {', '.join(arrays)}; rename it to X")
     try:
-        return _labelled(path.name, arrays, labels, roles)
+        return _labelled(path.name, arrays, labels, roles, again)
     except DataError as error:  # what is wrong with an array is said as of any array; here the file is known, too
         message = str(error)
         raise DataError(message if message.startswith(path.name) else f"{path.name}, {message}") from None
 
 
-def _labelled(source: str, arrays: dict[str, np.ndarray], labels: Any, roles: SequenceRoles) -> SequenceSet:
+def _labelled(
+    source: str, arrays: dict[str, np.ndarray], labels: Any, roles: SequenceRoles, again: bool
+) -> SequenceSet:
     lengths = arrays.get("lengths")
     made = from_arrays(arrays["X"], roles, source, lengths)
+    if roles.group is not None and (roles.group in arrays or not again):
+        if roles.group not in arrays:
+            raise DataError(f"--group {roles.group}: expected an array of {source}, which has {', '.join(arrays)}")
+        from cellgate.data.groups import with_groups
+
+        made = with_groups(made, arrays[roles.group])
     chosen = labels if labels is not None else arrays.get(roles.target or "y", arrays.get("y"))
     if chosen is None:
         return made
@@ -100,7 +109,8 @@ def from_arrays(
     if 0 in array.shape[1:]:
         raise DataError(f"X: 0 feature(s) (shape={array.shape}) while a minimum of 1 is required.")
     flat = array.ndim == 2
-    array = array.astype(np.float64)
+    with np.errstate(over="ignore"):  # of more than a double's bits: what becomes infinite is refused below
+        array = array.astype(np.float64)
     if flat:
         array = cut(array, roles.steps, "X")
     n, steps, width = array.shape
@@ -181,6 +191,11 @@ def _object_numbers(array: np.ndarray) -> np.ndarray:
             raise TypeError(f"X: argument must be a string or a number, got {type(value).__name__}")
     try:
         return array.astype(np.float64)
+    except OverflowError:
+        raise DataError(
+            f"X: expected numbers up to {LARGEST:.0e}, got one too large for a double; make it missing (NaN), or "
+            "change the unit"
+        ) from None
     except (TypeError, ValueError) as error:
         raise DataError(f"X: expected numbers, got objects that are none ({error})") from None
 

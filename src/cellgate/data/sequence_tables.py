@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from cellgate.data.errors import DataError
+from cellgate.data.gaps import Gaps
 from cellgate.data.numbers import DecimalComma, looks_numeric, read_numbers, require_numbers
 from cellgate.data.sequence_arrays import cut
 from cellgate.data.sequences import SequenceRoles, SequenceSet, with_labels
 from cellgate.data.table import Table, read_table
-from cellgate.data.times import looks_like_time, read_times
+from cellgate.data.time_formats import FORMATS
+from cellgate.data.times import looks_like_time, read_stamps
 from cellgate.data.words import counted
 
 _ID_NAMES = ("unique_id", "id", "sequence_id", "sequence", "seq_id", "seq", "case", "case_id", "series", "subject",
@@ -43,7 +45,9 @@ def read_sequence_table(data: Any, roles: SequenceRoles, labels: Any = None, aga
     if again and not (roles.id or roles.wide):
         kind = "a CoNLL file" if roles.token else "arrays"
         raise DataError(f"{table.source}: expected data as in training, {kind}, got a table; give such")
-    named = [(f"--{label}", getattr(roles, label)) for label in ("id", "time", "target")]
+    if again and roles.group not in table.columns:
+        roles = replace(roles, group=None)  # nothing is split
+    named = [(f"--{label}", getattr(roles, label)) for label in ("id", "time", "target", "group")]
     for option, name in [*named, *(("--features", name) for name in roles.features)]:
         # Labels may be missing from data to predict for.
         if name is not None and name not in table.columns and option != "--target":
@@ -55,7 +59,8 @@ def read_sequence_table(data: Any, roles: SequenceRoles, labels: Any = None, aga
             raise DataError(f"{option} {name}: expected a column of {table.source}, which has {has}")
     if roles.target is not None and (roles.target not in table.columns or (again and _is_empty(table, roles.target))):
         roles = replace(roles, target="")
-    made = _wide(table, roles, labels is not None) if roles.wide else _long(table, roles, labels is not None)
+    read = _wide if roles.wide else _long
+    made = read(table, roles, labels is not None, again)
     return made if labels is None else with_labels(made, labels)
 
 
@@ -64,9 +69,9 @@ def _is_empty(table: Table, name: str) -> bool:
     return all(_name(cell) == "" for cell in table.columns[name].tolist())
 
 
-def _long(table: Table, roles: SequenceRoles, labelled: bool) -> SequenceSet:
+def _long(table: Table, roles: SequenceRoles, labelled: bool, again: bool) -> SequenceSet:
     notes = list(table.notes)
-    id_name = roles.id or _first(table, _ID_NAMES)
+    id_name = roles.id or _first(table, _ID_NAMES, roles.group)
     if id_name is None:
         raise DataError(
             f"{table.source}: expected a column that tells the sequences apart, found none among "
@@ -74,8 +79,14 @@ def _long(table: Table, roles: SequenceRoles, labelled: bool) -> SequenceSet:
         )
     target = roles.target
     if target is None and not labelled:
-        target = _first(table, _TARGET_NAMES, id_name)
-    time = roles.time or _first(table, _TIME_NAMES, id_name, target) or _times(table, roles, id_name, target)
+        target = _first(table, _TARGET_NAMES, id_name, roles.group)
+    time = roles.time or _first(table, _TIME_NAMES, id_name, target, roles.group)
+    time = time or _times(table, roles, id_name, target)
+    if roles.gaps and time is None:
+        raise DataError(
+            f"{table.source}: expected a column of times for --gaps, found none among {_list(table.columns)}; name it "
+            "with --time"
+        )
     names = np.array([_name(cell) for cell in table.columns[id_name].tolist()], dtype=object)
     _require_cells(table, names, id_name)
     ids, first, codes = np.unique(names.astype(str), return_index=True, return_inverse=True)
@@ -84,8 +95,11 @@ def _long(table: Table, roles: SequenceRoles, labelled: bool) -> SequenceSet:
     rank[np.argsort(first, kind="stable")] = np.arange(len(ids))
     codes = rank[codes]
     order = np.argsort(codes, kind="stable")
+    key = np.zeros(0)
     if time is not None:
-        key = _order_key(table, time)
+        key, form, told = _order_key(table, time, roles.time_form)
+        roles = replace(roles, time_form=form)
+        notes += told
         order = np.lexsort((key, codes))
         if not (order == np.argsort(codes, kind="stable")).all():
             notes.append(f"steps sorted by {time}")
@@ -93,19 +107,25 @@ def _long(table: Table, roles: SequenceRoles, labelled: bool) -> SequenceSet:
         if together:
             told = f"{counted(together, 'step')} at the same {time} as the step before: kept in the order of the rows"
             notes.append(f"{told}; if they belong to others, name the column that tells those apart with --id")
-        if time not in roles.features and _uneven(key[order], codes[order]):
+        if not roles.gaps and time not in roles.features and _uneven(key[order], codes[order]):
             notes.append(
-                f"the steps are unevenly far apart in {time}: only their order is read; to have it learn from how far, "
-                "give the time since the step before as a column of numbers"
+                f"the steps are unevenly far apart in {time}: only their order is read; --gaps (gaps=True) has it "
+                "learn from the time since the step before, too"
             )
     else:
         notes.append("no time column: the steps of a sequence are taken in the order of the rows")
     features, left_out = _chosen(table, roles, id_name, time, target)
     notes += left_out
-    if not features:
+    if not features and not roles.gaps:
         raise DataError(f"{table.source}: expected a column to read beside {_list(table.columns)}, got none")
     lengths = np.bincount(codes, minlength=len(ids)).astype(np.int64)
     numbers, number_names, texts, told = _features(table, features, roles.words, order)
+    if roles.gaps and time is not None:
+        gaps = Gaps.of(table, time, key, order, lengths, roles.gap_unit)
+        roles = replace(roles, gap_unit=gaps.unit)
+        numbers = np.concatenate([numbers, gaps.values[:, None]], axis=1)
+        number_names = (*number_names, gaps.name)
+        told = [*told, *(gaps.notes if not again else [])]
     token = _token(table, roles, texts)
     labels, per_step = None, False
     if target:
@@ -132,6 +152,8 @@ def _long(table: Table, roles: SequenceRoles, labelled: bool) -> SequenceSet:
         ),
         tuple(dict.fromkeys([*notes, *told])),
         token=token,
+        groups=_groups(table, roles.group, order, lengths, names[order], again) if roles.group else None,
+        times=None if time is None else table.columns[time][order],
     )
 
 
@@ -147,11 +169,11 @@ def _token(table: Table, roles: SequenceRoles, texts: dict[str, np.ndarray]) -> 
     return named or next((name for name, column in texts.items() if len(set(column.tolist())) > _MANY), None)
 
 
-def _wide(table: Table, roles: SequenceRoles, labelled: bool) -> SequenceSet:
+def _wide(table: Table, roles: SequenceRoles, labelled: bool, again: bool) -> SequenceSet:
     """A row a sequence; every column of features is a step, or part of one."""
     target = roles.target
     if target is None and not labelled:
-        target = _first(table, _TARGET_NAMES, roles.id)
+        target = _first(table, _TARGET_NAMES, roles.id, roles.group)
     features, left_out = _chosen(table, roles, roles.id, None, target, keep_all=labelled)
     notes, columns = [*table.notes, *left_out], []
     for name in features:
@@ -180,6 +202,9 @@ def _wide(table: Table, roles: SequenceRoles, labelled: bool) -> SequenceSet:
         replace(roles, target=target or None, features=features),
         tuple(dict.fromkeys(notes)),
         flat=True,
+        groups=_groups(table, roles.group, np.arange(n), np.ones(n, dtype=np.int64), ids, again)
+        if roles.group
+        else None,
     )
 
 
@@ -192,7 +217,8 @@ def _chosen(
     keep_all: bool = False,
 ) -> tuple[tuple[str, ...], list[str]]:
     """The columns to read: those named, or all that have no other role and do not just number the rows; and notes."""
-    for name, what in ((target, "of the labels"), (id_name, "of the sequences' names")):
+    group = roles.group
+    for name, what in ((target, "of the labels"), (id_name, "of the sequences' names"), (group, "of their groups")):
         if name and name in roles.features and roles.words is None:  # models of earlier versions may have read it
             raise DataError(f"--features {name}: expected columns to learn from, got that {what}; leave it out")
     if id_name and id_name in (target, time):
@@ -200,8 +226,13 @@ def _chosen(
         raise DataError(f"--{option} {id_name}: expected another column than --id, got the same; name another")
     if target and target == time:
         raise DataError(f"--target {target}: expected another column than --time, got the same; name another")
+    for option, name in (("id", id_name), ("time", time), ("target", target)):
+        if group and group == name:
+            raise DataError(f"--group {group}: expected another column than --{option}, got the same; name another")
+    if roles.words is not None and not roles.features:
+        return (), []  # the training read nothing but gaps
     names = tuple(dict.fromkeys(roles.features)) or tuple(
-        name for name in table.columns if name not in {id_name, time, target}
+        name for name in table.columns if name not in {id_name, time, target, group}
     )
     first = next(iter(table.columns))
     if roles.features or keep_all or first not in names or first not in _ROW_NAMES or "column2" in table.columns:
@@ -244,6 +275,37 @@ def _labels(table: Table, target: str, order: np.ndarray, lengths: np.ndarray) -
     return labels, True
 
 
+def _groups(
+    table: Table, name: str, order: np.ndarray, lengths: np.ndarray, ids: Any, again: bool
+) -> np.ndarray | None:
+    """(S,) the group of each sequence.
+
+    Args:
+        table: with the column `name`.
+        name: of the groups.
+        order: the rows, sequence by sequence.
+        lengths: (S,) rows of each.
+        ids: the sequence of each row, in that order.
+        again: whether nothing will be split: then groups that are unclear are none.
+    """
+    cells = np.array([_name(cell) for cell in table.columns[name].tolist()], dtype=object)
+    starts = np.cumsum(lengths) - lengths
+    groups = cells[order]
+    strange = groups != np.repeat(groups[starts], lengths)
+    if again:
+        return None if strange.any() or (cells == "").any() else groups[starts]
+    _require_cells(table, cells, name)
+    if strange.any():
+        row = int(np.argmax(strange))
+        first = groups[starts[np.searchsorted(starts, row, side="right") - 1]]
+        raise DataError(
+            f"{table.place(int(order[row]))}: expected one {name!r} for all of sequence {ids[row]!r}, got {first!r} "
+            f"and {groups[row]!r}; if these are two sequences of the same name, name a column with --id that "
+            "tells them apart: one of both names joined"
+        )
+    return groups[starts]
+
+
 def _label_numbers(column: np.ndarray, text: np.ndarray, decimal_comma: DecimalComma) -> np.ndarray | None:
     """Labels as numbers, int64 where all are whole, or as truth values; None where they are words.
 
@@ -281,7 +343,7 @@ def _times(table: Table, roles: SequenceRoles, id_name: str, target: str | None)
     found = [
         name
         for name, column in table.columns.items()
-        if name not in {id_name, target, *roles.features} and looks_like_time(column)
+        if name not in {id_name, target, roles.group, *roles.features} and looks_like_time(column)
     ]
     if len(found) > 1 and not roles.features:
         raise DataError(
@@ -300,16 +362,26 @@ def _uneven(key: np.ndarray, codes: np.ndarray) -> bool:
     return bool(high > 2 * low and (np.abs(gaps - middle) <= 0.1 * middle).mean() < 0.5)
 
 
-def _order_key(table: Table, time: str) -> np.ndarray:
+def _order_key(table: Table, time: str, form: str | None) -> tuple[np.ndarray, str | None, list[str]]:
+    """The times of the rows as numbers, how they are written where that is not plain, and a note on it.
+
+    Cells that do not tell day from month, such as 03/04/2024, are read as those of the training, by `form`.
+    """
     column = table.columns[time]
     values, _, bad = read_numbers(column, table.decimal_comma)
     if bad is None and column.dtype.kind != "M":
         if np.isnan(values).any():
             row = int(np.argmax(np.isnan(values)))
             raise DataError(f"{table.place(row)}: expected a time in {time!r}, got an empty cell; fill it")
-        return values
+        return values, None, []
     if column.dtype.kind == "M" or looks_like_time(column):
-        return np.asarray(read_times(column, time, table.place)[0][0]).astype(np.int64)
+        readings, _ = read_stamps(column, time, table.place)
+        chosen = next((reading for reading in readings if reading.form == form), readings[0])
+        told = [f"{time}: read as {chosen.form}"] if chosen.form in FORMATS else []
+        if len(readings) > 1 and chosen.form != form:
+            other = next(reading.form for reading in readings if reading is not chosen)
+            told = [f"{told[0]}; {other} would read it too: if that is meant, write the dates as 2024-01-31"]
+        return np.asarray(chosen.times).astype(np.int64), chosen.form, told
     raise DataError(f"{table.place(bad or 0)}: expected a number or a time in {time!r}, got {column[bad or 0]!r}")
 
 

@@ -34,6 +34,10 @@ class SequenceRoles:
         token: the column of words to embed, for tagging; "" to look for one, None for none.
         steps: of a flat sequence (a row, or a row of a 2-D array): how many steps it is cut into.
         words: of a long table that is like one read before: which features are words, whatever their cells look like.
+        group: the column of what sequences belong to, a person or a machine, all of whose are held out together.
+        gaps: of a long table, whether the time since the step before is read as a feature.
+        time_form: how the times of such a table are written, for cells that do not tell day from month.
+        gap_unit: what it is measured in (see gaps.py), of a long table that is like one read before.
     """
 
     id: str | None = None
@@ -44,6 +48,10 @@ class SequenceRoles:
     steps: int | None = None
     token: str | None = None
     words: tuple[str, ...] | None = None
+    group: str | None = None
+    gaps: bool = False
+    gap_unit: float | None = None
+    time_form: str | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,8 @@ class SequenceSet:
         notes: everything that was assumed, one line each.
         token: which of `texts` is to be embedded, if any.
         flat: whether it came as a 2-D array or a table with a sequence a row.
+        groups: (S,) object array of str, what each sequence belongs to, or None.
+        times: (N,) the times of the steps as a long table has them, or None.
     """
 
     source: str
@@ -77,6 +87,8 @@ class SequenceSet:
     notes: tuple[str, ...] = ()
     flat: bool = False
     token: str | None = None
+    groups: np.ndarray | None = None
+    times: np.ndarray | None = None
 
     def __len__(self) -> int:
         """How many sequences."""
@@ -86,6 +98,11 @@ class SequenceSet:
     def offsets(self) -> np.ndarray:
         """(S,) where each sequence begins."""
         return np.cumsum(self.lengths) - self.lengths
+
+    @property
+    def missing(self) -> int:
+        """How many values are; the gaps before first steps, which cannot be there, are not counted."""
+        return int(np.isnan(self.numbers[:, : -1 if self.roles.gaps else None]).sum())
 
     def pick(self, rows: np.ndarray) -> SequenceSet:
         """The sequences `rows`, in that order."""
@@ -101,6 +118,8 @@ class SequenceSet:
             numbers=self.numbers[steps],
             texts={name: values[steps] for name, values in self.texts.items()},
             labels=labels,
+            groups=None if self.groups is None else self.groups[rows],
+            times=None if self.times is None else self.times[steps],
         )
 
     def summary(self) -> list[tuple[str, str]]:
@@ -112,14 +131,20 @@ class SequenceSet:
         pairs.append(("reads", some(names)))
         used = ", ".join(
             f"{label} = {name}"
-            for label, name in (("id", self.roles.id), ("time", self.roles.time), ("label", self.roles.target))
+            for label, name in (
+                *(("id", self.roles.id), ("time", self.roles.time), ("label", self.roles.target)),
+                ("group", None if self.groups is None else self.roles.group),
+            )
             if name
         )
         if used:
             pairs.append(("columns", used))
-        missing = int(np.isnan(self.numbers).sum())
-        if missing:
-            pairs.append(("missing", f"{missing:,} values: the network is told where"))
+        if self.groups is not None:
+            from cellgate.data.groups import group_line
+
+            pairs.append(("groups", group_line(self)))
+        if self.missing:
+            pairs.append(("missing", f"{self.missing:,} values: the network is told where"))
         return pairs + [("note", note) for note in self.notes]
 
 
@@ -149,7 +174,7 @@ def read_sequences(
     if isinstance(data, str | Path) and Path(data).suffix.lower() in ARRAY_SUFFIXES:
         from cellgate.data.sequence_arrays import read_arrays
 
-        return read_arrays(Path(data), labels, roles)
+        return read_arrays(Path(data), labels, roles, again)
     if isinstance(data, str | Path) and Path(data).suffix.lower() in CONLL_SUFFIXES:
         from cellgate.data.tagged import read_conll
 
@@ -200,6 +225,8 @@ def with_labels(sequences: SequenceSet, labels: Any) -> SequenceSet:
             raise DataError(f"labels: expected {len(sequences)} arrays, one a sequence, got {len(arrays)}")
         return replace(sequences, labels=as_labels(np.concatenate(arrays)), per_step=True)
     array = label_array(labels)
+    if array.shape == (len(sequences), 1) and (sequences.lengths == 1).all():
+        array = array[:, 0]  # one a step, and one a sequence
     if (
         array.ndim == 2
         and array.shape == (len(sequences), int(sequences.lengths.max(initial=0)))
@@ -224,9 +251,9 @@ def _ordered(name: str, data: Any) -> Any:
     return data
 
 
-def label_array(labels: Any) -> np.ndarray:
+def label_array(labels: Any, name: str = "y") -> np.ndarray:
     """Labels as an array; a list with words in it keeps its other values, which numpy would turn into words."""
-    array = np.asarray(plain_tensor(_ordered("y", labels)))
+    array = np.asarray(plain_tensor(_ordered(name, labels)))
     return np.array(labels, dtype=object) if array.dtype.kind in "US" and isinstance(labels, list | tuple) else array
 
 

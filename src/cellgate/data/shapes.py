@@ -20,7 +20,7 @@ from cellgate.data.errors import DataError
 from cellgate.data.grid import Rows, to_panel
 from cellgate.data.numbers import first_word, looks_numeric, read_numbers, require_numbers
 from cellgate.data.panel import Panel, Roles
-from cellgate.data.table import Table, as_written, or_text, read_table
+from cellgate.data.table import Table, as_written, or_text, read_table, refuse_durations
 from cellgate.data.times import (
     Reading,
     is_clock,
@@ -87,8 +87,12 @@ def _shape(table: Table, roles: Roles) -> Panel:
         )
     columns = {name: column for name, column in table.columns.items() if name not in roles.covariates}
     if not columns:
-        raise DataError(f"{table.source}: expected a column to predict beside --past, --future and --static, got none")
+        raise DataError(
+            f"{table.source}: expected a column to predict beside --past, --future and --static, got none; leave out "
+            "the one that is to be predicted"
+        )
     time = roles.time or _find_time(table, columns, roles)
+    refuse_durations(table, time)
     if time:
         columns.pop(time)
     if roles.wide or (roles.target is None and _side_by_side(table)):
@@ -96,7 +100,7 @@ def _shape(table: Table, roles: Roles) -> Panel:
     name = roles.id or _find_id(table, columns, time, roles) or _find_numbered_id(table, columns, time, roles)
     if name:
         columns.pop(name)
-    target = roles.target or _find_target(table, columns, time)
+    target = roles.target or _find_target(table, columns, time, roles)
     columns.pop(target, None)
     return _from_long(table, replace(roles, time=time, id=name, target=target), list(columns))
 
@@ -201,13 +205,25 @@ def _find_numbered_id(table: Table, columns: dict[str, np.ndarray], time: str | 
     return fitting[0] if len(fitting) == 1 else None
 
 
-def _find_target(table: Table, columns: dict[str, np.ndarray], time: str | None) -> str:
+def _find_target(table: Table, columns: dict[str, np.ndarray], time: str | None, roles: Roles) -> str:
     numeric = [name for name, column in columns.items() if looks_numeric(column) and _has_values(column)]
     named = [name for name in numeric if name.lower() in _TARGET_NAMES]
     if len(named) == 1:
         return named[0]
     if len(numeric) == 1:
         return numeric[0]
+    beside = [
+        (kind, name)
+        for kind in ("past", "future", "static")
+        for name in getattr(roles, kind)
+        if looks_numeric(table.columns[name])
+    ]
+    if not numeric and beside:
+        kind, name = beside[0]
+        raise DataError(
+            f"{table.source}: expected a column of numbers to predict beside --{kind} {name}, found none; leave "
+            f"--{kind} out if {name!r} is what is to be predicted, or name another column with --target"
+        )
     if not numeric:
         raise DataError(
             f"{table.source}: expected a column of numbers to predict, found none among {some(table.columns)}; "

@@ -17,7 +17,8 @@ import numpy as np
 from cellgate.data.bundled import bundled_names, bundled_path
 from cellgate.data.delimited import Delimited, read_delimited
 from cellgate.data.errors import DataError
-from cellgate.data.frames import Zoned, from_frame
+from cellgate.data.files import STANDARD_INPUT
+from cellgate.data.frames import Zoned, from_frame, seconds_note
 from cellgate.data.numbers import DecimalComma, has_decimal_comma, looks_numeric, unmasked
 from cellgate.data.panel import Panel
 from cellgate.data.sequences import ARRAY_SUFFIXES, CONLL_SUFFIXES
@@ -41,6 +42,7 @@ class Table:
         notes: what reading had to assume.
         decimal_comma: what is known of the decimal sign before the cells are read.
         zones: name -> both clocks, of a frame's columns of times with a zone.
+        durations: the names of the columns of durations, which are numbers of seconds here.
     """
 
     source: str
@@ -49,6 +51,7 @@ class Table:
     notes: tuple[str, ...] = ()
     decimal_comma: DecimalComma = DecimalComma.UNLIKELY
     zones: dict[str, Zoned] = field(default_factory=dict)
+    durations: frozenset[str] = frozenset()
 
     @property
     def rows(self) -> int:
@@ -81,8 +84,12 @@ def read_table(data: Any) -> Table:
         return _from_mapping(data)
     if isinstance(data, np.ndarray) or (isinstance(data, Sequence) and not isinstance(data, bytes | bytearray)):
         return _from_array(data)
-    columns, notes, zones = from_frame(data, "the frame")
-    return Table("the frame", columns, None, tuple(notes), zones=zones)
+    return _from_frame(data, "the frame")
+
+
+def _from_frame(frame: Any, source: str) -> Table:
+    read = from_frame(frame, source)
+    return Table(source, read.columns, None, read.notes, zones=read.zones, durations=read.durations)
 
 
 def _read_path(data: str | Path) -> Table:
@@ -96,7 +103,7 @@ def _read_path(data: str | Path) -> Table:
     if not there:
         if str(data) in bundled_names():
             return _from_delimited(read_delimited(bundled_path(str(data)), str(data)), str(data))
-        other = "; standard input is /dev/stdin" if str(data) == "-" else ""
+        other = f"; standard input is {STANDARD_INPUT}" if str(data) == "-" and STANDARD_INPUT.exists() else ""
         raise DataError(
             f"{data}: expected a file, found none; give a path, or a bundled name ({', '.join(bundled_names())}){other}"
         )
@@ -123,6 +130,19 @@ def as_written(panel: Panel, table: Table) -> Panel:
     roles = replace(panel.roles, time_format=CLOCKS[zone.clock]) if zone else panel.roles
     integers = panel.roles.id in table.columns and table.columns[panel.roles.id].dtype.kind in "iu"
     return replace(panel, roles=roles, integer_ids=integers, decimal_comma=has_decimal_comma(panel.notes))
+
+
+def refuse_durations(table: Table, time: str | None) -> None:
+    """Refuse a time column of durations: without the moment that they count from they have no calendar.
+
+    Raises:
+        DataError: with the two ways to make times of them.
+    """
+    if time in table.durations:
+        raise DataError(
+            f"{table.source}: expected time stamps in {time!r}, got durations (timedelta); add the moment that they "
+            "count from, such as pandas.Timestamp('2024-01-01'), or give their total_seconds() to number the steps"
+        )
 
 
 # ---------------------------------------------------------------- text
@@ -214,15 +234,18 @@ def _read_arrow(path: Path, suffix: str) -> Table:
             f"{path.name}: expected a {suffix[1:]} file, got one that cannot be read ({told}); "
             "copy it again, or name it by what it is"
         ) from error
-    columns, notes, zones = from_frame(frame, path.name)
-    return Table(path.name, columns, None, tuple(notes), zones=zones)
+    return _from_frame(frame, path.name)
 
 
 def _from_mapping(data: Mapping[Any, Any]) -> Table:
     """Columns by name, as `predict` gives them and as a frame takes them."""
     columns: dict[str, np.ndarray] = {}
+    durations = []
     for name, cells in data.items():
         array = unmasked(cells)
+        if array.dtype.kind == "m":
+            durations.append(str(name))
+            array = array / np.timedelta64(1, "s")
         if array.ndim != 1:
             raise DataError(f"data[{name!r}]: expected a column of shape (rows,), got one of shape {array.shape}")
         if array.dtype.kind in "iufbM":
@@ -233,7 +256,8 @@ def _from_mapping(data: Mapping[Any, Any]) -> Table:
     if len(set(lengths.values())) != 1 or not next(iter(lengths.values())):
         told = ", ".join(f"{name} {length}" for name, length in list(lengths.items())[:6]) or "none"
         raise DataError(f"data: expected columns of one length, and rows in them, got {told}; complete them")
-    return Table("the columns", columns)
+    notes = tuple(map(seconds_note, durations))
+    return Table("the columns", columns, None, notes, durations=frozenset(durations))
 
 
 def _from_array(data: Any) -> Table:

@@ -28,8 +28,8 @@ def read_conll(path: Path, roles: SequenceRoles, again: bool = False) -> Sequenc
 
     Args:
         path: the file.
-        roles: token, target and features, each the number of a column, from "1" on; by default the word is the first
-            column, the tag the last, and no other column is read.
+        roles: token, target, group and features, each the number of a column, from "1" on; by default the word is the
+            first column, the tag the last, and no other column is read.
         again: whether the roles are those of a training.
 
     Raises:
@@ -84,6 +84,18 @@ def read_conll(path: Path, roles: SequenceRoles, again: bool = False) -> Sequenc
                 f"{path.name}, line {line}: expected {what} in column {k + 1}, got an empty cell; fill it, or remove "
                 "the tab at the end of the lines"
             )
+    groups = None
+    if roles.group is not None and (not again or int_or_none(roles.group, width)):
+        cells = column(_column(path, roles.group, width))
+        starts = np.cumsum(lengths) - lengths
+        groups = cells[starts]
+        strange = cells != np.repeat(groups, lengths)
+        if strange.any() and not again:
+            k = int(np.searchsorted(np.cumsum(lengths), int(np.argmax(strange)), side="right"))
+            raise DataError(
+                f"{path.name}, sentence {k}: expected one group in column {roles.group} for all of its words, got "
+                f"{groups[k]!r} and {cells[int(np.argmax(strange))]!r}; correct it"
+            )
     texts = {"token": column(token)} | {name: column(_column(path, name, width)) for name in roles.features}
     return SequenceSet(
         path.name,
@@ -97,6 +109,7 @@ def read_conll(path: Path, roles: SequenceRoles, again: bool = False) -> Sequenc
         replace(roles, token=str(token + 1), target=None if target is None else str(target + 1)),
         text.notes,
         token="token",
+        groups=groups,
     )
 
 

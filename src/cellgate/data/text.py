@@ -13,6 +13,7 @@ import numpy as np
 
 from cellgate.data.delimited import decode
 from cellgate.data.errors import DataError
+from cellgate.data.files import bytes_of
 
 Units = Literal["characters", "words"]
 UNKNOWN = "\ufffd"  # Unicode's own sign for a character that cannot be shown; token 0
@@ -57,7 +58,7 @@ def read_text(data: str | Path | Text) -> Text:
         raise DataError(f"{data}: expected a text file, found none; check the path")
     if data.is_dir():
         raise DataError(f"{data}: expected a text file, got a folder; name the file in it")
-    text, notes = decode(data.read_bytes(), data.name, "a text")
+    text, notes = decode(bytes_of(data), data.name, "a text")
     if not text.strip():
         raise DataError(f"{data.name}: expected a text, got an empty file")
     control = _BINARY.search(text)

@@ -1,8 +1,18 @@
-"""Counts and lists in words of messages."""
+"""Counts and lists in words of messages, and the order of names."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
+
+_DIGITS = re.compile("([0-9]+)")
+
+_SIGNS = {code: ascii(chr(code))[1:-1] for code in (*range(9), *range(10, 32), *range(127, 160), 0x2028, 0x2029)}
+
+
+def one_line(text: str) -> str:
+    """A text in one line: line ends, and whatever else a terminal would obey, as Python writes them."""
+    return text.translate(_SIGNS)
 
 
 def counted(count: int, noun: str) -> str:
@@ -14,3 +24,13 @@ def some(names: Iterable[str], most: int = 6) -> str:
     """The first few names: "a, b, c, ... (30 in all)"."""
     names = list(names)
     return ", ".join(names[:most]) + (f", ... ({len(names)} in all)" if len(names) > most else "")
+
+
+def by_name(names: Sequence[str]) -> list[int]:
+    """The places of names in the order of people, shop 2 before shop 10, whatever order they come in."""
+
+    def key(k: int) -> tuple[list[str | int], str]:
+        parts = _DIGITS.split(names[k])  # words and digits by turns, so that like is compared with like
+        return [int(part) if place % 2 else part for place, part in enumerate(parts)], names[k]
+
+    return sorted(range(len(names)), key=key)

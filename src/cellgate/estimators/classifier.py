@@ -33,7 +33,11 @@ class SequenceClassifier(SequenceEstimator):
         id: of a long table, the column that tells sequences apart.
         time: the column to sort the steps of a sequence by.
         target: the column of labels.
+        group: the column of what sequences belong to, a person or a machine: those of one group are all learnt from, or
+            all held back to stop by (`fit` takes them as `groups`, too).
         features: the columns to read; all others by default.
+        gaps: of a long table with times, whether the time since the step before is read as well, its logarithm: for
+            events that come at any time.
         wide: whether every row of a table is a whole sequence.
         steps: how many steps a flat sequence is cut into; as many as columns by default.
         hidden_size: units of the LSTM in each direction; 64 or 128 by the amount of data.
@@ -78,7 +82,9 @@ class SequenceClassifier(SequenceEstimator):
         id: str | None = None,
         time: str | None = None,
         target: str | None = None,
+        group: str | None = None,
         features: str | Sequence[str] = (),
+        gaps: bool = False,
         wide: bool = False,
         steps: int | None = None,
         hidden_size: int | None = None,
@@ -97,7 +103,9 @@ class SequenceClassifier(SequenceEstimator):
         self.id = id
         self.time = time
         self.target = target
+        self.group = group
         self.features = features
+        self.gaps = gaps
         self.wide = wide
         self.steps = steps
         self.hidden_size = hidden_size
@@ -157,6 +165,7 @@ class SequenceClassifier(SequenceEstimator):
         y: Any = None,
         classes: Any = None,
         *,
+        groups: Any = None,
         watch: Callable[[Progress], None] | None = None,
     ) -> SequenceClassifier:
         """Train on from the weights there are, with the scaling and the classes of the first call.
@@ -166,13 +175,14 @@ class SequenceClassifier(SequenceEstimator):
             y: labels.
             classes: all classes there will be; in the first call, where `y` does not have them all. Later ones may
                 give the same again.
+            groups: as `fit` takes them.
             watch: told after every epoch.
 
         Raises:
             InputError: as `fit` raises, and for a class that the first call did not know.
         """
         self._check()
-        sequences = self._labelled(X, y)
+        sequences = self._more(X, y, groups)
         first = not hasattr(self, "model_")
         self._check_columns(X, sequences.roles, reset=first)
         labels = np.asarray(sequences.labels)

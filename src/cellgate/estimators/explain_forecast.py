@@ -44,12 +44,13 @@ _SERIES = 60  # whose states can be searched
 _LISTED = 10
 
 
-def explain_forecast(forecaster: Forecaster, panel: Panel) -> Report:
+def explain_forecast(forecaster: Forecaster, panel: Panel, opened: str = "") -> Report:
     """Gather everything that the report on a Forecaster shows.
 
     Args:
         forecaster: a fitted one.
         panel: the series to look at, as `Forecaster.read` gives them.
+        opened: where they end, if that is not where they do, for the page.
     """
     task, model = forecaster.task_, forecaster.model_
     prepared = forecaster._prepare(panel)
@@ -61,7 +62,7 @@ def explain_forecast(forecaster: Forecaster, panel: Panel) -> Report:
     starts = reading_start(ends, task.context)
     searched = [*chosen, *(k for k in range(len(panel)) if k not in chosen)][:_SERIES]
 
-    notes = []
+    notes = [opened] if opened else []
     if len(searched) < len(panel):
         notes.append(f"like states are searched in {len(searched)} of the {len(panel)} series")
     examples, states, labels, signal = [], [], [], []

@@ -23,8 +23,8 @@ from cellgate.trace import Attribution, Call, attribute
 
 __all__ = [
     "Explanation", "affordable", "better", "by_group", "deliver", "gates_in", "influence_of", "keep_report",
-    "layer_maps", "network_of", "require_examples", "scores_said", "sequence_name", "small_states", "training_of",
-    "what_it_reads", "what_it_remembers",
+    "layer_maps", "network_of", "require_examples", "require_place", "scores_said", "sequence_name", "small_states",
+    "training_of", "what_it_reads", "what_it_remembers",
 ]  # fmt: skip
 
 _DIRECTIONS = 16  # of the states that a page holds
@@ -38,9 +38,11 @@ class Explanation:
 
     Attributes:
         report: everything the page shows, as plain data.
+        opened: of a forecaster, where it was opened if that is not the end of its series, in a line; else empty.
     """
 
     report: Report
+    opened: str = ""
 
     def __repr__(self) -> str:
         """What is found, a line each, not all of its numbers."""
@@ -71,14 +73,29 @@ class Explanation:
         return save_figures(figures_of(self.report), Path(folder))
 
 
-def deliver(report: Report, out: str | Path | None, figures: str | Path | None = None) -> Explanation:
+def deliver(report: Report, out: str | Path | None, figures: str | Path | None = None, opened: str = "") -> Explanation:
     """The explanation, written where it was asked for."""
-    explanation = Explanation(report)
+    explanation = Explanation(report, opened)
     if out is not None:
         explanation.save(out)
     if figures is not None:
         explanation.save_figures(figures)
     return explanation
+
+
+def require_place(report: bool | str | Path) -> None:
+    """Refuse, before a training, a report that could not be written after it.
+
+    Raises:
+        InputError: for a folder in place of a file, and for a file in a folder that is not there.
+    """
+    if isinstance(report, bool):
+        return
+    path = Path(report)
+    if path.is_dir():
+        raise InputError(f"report: expected a file, got a folder, {path}; give a name in it")
+    if not path.parent.is_dir():
+        raise InputError(f"report: expected a file in a folder that is there, got {path}; make the folder first")
 
 
 def keep_report(estimator: Any, explanation: Explanation, report: bool | str | Path) -> None:

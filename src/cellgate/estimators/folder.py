@@ -30,7 +30,8 @@ from cellgate.errors import InputError
 
 FORMAT = 2  # 1 had no sum of config.json in it, and forecasters of another shape
 CONFIG = "config.json"
-OPTIONS = "train.toml"  # of the command that trains, which writes it first and config.json last
+# Of the command that trains: its options, in the folder of what it saves until the model is done, then beside it.
+OPTIONS = ("checkpoint/train.toml", "train.toml")
 _LONGEST = 500
 
 
@@ -90,7 +91,7 @@ def load_folder(path: str | Path) -> tuple[str, dict[str, Any], dict[str, Any]]:
     folder = Path(path)
     if not folder.is_dir():
         raise ModelFolderError(f"{folder}: expected a model folder, found none; give the --out of a training")
-    if not (folder / CONFIG).is_file() and (folder / OPTIONS).is_file():
+    if not (folder / CONFIG).is_file() and any((folder / name).is_file() for name in OPTIONS):
         raise ModelFolderError(
             f"{folder}: expected a model folder with a {CONFIG}, got a training that was cut short; "
             f"cellgate train --resume --out {shlex.quote(str(folder))} goes on with it"

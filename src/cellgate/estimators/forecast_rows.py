@@ -16,7 +16,7 @@ from cellgate.data.newer import coming_rows, read_newer
 from cellgate.data.panel import as_names, show_time
 from cellgate.data.table import read_table
 from cellgate.data.time_formats import CLOCKS
-from cellgate.data.words import some
+from cellgate.data.words import counted, some
 
 if TYPE_CHECKING:
     from cellgate.estimators.forecaster import Forecaster
@@ -70,8 +70,13 @@ def read_tail(forecaster: Forecaster, data: Any) -> Panel:
     return tail.with_categories(trained.categories)
 
 
-def like_training(forecaster: Forecaster, panel: Panel) -> Panel:
+def like_training(forecaster: Forecaster, panel: Panel, gaps: bool = True) -> Panel:
     """The series with the season and the categories of the training.
+
+    Args:
+        forecaster: a fitted one.
+        panel: the series.
+        gaps: whether empty cells are noted in columns of which the training had none empty.
 
     Raises:
         DataError: where frequency or columns differ.
@@ -86,7 +91,7 @@ def like_training(forecaster: Forecaster, panel: Panel) -> Panel:
                 f"{', '.join(there) or 'none'}; give a table with the columns of the training"
             )
     panel = replace(panel, season=forecaster.task_.season).with_categories(trained.categories)
-    return replace(panel, notes=(*panel.notes, *forecaster.coding_.new_gaps(panel)))
+    return panel.noting(forecaster.coding_.new_gaps(panel)) if gaps else panel
 
 
 def _require_frequency(forecaster: Forecaster, panel: Panel) -> None:
@@ -108,6 +113,49 @@ def series_to_continue(forecaster: Forecaster, data: Any, future: Any) -> Panel:
     return panel
 
 
+def series_to_open(forecaster: Forecaster, data: Any, future: Any) -> tuple[Panel, str]:
+    """The series that a forecaster is explained on, and a note where they are not all of it to its end.
+
+    Args:
+        forecaster: a fitted one.
+        data: series to look at; the history for None.
+        future: a table with the future-known columns of the steps to come, or None.
+    """
+    panel = forecaster.panel_ if data is None else read_like_training(forecaster, data)
+    if future is None:
+        return before_the_unknown(panel, forecaster.task_.horizon)
+    whole = with_future(panel, coming_rows(future, panel))
+    foretold = whole.foretold(forecaster.task_.horizon)
+    if not 0 < len(foretold) < len(whole):
+        return whole, ""
+    left_out = some([name for k, name in enumerate(whole.ids) if k not in set(foretold)])
+    told = f"without the series of which nothing is known of {', '.join(whole.future_names)} after the end: {left_out}"
+    return whole.select(foretold), told
+
+
+def before_the_unknown(panel: Panel, horizon: int) -> tuple[Panel, str]:
+    """The series a horizon before their ends, where future columns are not known for the steps after, and a note.
+
+    Series of which they are not known there either are left out, as long as there are others.
+    """
+    if not panel.future or min(panel.known_ahead(k) for k in range(len(panel))) >= horizon:
+        return panel, ""
+    names, steps, opened = ", ".join(panel.future_names), counted(horizon, "step"), panel
+    told, where = "", f"after the end ({names})"
+    if min(len(values) for values in panel.values) > horizon + 1:
+        opened, where = panel.split(horizon)[0], "in those"
+        told = (
+            f"{names} {'is' if len(panel.future_names) == 1 else 'are'} not known for the {steps} after the end: "
+            f"opened {steps} before it; --future-data (in Python future=) gives them"
+        )
+    there = [k for k in range(len(opened)) if opened.known_ahead(k) >= horizon]
+    if not 0 < len(there) < len(opened):
+        return opened, told
+    left_out = some([name for k, name in enumerate(opened.ids) if k not in set(there)])
+    without = f"without the series that lack a future column {where}: {left_out}"
+    return opened.select(there), f"{told}; {without}" if told else without
+
+
 def chosen(panel: Panel, ids: Any) -> Panel:
     """Some of the series by name, all for None.
 
@@ -124,8 +172,8 @@ def chosen(panel: Panel, ids: Any) -> Panel:
     return panel.select([k for k, name in enumerate(panel.ids) if name in asked])
 
 
-def updated_history(forecaster: Forecaster, data: Any, append: bool) -> Panel:
-    """The history with newer rows in it.
+def updated_history(forecaster: Forecaster, data: Any, append: bool) -> tuple[Panel, tuple[str, ...]]:
+    """The history with newer rows in it, and what of them the training did not have.
 
     Raises:
         DataError: for rows that do not fit it.
@@ -148,10 +196,10 @@ def updated_history(forecaster: Forecaster, data: Any, append: bool) -> Panel:
             )
         ends = [history.next_times(history.ids.index(name), 1)[0] for name in newer.ids]
         newer = replace(newer, starts=tuple(ends), frequency=history.frequency)
-    newer = like_training(forecaster, newer)
+    newer = like_training(forecaster, newer, gaps=False)  # the history may have what newer rows leave open
     if not append and newer.frequency.unit == COUNT and newer.roles.time is None:
-        return _whole_history(history, newer)
-    return extend_panel(history, newer)
+        return _whole_history(history, newer), newer.unlike
+    return extend_panel(history, newer), newer.unlike
 
 
 def _untimed(source: str, time: str | None) -> DataError:

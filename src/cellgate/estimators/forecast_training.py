@@ -18,8 +18,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from cellgate.data import Panel
+from cellgate.data.words import by_name
 from cellgate.errors import InputError
 from cellgate.estimators.trainable import held_back, train_ends
 from cellgate.tasks.covariates import CovariateCoding
@@ -65,12 +67,12 @@ class Earlier:
     task: ForecastTask
     coding: CovariateCoding
     network: dict[str, Any]
-    weights: dict[str, torch.Tensor]
+    weights: dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class FittedForecaster:
-    """What fitting gives."""
+    """What fitting gives; the series in the order in which they were given."""
 
     panel: Panel
     task: ForecastTask
@@ -81,6 +83,7 @@ class FittedForecaster:
     shrinkage: np.ndarray
     widening: np.ndarray
     settings: TrainingSettings
+    start_score: float
 
 
 class PanelObjective(ForecastObjective):
@@ -100,9 +103,13 @@ class PanelObjective(ForecastObjective):
 
     def unanswered(self) -> float | None:
         """What `validate` gives for answers of 0, which leave the forecasts to be corrected as they are."""
+        return self.answered_by(torch.zeros(self.task.horizon, len(self.quantiles)))
+
+    def answered_by(self, same: Tensor) -> float | None:
+        """What `validate` gives where everything is answered by the same (horizon, Q) numbers."""
         total, weight = 0.0, 0.0
         for part in self._validation:
-            answers = torch.zeros(*part.targets.shape, len(self.quantiles))
+            answers = same.expand(*part.targets.shape, len(self.quantiles))
             total += float(pinball(answers, part.targets, self.quantiles, part.counted))
             weight += float(part.counted.sum())
         return total / weight if weight else None
@@ -131,6 +138,10 @@ def fit_forecaster(
         DataError: for series that are too short.
         TrainingError: if the loss stops being a number.
     """
+    # Rows may come in any order, so series are trained on in that of their names; columns stand in the table's.
+    columns = panel.roles.wide and panel.roles.id is None
+    order = list(range(len(panel))) if columns else by_name(panel.ids)
+    panel = panel.select(order)
     # What goes on from an earlier training keeps its season, however few the series.
     panel, held = held_back(panel, params | {"season": earlier.task.season} if earlier else params)
     lengths, season = np.array([len(values) for values in panel.values]), panel.season
@@ -148,6 +159,7 @@ def fit_forecaster(
     models = [_build(task, objective, params, earlier) for objective in objectives]
     identity = _identity(panel, task, params, settings, models[0]) if checkpoint else ""
     with threads_for(_multiplications(models, objectives, settings)):
+        begun = [objective.answered_by(model.constant()) for model, objective in zip(models, objectives, strict=True)]
         record = train(torch.nn.ModuleList(models), FoldedObjective(objectives), settings, watch, saved("search"))
         _refuse_diverged(record, objectives)
         factors = shrinkage(models, objectives)
@@ -168,7 +180,10 @@ def fit_forecaster(
                 record.stopped_by = "Ctrl-C"
             else:
                 model, chosen, record.models = last_model, whole, len(parts)
-    return FittedForecaster(panel, task, model, record, chosen.units, chosen.coding, factors, added, settings)
+    given = np.argsort(order)
+    panel, units = panel.select(given.tolist()), chosen.units.select(given)
+    start = math.nan if earlier else _mean(begun)
+    return FittedForecaster(panel, task, model, record, units, chosen.coding, factors, added, settings, start)
 
 
 def _task(panel: Panel, params: dict[str, Any]) -> ForecastTask:
@@ -273,12 +288,18 @@ def _refuse_diverged(record: TrainingRecord, objectives: Sequence[PanelObjective
     Raises:
         TrainingError: with the score beside that of none.
     """
-    known = [score for score in (objective.unanswered() for objective in objectives) if score is not None]
-    if known and math.isfinite(record.best_score) and record.best_score > _DIVERGED * (sum(known) / len(known)) + 1:
+    none = _mean([objective.unanswered() for objective in objectives])
+    if math.isfinite(record.best_score) and record.best_score > _DIVERGED * none + 1:
         raise TrainingError(
-            f"expected a validation score near {sum(known) / len(known):.3g}, that of no answer at all, or better, got "
+            f"expected a validation score near {none:.3g}, that of no answer at all, or better, got "
             f"{record.best_score:.3g}; lower --learning-rate, or look for extreme values in the last part of the data"
         )
+
+
+def _mean(scores: Sequence[float | None]) -> float:
+    """The mean of those that there are; NaN for none."""
+    known = [score for score in scores if score is not None]
+    return sum(known) / len(known) if known else math.nan
 
 
 def _identity(

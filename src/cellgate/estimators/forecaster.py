@@ -17,15 +17,17 @@ from cellgate.data.panel import show_time
 from cellgate.estimators.backtest import Backtest
 from cellgate.estimators.backtest_run import run_backtest
 from cellgate.estimators.explain_forecast import explain_forecast
-from cellgate.estimators.explaining import Explanation, deliver, keep_report
+from cellgate.estimators.explaining import Explanation, deliver, keep_report, require_place
 from cellgate.estimators.forecast import EncodedForecast, Forecast
 from cellgate.estimators.forecast_rows import (
+    before_the_unknown,
     chosen,
     forecast_and_what_followed,
     in_kind,
     read_like_training,
     read_to_train,
     series_to_continue,
+    series_to_open,
     updated_history,
 )
 from cellgate.estimators.forecast_scores import BASELINE, score_forecast
@@ -79,6 +81,8 @@ class Forecaster(ForecasterArguments):
         model_: the trained ForecastNetwork: `model_.lstm` is a cellgate.LSTM, `model_.readout` a linear layer.
         record_: how the training went.
         settings_: the TrainingSettings of the last fit; a loaded model has none.
+        start_score_: the validation score that the last fit began with, NaN for `partial_fit` and where nothing was
+            held back; `record_.best_score` is what it came to. A loaded model has none.
         scales_: id -> scale of each series trained on.
         lags_: id -> the season that each series' naive forecast repeats, of the two.
         mixes_: id -> the weights of the simple forecasts that are corrected, a `tasks.start.Mix`.
@@ -123,16 +127,18 @@ class Forecaster(ForecasterArguments):
                 `report_`.
 
         Raises:
-            InputError: for an argument or for data that cannot be used; with a report, also for drivers that are not
-                known for the steps to come.
+            InputError: for an argument or for data that cannot be used; with a report, also for series so short that
+                drivers are not known a horizon before the end.
             TrainingError: if the loss stops being a number.
         """
+        require_place(report)
         panel = read_to_train(self, data)
         if report:
             # What the report cannot show is said now, not when the training is over.
             self._check()
-            lengths = np.array([len(values) for values in panel.values])
-            CovariateCoding.fit(panel, lengths).require_future(panel, self.horizon)
+            opened, _ = before_the_unknown(panel, self.horizon)
+            lengths = np.array([len(values) for values in opened.values])
+            CovariateCoding.fit(opened, lengths).require_future(opened, self.horizon)
         self._fit(panel, watch, checkpoint, checkpoint_every, None)
         self.kind_ = kind_of(data)
         if report:
@@ -152,6 +158,9 @@ class Forecaster(ForecasterArguments):
         Raises:
             InputError: for data unlike those of the first fit.
             TrainingError: if the loss stops being a number.
+
+        Warns:
+            UserWarning: as `predict`, of what the first fit did not have.
         """
         earlier = None
         panel = self.read(data)
@@ -160,6 +169,7 @@ class Forecaster(ForecasterArguments):
             self._check()
             self._check_against(self.task_, {name: network[name] for name in ("hidden_size", "num_layers")})
             earlier = Earlier(self.task_, self.coding_, network, self.model_.state_dict())
+        _warn(*panel.unlike, deep=1)
         self._fit(panel, watch, None, 10.0, earlier)
         self.kind_ = kind_of(data)
         return self
@@ -176,8 +186,10 @@ class Forecaster(ForecasterArguments):
         fitted = fit_forecaster(
             panel, self.get_params(), watch, Path(checkpoint) if checkpoint else None, checkpoint_every, earlier
         )
-        self.panel_, self.task_, self.model_ = fitted.panel, fitted.task, fitted.model
+        self.panel_ = replace(fitted.panel, unlike=())
+        self.task_, self.model_ = fitted.task, fitted.model
         self.record_, self.coding_, self.settings_ = fitted.record, fitted.coding, fitted.settings
+        self.start_score_ = fitted.start_score
         self.shrinkage_, self.widening_ = fitted.shrinkage, fitted.widening
         self.scales_ = dict(zip(fitted.panel.ids, fitted.units.scales.tolist(), strict=True))
         self.lags_ = dict(zip(fitted.panel.ids, fitted.units.lags.tolist(), strict=True))
@@ -265,11 +277,11 @@ class Forecaster(ForecasterArguments):
             and times with a zone as they came; otherwise a dict of (rows,) arrays.
 
         Warns:
-            UserWarning: naming the series that `forecast` leaves out.
+            UserWarning: naming the series that `forecast` leaves out, and what the training did not have: words in a
+                column of words, empty cells in one that had none.
         """
         made = self.forecast(data, future=future, ids=ids)
-        if made.note:
-            warnings.warn(made.note, UserWarning, stacklevel=3)  # of the caller, past in_plain_torch
+        _warn(*made.panel.unlike, *([made.note] if made.note else []))
         given = future if data is None else data
         kind = getattr(self, "kind_", None) if given is None else kind_of(given)
         return in_kind(kind, made.columns(), made.panel.roles)
@@ -288,9 +300,14 @@ class Forecaster(ForecasterArguments):
 
         Raises:
             DataError: for rows that do not fit the history.
+
+        Warns:
+            UserWarning: of words that the training did not have.
         """
         self._require_fit()
-        self.panel_ = updated_history(self, data, append)
+        history, unlike = updated_history(self, data, append)
+        _warn(*unlike)
+        self.panel_ = history
         self.kind_ = kind_of(data) or getattr(self, "kind_", None)
         return self
 
@@ -392,24 +409,32 @@ class Forecaster(ForecasterArguments):
         return {"steps": max(len(values) for values in actual), **found} if found["series"] else {}
 
     def explain(
-        self, data: Any = None, out: str | Path | None = None, *, figures: str | Path | None = None
+        self,
+        data: Any = None,
+        out: str | Path | None = None,
+        *,
+        future: Any = None,
+        figures: str | Path | None = None,
     ) -> Explanation:
         """Open the model: what it looked at, what it remembers, whether it can be trusted, as one page.
 
         Args:
-            data: series to look at, read as `fit` reads; the history where left out.
+            data: series to look at, read as `predict` reads; the history where left out.
             out: an HTML file to write.
+            future: a table with the future-known columns of the steps to come, where `data` has no rows for them.
+                Where they are not known for the horizon, the series are opened a horizon before their end.
             figures: a folder for the pictures, as SVG and, with the extra "figures", as PNG.
 
         Returns:
-            An Explanation: `html`, `save(path)`, `save_figures(folder)`, and `report`, the numbers behind it.
+            An Explanation: `html`, `save(path)`, `save_figures(folder)`, `report`, the numbers behind it, and
+            `opened`, which says where the series were opened if not at their end.
 
         Raises:
             DataError: for series too short, or unlike those trained on.
         """
         self._require_fit()
-        panel = self.panel_ if data is None else self.read(data)
-        return deliver(explain_forecast(self, panel), out, figures)
+        panel, opened = series_to_open(self, data, future)
+        return deliver(explain_forecast(self, panel, opened), out, figures, opened)
 
     def _require_fit(self) -> None:
         if not hasattr(self, "model_"):
@@ -426,3 +451,9 @@ class Forecaster(ForecasterArguments):
     @classmethod
     def _from_folder(cls, config: dict[str, Any], files: dict[str, Any], path: str | Path) -> Forecaster:
         return restore_forecaster(cls(), config, files, path)
+
+
+def _warn(*lines: str, deep: int = 0) -> None:
+    """Tell the caller of a method, past in_plain_torch and `deep` others around it, what its result does not show."""
+    for line in lines:
+        warnings.warn(line, UserWarning, stacklevel=4 + deep)

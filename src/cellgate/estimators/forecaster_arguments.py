@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from cellgate.errors import InputError
 from cellgate.estimators.protocol import Parameters, check_columns_named, check_seconds, check_seed, expect, is_count
-from cellgate.tasks.forecast_task import ForecastTask
+from cellgate.tasks.forecast_task import HIGHEST_LEVEL, ForecastTask
 from cellgate.tasks.intervals import level_bounds
 
 _COUNTS = ("horizon", "num_layers", "batch_size")
@@ -102,8 +102,8 @@ class ForecasterArguments(Parameters):
         expect(
             "levels",
             self.levels,
-            "percentages from 1 to below 100, such as 90",
-            lambda v: hasattr(v, "__len__") and all(1 <= x < 100 for x in v),
+            f"percentages from 1 to {HIGHEST_LEVEL}, such as 90",
+            lambda v: hasattr(v, "__len__") and all(1 <= x <= HIGHEST_LEVEL for x in v),
         )
         expect("dropout", self.dropout, "a share from 0 to below 1", lambda v: 0 <= v < 1)
         expect("learning_rate", self.learning_rate, "a number above 0", lambda v: v > 0)

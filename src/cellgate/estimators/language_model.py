@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +15,15 @@ from cellgate.data import DataError
 from cellgate.data.text import Text, Units, Vocabulary, one_line_end, read_text, split
 from cellgate.errors import InputError
 from cellgate.estimators.explain_text import explain_text
-from cellgate.estimators.explaining import Explanation, deliver, keep_report
-from cellgate.estimators.folder import ModelFolderError, save_folder
+from cellgate.estimators.explaining import Explanation, deliver, keep_report, require_place
 from cellgate.estimators.plain_torch import each_in_plain_torch
 from cellgate.estimators.protocol import Parameters, check_seconds, check_seed, expect, is_count, not_fitted
-from cellgate.estimators.sequence_card import sequence_card
+from cellgate.estimators.text_folder import restored, save_text_model
+from cellgate.estimators.text_training import characters_held, fingerprint, network_for, training_settings
 from cellgate.tasks.generate import BIGRAM, UNIGRAM, Bigrams, GenerateObjective, nats_per_token, write_on
 from cellgate.tasks.network import SequenceNetwork
 from cellgate.tasks.sequence_batches import EncodedSequences
-from cellgate.training import Checkpoint, Draws, Progress, TrainingRecord, TrainingSettings, threads_for, train
+from cellgate.training import Checkpoint, Progress, threads_for, train
 
 _FEWEST = 200  # tokens to learn from
 
@@ -138,6 +136,7 @@ class LanguageModel(Parameters):
             TrainingError: if the loss stops being a number.
         """
         self._check()
+        require_place(report)
         text = read_text(X)
         # The end of the text is held back before anything is learnt of it, the vocabulary included.
         held = self._held(text)
@@ -178,9 +177,7 @@ class LanguageModel(Parameters):
 
     def _held(self, text: Text) -> int:
         """How many characters at the end of the text are not learnt."""
-        if self.validation is None:
-            return min(len(text.text) // 20, _HELD)
-        return int(len(text.text) * self.validation)
+        return characters_held(self.validation, text)
 
     def _tokens(self, text: Text) -> tuple[np.ndarray, np.ndarray]:
         """Those to learn from, and those held back."""
@@ -204,55 +201,18 @@ class LanguageModel(Parameters):
         checkpoint_every: float,
     ) -> LanguageModel:
         objective = GenerateObjective(tokens, validation, self.batch_size, self.steps)
-        model = start or self._build(len(tokens))
+        model = start or network_for(self.get_params(), len(self.vocabulary_), len(tokens))
+        settings = training_settings(self.get_params(), objective, len(tokens))
         saved = None
-        settings = self._settings(objective, len(tokens))
         if checkpoint is not None:
-            # These show in the settings and the network, whether found or said.
-            found = ("hidden_size", "max_epochs", "patience", "max_seconds")
-            kept = {name: value for name, value in self.get_params().items() if name not in found}
-            how = sorted(kept.items()), replace(settings, max_seconds=None), model.config()
-            digest = hashlib.sha256(repr(how).encode() + text.text.encode("utf-8", "surrogatepass"))
-            saved = Checkpoint(Path(checkpoint) / "training.safetensors", digest.hexdigest(), checkpoint_every)
+            identity = fingerprint(self.get_params(), text, settings, model)
+            saved = Checkpoint(Path(checkpoint) / "training.safetensors", identity, checkpoint_every)
         weights = sum(weight.numel() for weight in model.parameters())
         with threads_for(3.0 * weights * objective.streams * objective.steps):
             record = train(model, objective, settings, watch, saved)
         self.model_, self.record_, self.settings_, self.metrics_ = model, record, settings, {}
         self.source_, self.trained_tokens_ = text.source, len(tokens)
         return self
-
-    def _build(self, tokens: int) -> SequenceNetwork:
-        hidden = self.hidden_size or (128 if tokens < 50_000 else 256 if tokens < 500_000 else 512)
-        embedding = self.embedding_size or (64 if self.units == "characters" else 256)
-        with Draws(self.seed).turn():
-            return SequenceNetwork(
-                0,
-                len(self.vocabulary_),
-                hidden,
-                self.num_layers,
-                "all",
-                dropout=self.dropout,
-                vocabulary=len(self.vocabulary_),
-                embedding_size=embedding,
-                embedding_dropout=0.0 if self.units == "characters" else self.dropout,
-                locked=True,
-                state_dropout=self.state_dropout,
-            )
-
-    def _settings(self, objective: GenerateObjective, tokens: int) -> TrainingSettings:
-        # So many tokens are read in all, at least twice and at most forty times the text, where no time is set.
-        share = objective.rounds * objective.streams * objective.steps / tokens
-        passes = 40.0 if self.max_seconds is not None else min(40.0, max(2.0, _TOKENS / tokens))
-        epochs = self.max_epochs or max(3, math.ceil(passes / share))
-        return TrainingSettings(
-            max_epochs=epochs,
-            max_seconds=self.max_seconds,
-            batch_size=objective.streams,
-            learning_rate=self.learning_rate,
-            patience=self.patience or max(3, epochs // 2),
-            warmup=min(100, max(1, epochs * objective.rounds // 20)),
-            seed=int(self.seed),
-        )
 
     def _check(self) -> None:
         for name in ("num_layers", "batch_size", "steps", "vocabulary_size"):
@@ -422,47 +382,8 @@ class LanguageModel(Parameters):
     def save(self, path: str | Path) -> None:
         """Write the model folder: see cellgate.estimators.folder for what is in it."""
         self._require_fit()
-        config = {
-            "estimator": self.get_params(),
-            "model": self.model_.config(),
-            "task": {"trained_tokens": self.trained_tokens_},
-            "training": {key: value for key, value in asdict(self.record_).items() if key != "history"},
-        }
-        preprocess = {"source": self.source_, "units": self.units, "tokens": list(self.vocabulary_.tokens)}
-        counts = {
-            "pairs": torch.from_numpy(self.bigrams_.pairs),
-            "counts": torch.from_numpy(self.bigrams_.counts),
-            "unigram": torch.from_numpy(self.bigrams_.unigram),
-        }
-        files = {
-            "model.safetensors": self.model_.state_dict(),
-            "preprocess.json": preprocess,
-            "baseline.safetensors": counts,
-            "metrics.json": {**self.metrics_, "history": [list(pair) for pair in self.record_.history]},
-            "README.md": sequence_card("LanguageModel", self.BASELINE, config, preprocess, self.metrics_),
-        }
-        save_folder(path, "LanguageModel", config, files)
+        save_text_model(self, path)
 
     @classmethod
     def _from_folder(cls, config: dict[str, Any], files: dict[str, Any], path: str | Path) -> LanguageModel:
-        try:
-            made = cls(**config["estimator"])
-            preprocess, metrics = files["preprocess.json"], dict(files["metrics.json"])
-            made.source_, made.trained_tokens_ = preprocess["source"], config["task"]["trained_tokens"]
-            made.vocabulary_ = Vocabulary(preprocess["units"], tuple(preprocess["tokens"]))
-            counts = files["baseline.safetensors"]
-            made.bigrams_ = Bigrams(*(counts[name].numpy() for name in ("pairs", "counts", "unigram")))
-            made.record_ = TrainingRecord.from_json(config["training"], metrics.pop("history"))
-            made.metrics_ = metrics
-            made.model_ = SequenceNetwork(**config["model"])
-            made.model_.load_state_dict(files["model.safetensors"])
-            made.model_.eval()
-        except (KeyError, TypeError, RuntimeError, ValueError, AttributeError) as error:
-            raise ModelFolderError(
-                f"{path}: expected the parts of a LanguageModel, got others ({error}); train again"
-            ) from error
-        return made
-
-
-_HELD = 20_000  # characters to stop in time by
-_TOKENS = 12_000_000  # to read in all, where the caller says nothing: some ten minutes on two cores
+        return restored(cls, config, files, path)

@@ -231,9 +231,13 @@ def require_used(estimator: Any, table: bool, sequences: SequenceSet) -> None:
     useless = []
     if not table:
         named = ("id", "time") if sequences.token else ("id", "time", "features")
+        if sequences.groups is None:  # a .npz and a CoNLL file have them, too
+            named = (*named, "group")
         useless = [(name, "a table, whose column it names") for name in named if as_names(getattr(estimator, name))]
     elif sequences.flat and estimator.time:
         useless = [("time", "a table of several rows a sequence")]
+    if estimator.gaps and (not table or sequences.flat):
+        useless.append(("gaps", "a table of several rows a sequence, with their times"))
     if estimator.steps is not None and not sequences.flat:
         useless.append(("steps", "flat sequences, one a row (--wide)"))
     for name, expected in useless:

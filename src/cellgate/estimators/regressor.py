@@ -32,7 +32,11 @@ class SequenceRegressor(SequenceEstimator):
         id: of a long table, the column that tells sequences apart.
         time: the column to sort the steps of a sequence by.
         target: the column of the number to predict.
+        group: the column of what sequences belong to, a person or a machine: those of one group are all learnt from, or
+            all held back to stop by (`fit` takes them as `groups`, too).
         features: the columns to read; all others by default.
+        gaps: of a long table with times, whether the time since the step before is read as well, its logarithm: for
+            events that come at any time.
         wide: whether every row of a table is a whole sequence.
         steps: how many steps a flat sequence is cut into; as many as columns by default.
         hidden_size: units of the LSTM in each direction; 64 or 128 by the amount of data.
@@ -77,7 +81,9 @@ class SequenceRegressor(SequenceEstimator):
         id: str | None = None,
         time: str | None = None,
         target: str | None = None,
+        group: str | None = None,
         features: str | Sequence[str] = (),
+        gaps: bool = False,
         wide: bool = False,
         steps: int | None = None,
         hidden_size: int | None = None,
@@ -96,7 +102,9 @@ class SequenceRegressor(SequenceEstimator):
         self.id = id
         self.time = time
         self.target = target
+        self.group = group
         self.features = features
+        self.gaps = gaps
         self.wide = wide
         self.steps = steps
         self.hidden_size = hidden_size
@@ -158,7 +166,7 @@ class SequenceRegressor(SequenceEstimator):
     # ------------------------------------------------------------ learn more
 
     def partial_fit(
-        self, X: Any, y: Any = None, *, watch: Callable[[Progress], None] | None = None
+        self, X: Any, y: Any = None, *, groups: Any = None, watch: Callable[[Progress], None] | None = None
     ) -> SequenceRegressor:
         """Train on from the weights there are, with the scaling of the first call whose labels were not all the same.
 
@@ -166,7 +174,7 @@ class SequenceRegressor(SequenceEstimator):
             InputError: as `fit` raises.
         """
         self._check()
-        sequences = self._labelled(X, y)
+        sequences = self._more(X, y, groups)
         first = not hasattr(self, "model_")
         self._check_columns(X, sequences.roles, reset=first)
         targets = self._targets(np.asarray(sequences.labels), first)

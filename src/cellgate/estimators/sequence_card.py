@@ -52,6 +52,7 @@ def sequence_card(
         "",
         "## How it was made",
         "",
+        *_by_group(preprocess.get("roles", {}).get("group")),
         f"- {training['epochs']} epochs in {training['seconds']:.1f} s, stopped by {training['stopped_by']}.",
         *(f"- {told}" for told in kept_weights(record, "text" if kind == "LanguageModel" else "sequences")),
         "",
@@ -82,6 +83,13 @@ def _scores(baseline: str, metrics: dict[str, Any]) -> list[str]:
         *(f"| {name} | {' | '.join(f'{metrics[name][score]:.4g}' for score in names)} |" for name in rivals),
         *_doubts(baseline, metrics["cellgate"], metrics.get(baseline, {})),
     ]
+
+
+def _by_group(column: str | None) -> list[str]:
+    """That groups were not torn apart."""
+    if column is None:
+        return []
+    return [f"- What was held back had whole groups of `{column}`: no group was both learnt from and held back."]
 
 
 def _doubts(baseline: str, ours: dict[str, float], theirs: dict[str, float]) -> list[str]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -13,11 +12,12 @@ import numpy as np
 import torch
 
 from cellgate.data.features import FeatureEncoding
+from cellgate.data.gaps import remeasured
+from cellgate.data.groups import require_groups, with_groups
 from cellgate.data.panel import as_names
 from cellgate.data.sequences import SequenceRoles, SequenceSet, holds_columns, read_sequences
 from cellgate.errors import InputError
-from cellgate.estimators.explaining import Explanation, deliver, keep_report, require_examples
-from cellgate.estimators.folder import ModelFolderError, save_folder
+from cellgate.estimators.explaining import Explanation, deliver, keep_report, require_examples, require_place
 from cellgate.estimators.protocol import (
     Kind,
     Parameters,
@@ -33,19 +33,15 @@ from cellgate.estimators.protocol import (
     shape_of,
     sklearn_tags,
 )
-from cellgate.estimators.sequence_card import sequence_card
-from cellgate.estimators.sequence_training import HeldObjective, fit_in_folds, folds, training_settings
+from cellgate.estimators.sequence_folder import restored, save_sequences
+from cellgate.estimators.sequence_training import HeldObjective, fingerprint, fit_in_folds, training_settings
 from cellgate.estimators.unlike import remarks
 from cellgate.report.model import Report
+from cellgate.tasks.held_back import folds, hold_back
 from cellgate.tasks.network import SequenceNetwork
-from cellgate.tasks.sequence_batches import EncodedSequences, ResidentSequences, hold_back
+from cellgate.tasks.sequence_batches import EncodedSequences, ResidentSequences
 from cellgate.training import Checkpoint, Draws, Progress, TrainingRecord, TrainingSettings, threads_for, train
 
-# Arguments that are found where they are not said: they show in the data, the settings and the network.
-_FOUND = (
-    *("id", "time", "target", "features", "token", "wide", "steps"),
-    *("hidden_size", "max_epochs", "patience", "max_seconds"),
-)
 _FEWEST_VALIDATED = 20  # with fewer held back, a validation score would be noise: folds say more
 
 
@@ -58,7 +54,9 @@ class SequenceEstimator(Parameters):
     id: str | None
     time: str | None
     target: str | None
+    group: str | None
     features: Any
+    gaps: bool
     wide: bool
     steps: int | None
     hidden_size: int | None
@@ -130,8 +128,9 @@ class SequenceEstimator(Parameters):
         return sequences
 
     def _roles(self) -> SequenceRoles:
-        check_columns_named(self, "id", "time", "target")
-        return SequenceRoles(self.id, self.time, self.target, as_names(self.features), bool(self.wide), self.steps)
+        check_columns_named(self, "id", "time", "target", "group")
+        columns = self.id, self.time, self.target, as_names(self.features)
+        return SequenceRoles(*columns, bool(self.wide), self.steps, group=self.group, gaps=bool(self.gaps))
 
     def read_again(self, X: Any, y: Any = None) -> SequenceSet:
         """Read data like those of the training, by the columns that were found then.
@@ -146,7 +145,7 @@ class SequenceEstimator(Parameters):
             X = X.to_numpy()  # the training was on arrays: columns of a frame are taken in their order
         self._check_columns(X, roles, reset=False)
         if isinstance(X, SequenceSet):
-            return self.read(X, y)
+            return remeasured(self.read(X, y), roles.gap_unit)
         flat_frame = roles.wide and not self.wide and not isinstance(X, str | Path)
         if flat_frame and not hasattr(X, "columns"):
             roles = replace(roles, features=())  # an array has no names for columns
@@ -178,6 +177,7 @@ class SequenceEstimator(Parameters):
         X: Any,
         y: Any = None,
         *,
+        groups: Any = None,
         watch: Callable[[Progress], None] | None = None,
         checkpoint: str | Path | None = None,
         checkpoint_every: float = 10.0,
@@ -189,6 +189,8 @@ class SequenceEstimator(Parameters):
             X: (n, T, F) numbers; (n, T), n sequences of one feature (with `steps`, of T / steps features); a list of n
                 arrays (T_i, F) or (T_i,); a frame or the path of a table, long or wide; the path of a .npy or .npz.
             y: n labels; None where the data hold them.
+            groups: n names or numbers, what each sequence belongs to (a person, a machine): all sequences of one group
+                are learnt from, or all are held back to stop by. Of a table, `group` names their column.
             watch: told after every epoch.
             checkpoint: a folder for the state of the training; a fit that was cut short goes on from there, with the
                 result that it would have had. Remove it when it is no longer needed.
@@ -201,7 +203,8 @@ class SequenceEstimator(Parameters):
             TrainingError: if the loss stops being a number.
         """
         self._check()
-        sequences = self._labelled(X, y)
+        require_place(report)
+        sequences = self._grouped(self._labelled(X, y), groups)
         self._check_columns(X, sequences.roles, reset=not isinstance(X, SequenceSet))
         labels = np.asarray(sequences.labels)
         targets = self._targets(labels, True)
@@ -216,8 +219,12 @@ class SequenceEstimator(Parameters):
 
     def _hold(self, sequences: SequenceSet) -> tuple[np.ndarray, np.ndarray]:
         """Rows to learn from, and rows to stop by: none where they would be too few, and folds take their place."""
-        rows, held = hold_back(self.strata(sequences), self.validation, self.seed)
-        if len(held) < _FEWEST_VALIDATED:
+        if self.validation:
+            require_groups(sequences, 2, "of which one is held back to stop in time", "validation=0 (--validation 0)")
+        rows, held = hold_back(self.strata(sequences), self.validation, self.seed, sequences.groups)
+        # A group may be far more than the share: folds learn from all of them.
+        far_more = sequences.groups is not None and len(held) > 2 * self.validation * len(sequences)
+        if len(held) < _FEWEST_VALIDATED or far_more:
             return np.arange(len(sequences)), np.array([], dtype=np.int64)
         return rows, held
 
@@ -242,6 +249,19 @@ class SequenceEstimator(Parameters):
         if sequences.roles.wide and not sequences.flat:
             sequences = replace(sequences, flat=True)
         return sequences
+
+    def _grouped(self, sequences: SequenceSet, groups: Any) -> SequenceSet:
+        """The sequences with the groups that were given beside them, if any."""
+        if groups is None:
+            return sequences
+        if self.group is not None:
+            raise InputError(f"groups: expected none beside group={self.group!r}, which names their column, got both")
+        return with_groups(sequences, groups)
+
+    def _more(self, X: Any, y: Any, groups: Any) -> SequenceSet:
+        """Labelled sequences for `partial_fit`; what the first call measured is not measured anew."""
+        unit = self.roles_.gap_unit if hasattr(self, "model_") else None
+        return self._grouped(remeasured(self._labelled(X, y), unit), groups)
 
     def _clean(self, y: Any) -> Any:
         from cellgate.estimators.protocol import one_column
@@ -268,7 +288,7 @@ class SequenceEstimator(Parameters):
 
         model, objective = made(rows, held)
         settings = training_settings(self.get_params(), len(rows))
-        identity = "" if checkpoint is None else self._identity(sequences, start, settings, model)
+        identity = "" if checkpoint is None else fingerprint(self, sequences, start, settings, model)
 
         def saved(stage: str) -> Checkpoint | None:
             if checkpoint is None:
@@ -276,7 +296,9 @@ class SequenceEstimator(Parameters):
             return Checkpoint(Path(checkpoint) / f"{stage}.safetensors", identity, checkpoint_every)
 
         work = 3.0 * sum(w.numel() for w in model.lstm.parameters()) * min(self.batch_size, len(rows))
-        parts = [] if len(held) or not self.validation else folds(self.strata(sequences), sequences.lengths, self.seed)
+        parts = []
+        if not len(held) and self.validation:
+            parts = folds(self.strata(sequences), sequences.lengths, self.seed, sequences.groups)
         with threads_for(work * int(sequences.lengths.max())):
             if parts:
                 model, record = fit_in_folds(made, parts, settings, watch, saved)
@@ -302,25 +324,6 @@ class SequenceEstimator(Parameters):
                 self.dropout,
                 memory=int(np.quantile(sequences.lengths, 0.9)),
             )
-
-    def _identity(
-        self, sequences: SequenceSet, start: SequenceNetwork | None, settings: TrainingSettings, model: SequenceNetwork
-    ) -> str:
-        """A fingerprint of everything that a training's result depends on, but for when it is stopped.
-
-        Whether a size or a column was found or said makes no difference.
-        """
-        kept = {name: value for name, value in self.get_params().items() if name not in _FOUND}
-        what = type(self).__name__, sequences.token, sorted(kept.items())
-        digest = hashlib.sha256(repr((what, replace(settings, max_seconds=None), model.config())).encode())
-        digest.update(np.ascontiguousarray(sequences.numbers).tobytes())
-        digest.update(repr((sequences.lengths.tolist(), np.asarray(sequences.labels).tolist())).encode())
-        for values in sequences.texts.values():
-            digest.update(repr(values.tolist()).encode())
-        if start is not None:
-            for value in start.state_dict().values():
-                digest.update(value.numpy().tobytes())
-        return digest.hexdigest()
 
     def _check(self) -> None:
         for name in ("num_layers", "batch_size"):
@@ -404,46 +407,8 @@ class SequenceEstimator(Parameters):
         """Write the model folder: see cellgate.estimators.folder for what is in it."""
         if not hasattr(self, "model_"):
             raise not_fitted(type(self).__name__)
-        config = {
-            "estimator": {**self.plain_params(), "features": list(as_names(self.features))},
-            "model": self.model_.config(),
-            "task": self._answer_config(),
-            "training": {key: value for key, value in asdict(self.record_).items() if key != "history"},
-        }
-        preprocess = {
-            "source": self.source_,
-            "roles": asdict(self.roles_),
-            "encoding": self.encoding_.to_json(),
-            "columns": getattr(self, "n_features_in_", None),
-        }
-        files = {
-            "model.safetensors": self.model_.state_dict(),
-            "preprocess.json": preprocess,
-            "metrics.json": {**self.metrics_, "history": [list(pair) for pair in self.record_.history]},
-            "README.md": sequence_card(type(self).__name__, self.BASELINE, config, preprocess, self.metrics_),
-        }
-        save_folder(path, type(self).__name__, config, files)
+        save_sequences(self, path)
 
     @classmethod
     def _from_folder(cls, config: dict[str, Any], files: dict[str, Any], path: str | Path) -> Self:
-        try:
-            made = cls(**{**config["estimator"], "features": tuple(config["estimator"]["features"])})
-            preprocess, metrics = files["preprocess.json"], dict(files["metrics.json"])
-            made.source_ = preprocess["source"]
-            roles = preprocess["roles"]
-            lists = {name: tuple(value) for name, value in roles.items() if isinstance(value, list)}
-            made.roles_ = SequenceRoles(**{**roles, **lists})
-            made.encoding_ = FeatureEncoding.from_json(preprocess["encoding"])
-            if preprocess["columns"] is not None:
-                made.n_features_in_ = preprocess["columns"]
-            made._restore_answers(config["task"])
-            made.record_ = TrainingRecord.from_json(config["training"], metrics.pop("history"))
-            made.metrics_ = metrics
-            made.model_ = SequenceNetwork(**config["model"])
-            made.model_.load_state_dict(files["model.safetensors"])
-            made.model_.eval()
-        except (KeyError, TypeError, RuntimeError, ValueError) as error:
-            raise ModelFolderError(
-                f"{path}: expected the parts of a {cls.__name__}, got others ({error}); train again"
-            ) from error
-        return made
+        return restored(cls, config, files, path)

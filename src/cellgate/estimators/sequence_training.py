@@ -12,6 +12,7 @@ too sure asks for a smaller share, not for less training.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -21,13 +22,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cellgate.data.sequences import SequenceSet
+from cellgate.estimators.protocol import Parameters
 from cellgate.tasks.network import SequenceNetwork
 from cellgate.training import Checkpoint, FoldedObjective, Progress, TrainingRecord, TrainingSettings, train
 from cellgate.training.loop import Objective
 
 _UPDATES = 2000  # steps of training that are aimed at, whatever the amount of data
-_FOLDS = 5
-_ALL_STEPS, _FEWER = 10_000, 2  # of more steps in all, only so many folds are trained: their time counts
+# Arguments that are found where they are not said: they show in the data, the settings and the network.
+_FOUND = (
+    *("id", "time", "target", "group", "features", "gaps", "token", "wide", "steps"),
+    *("hidden_size", "max_epochs", "patience", "max_seconds"),
+)
 _SHARES = torch.linspace(1.0, 0.05, 20)  # never nothing: it would leave no answer of its own to look into
 _AVERAGE = 0.95  # of the weights: after a few steps they still jump about, and the epoch is to be told for good
 
@@ -52,30 +58,30 @@ def training_settings(params: dict[str, Any], examples: int) -> TrainingSettings
     )
 
 
-def folds(strata: np.ndarray, lengths: np.ndarray, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Rows to learn from and rows to stop by, for each of several models.
+def fingerprint(
+    estimator: Parameters,
+    sequences: SequenceSet,
+    start: SequenceNetwork | None,
+    settings: TrainingSettings,
+    model: SequenceNetwork,
+) -> str:
+    """Of everything that a training's result depends on, but for when it is stopped.
 
-    Every row is held back once, but for those alone in their stratum, which are always learnt from; where there are
-    many steps, some rows are never held back.
-
-    Args:
-        strata: (S,) a code each; every fold holds back about the same share of each code.
-        lengths: (S,) steps of each.
-        seed: of the draw.
-
-    Returns:
-        Pairs of ascending rows; none where no two rows have the same code, or one part would be without a step.
+    Whether a size or a column was found or said makes no difference.
     """
-    order = np.random.default_rng(int(seed) % 2**64).permutation(len(strata))
-    codes, counts = np.unique(strata, return_counts=True)
-    members = [order[strata[order] == code] for code in codes[counts > 1]]
-    if not members:
-        return []
-    dealt = np.concatenate(members)  # code after code, so that dealing round by round spreads each evenly
-    count = min(_FOLDS, len(dealt))
-    held = [np.sort(dealt[k::count]) for k in range(count if lengths.sum() <= _ALL_STEPS else _FEWER)]
-    pairs = [(np.setdiff1d(np.arange(len(strata)), part), part) for part in held]
-    return pairs if all(lengths[rows].any() for pair in pairs for rows in pair) else []
+    kept = {name: value for name, value in estimator.get_params().items() if name not in _FOUND}
+    what = type(estimator).__name__, sequences.token, sorted(kept.items())
+    digest = hashlib.sha256(repr((what, replace(settings, max_seconds=None), model.config())).encode())
+    digest.update(np.ascontiguousarray(sequences.numbers).tobytes())
+    digest.update(repr((sequences.lengths.tolist(), np.asarray(sequences.labels).tolist())).encode())
+    if sequences.groups is not None:
+        digest.update(repr(sequences.groups.tolist()).encode())
+    for values in sequences.texts.values():
+        digest.update(repr(values.tolist()).encode())
+    if start is not None:
+        for value in start.state_dict().values():
+            digest.update(value.numpy().tobytes())
+    return digest.hexdigest()
 
 
 class HeldObjective(Objective, Protocol):
@@ -147,7 +153,7 @@ def fit_in_folds(
     Args:
         made: a network to train and its objective, of rows to learn from and rows to stop by; called last for the
             network that is kept, as it also sets what the estimator remembers of its data.
-        parts: what `folds` gave.
+        parts: what `held_back.folds` gave.
         settings: of a training on all sequences.
         watch: told after every epoch.
         saved: where to save a stage, "search" or "final".
@@ -159,7 +165,8 @@ def fit_in_folds(
     # As many steps an epoch in both stages, or an epoch of one would teach more than one of the other.
     steps = math.ceil(len(rows) / settings.batch_size)
     settings = replace(settings, average=_AVERAGE)
-    limit = settings.max_seconds and settings.max_seconds * (len(parts) - 1) / len(parts)  # the rest is for the last
+    share = max(1, len(parts) - 1) / max(2, len(parts))  # of the time; the rest is for the last
+    limit = settings.max_seconds and settings.max_seconds * share
     built = [made(*part) for part in parts]
     objective = SharedFolds([part for _, part in built])
     search = replace(

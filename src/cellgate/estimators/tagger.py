@@ -50,8 +50,12 @@ class SequenceTagger(SequenceEstimator):
         id: of a long table, the column that tells sequences apart.
         time: the column to sort the steps of a sequence by.
         target: the column of tags; of a CoNLL file its number, the last by default.
+        group: the column of what sequences belong to, a person or a machine: those of one group are all learnt from, or
+            all held back to stop by (of a CoNLL file its number; `fit` takes them as `groups`, too).
         token: the column of words; of a CoNLL file its number, "1" by default.
         features: other columns to read; of a table all by default, of a CoNLL file none.
+        gaps: of a long table with times, whether the time since the step before is read as well, its logarithm: for
+            events that come at any time.
         vocabulary_size: the most different words; rarer ones are unknown.
         embedding_size: numbers that stand for a word.
         hidden_size: units of the LSTM in each direction; 64 or 128 by the amount of data.
@@ -96,8 +100,10 @@ class SequenceTagger(SequenceEstimator):
         id: str | None = None,
         time: str | None = None,
         target: str | None = None,
+        group: str | None = None,
         token: str | None = None,
         features: str | Sequence[str] = (),
+        gaps: bool = False,
         vocabulary_size: int = 30_000,
         embedding_size: int = 64,
         hidden_size: int | None = None,
@@ -115,8 +121,10 @@ class SequenceTagger(SequenceEstimator):
         self.id = id
         self.time = time
         self.target = target
+        self.group = group
         self.token = token
         self.features = features
+        self.gaps = gaps
         self.vocabulary_size = vocabulary_size
         self.embedding_size = embedding_size
         self.hidden_size = hidden_size
@@ -139,8 +147,9 @@ class SequenceTagger(SequenceEstimator):
         expect("embedding_size", self.embedding_size, "a whole number of 1 or more", is_count)
 
     def _roles(self) -> SequenceRoles:
-        check_columns_named(self, "id", "time", "target", "token")
-        return SequenceRoles(self.id, self.time, self.target, as_names(self.features), token=self.token or "")
+        check_columns_named(self, "id", "time", "target", "group", "token")
+        columns = self.id, self.time, self.target, as_names(self.features)
+        return SequenceRoles(*columns, token=self.token or "", group=self.group, gaps=bool(self.gaps))
 
     def _labelled(self, X: Any, y: Any) -> SequenceSet:
         sequences = self.read(X, y)
@@ -273,16 +282,18 @@ class SequenceTagger(SequenceEstimator):
 
     # ------------------------------------------------------------ learn more
 
-    def partial_fit(self, X: Any, y: Any = None, *, watch: Callable[[Progress], None] | None = None) -> SequenceTagger:
+    def partial_fit(
+        self, X: Any, y: Any = None, *, groups: Any = None, watch: Callable[[Progress], None] | None = None
+    ) -> SequenceTagger:
         """Train on from the weights there are, with the vocabulary and the tags of the first call.
 
         Raises:
             InputError: as `fit` raises, and for a tag that the first call did not have.
         """
         if not hasattr(self, "model_"):
-            return self.fit(X, y, watch=watch)
+            return self.fit(X, y, groups=groups, watch=watch)
         self._check()
-        sequences = self._labelled(X, y)
+        sequences = self._more(X, y, groups)
         targets, before = self._targets(np.asarray(sequences.labels), False), self.tag_counts_
         self._learn(sequences, targets, copy.deepcopy(self.model_), watch, None, 10.0)
         self.tag_counts_ = self.tag_counts_ + before  # the baseline knows what the model has learnt from
@@ -318,12 +329,17 @@ class SequenceTagger(SequenceEstimator):
         return [self.classes_[shares.argmax(1)] for shares in self.predict_proba(X)]
 
     def table(self, X: Any) -> dict[str, np.ndarray]:
-        """A row a step: unique_id, step, the word where there are words, prediction, and its probability."""
+        """A row a step: unique_id, step, ds, token, prediction, and p, its probability.
+
+        ds is the step's time as a table has it, token its word; either is there where the data have it.
+        """
         sequences, shares = self._shares(X)
+        times = {} if sequences.times is None else {"ds": sequences.times}
         words = {} if sequences.token is None else {"token": sequences.texts[sequences.token]}
         return {
             "unique_id": np.repeat(np.array(sequences.ids, dtype=object), sequences.lengths),
             "step": np.concatenate([np.arange(n) for n in sequences.lengths.tolist()]),
+            **times,
             **words,
             "prediction": self.classes_[shares.argmax(1)],
             "p": shares.max(1),

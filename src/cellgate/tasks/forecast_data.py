@@ -47,7 +47,11 @@ class Units:
 
     def one(self, k: int) -> Units:
         """Those of one series."""
-        return Units(self.scales[k : k + 1], self.lags[k : k + 1], self.mixes[k : k + 1])
+        return self.select(np.array([k]))
+
+    def select(self, series: np.ndarray) -> Units:
+        """Those of some series, (n,) places."""
+        return Units(self.scales[series], self.lags[series], tuple(self.mixes[k] for k in series.tolist()))
 
 
 @dataclass(frozen=True)

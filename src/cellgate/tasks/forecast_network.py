@@ -67,6 +67,10 @@ class ForecastNetwork(nn.Module):
         """Answer (horizon, quantiles) numbers to everything, until training finds better ones."""
         self.readout.bias[: answers.numel()] = answers.flatten()
 
+    def constant(self) -> Tensor:
+        """(horizon, quantiles) what is answered to everything before training, as the other weights begin at 0."""
+        return self.readout.bias[: self.horizon * self.quantiles].detach().clone().view(self.horizon, self.quantiles)
+
     def forward(self, input: Tensor, ahead: Tensor, simple: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Answers after the last step of each sequence: (B, T, I) and what `answer` takes, to (B, horizon, Q)."""
         hidden, _ = self.lstm(input)

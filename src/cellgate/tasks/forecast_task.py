@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+HIGHEST_LEVEL = 99.99  # percent: no data tell of intervals beyond, and of names and quantiles so many digits are kept
+
 
 @dataclass(frozen=True)
 class ForecastTask:

@@ -1,4 +1,4 @@
-"""Sequences resident in memory, gathered into padded batches by index; what is held back of them."""
+"""Sequences resident in memory, gathered into padded batches by index."""
 
 from __future__ import annotations
 
@@ -93,20 +93,3 @@ class EncodedSequences:
     names: tuple[str, ...]
     ids: tuple[str, ...]
     steps: tuple[tuple[str, ...], ...] | None = None
-
-
-def hold_back(strata: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Which examples to train on and which to keep out, both ascending.
-
-    Args:
-        strata: (S,) a code each; of every code the same share is kept out, and at least one stays.
-        share: from 0 to below 1.
-        seed: of the draw.
-    """
-    random = np.random.default_rng(int(seed) % 2**64)
-    kept_out = np.zeros(len(strata), dtype=bool)
-    order = random.permutation(len(strata))
-    for code in np.unique(strata):
-        members = order[strata[order] == code]
-        kept_out[members[: min(len(members) - 1, round(share * len(members)))]] = True
-    return np.flatnonzero(~kept_out), np.flatnonzero(kept_out)
