@@ -46,7 +46,7 @@ CELLGATE_INLINE void cells(const S* pre, int64_t row, int64_t gate, const Rows<S
   enter(Phase::cells);
   alignas(64) S state[R][2][L];  // c and o
   // With few registers one function at a time, or its constants are fetched from memory again and again.
-  constexpr bool apart = V::registers == 16;
+  constexpr bool apart = V::registers == 16 && L > 1;
   alignas(64) S active[apart ? R : 1][4][L];
   if constexpr (apart) {
     for (int r = 0; r < R; ++r)

@@ -90,10 +90,12 @@ __attribute__((noinline)) void gemm_tile(TileLeft<S, Packed> left, const S* __re
   int64_t k = 0;
   for (; k + 4 <= count; k += 4) {
     if (4 * ahead.count >= count - k) fetch_block<S>(ahead.block[--ahead.count]);
-    if (ahead.further < ahead.end) {
-      __builtin_prefetch(ahead.further, 0, 2);
-      __builtin_prefetch(ahead.further + 64, 0, 2);
-      ahead.further += 128;
+    if constexpr (fetches_further<S>()) {
+      if (ahead.further < ahead.end) {
+        __builtin_prefetch(ahead.further, 0, 2);
+        __builtin_prefetch(ahead.further + 64, 0, 2);
+        ahead.further += 128;
+      }
     }
     step(k, 0);
     step(k + 1, 1 % Ways);

@@ -19,11 +19,14 @@ struct Lines {
   int64_t count;
   const char* weights = nullptr;  // what comes after this panel, to be read from beyond the second-level cache
   const char* end = nullptr;
+  template <class S>
   CELLGATE_INLINE void fetch() {
     if (count > 0) __builtin_prefetch(line[--count], 1, 3);
-    if (weights < end) {
-      __builtin_prefetch(weights, 0, 2);
-      weights += 64;
+    if constexpr (fetches_further<S>()) {
+      if (weights < end) {
+        __builtin_prefetch(weights, 0, 2);
+        weights += 64;
+      }
     }
   }
 };
@@ -60,7 +63,7 @@ CELLGATE_INLINE void accumulate(Vec<S> (&acc)[R][N], const S* const* row, int64_
     };
     int64_t k = 0;
     for (; k + 2 <= K; k += 2) {
-      if (ahead) ahead->fetch();
+      if (ahead) ahead->fetch<S>();
       step(k);
       step(k + 1);
     }
@@ -72,7 +75,7 @@ CELLGATE_INLINE void accumulate(Vec<S> (&acc)[R][N], const S* const* row, int64_
         for (int j = 0; j < N; ++j) part[c][r][j] = c ? V::zero() : acc[r][j];
     int64_t k = 0;
     for (; k + C <= K; k += C) {
-      if (ahead) ahead->fetch();
+      if (ahead) ahead->fetch<S>();
 #pragma GCC unroll 8
       for (int c = 0; c < C; ++c) {
 #pragma GCC unroll 8

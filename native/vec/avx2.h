@@ -1,4 +1,4 @@
-// Vec for AVX2 with FMA. Included by vec.h only. Sixteen registers: a tile of 3 x 4 vectors.
+// Vec for AVX2 with FMA. Included by vec.h only. Sixteen registers: twelve accumulators, 3 x 4 or 6 x 2 vectors.
 #pragma once
 
 #include <immintrin.h>

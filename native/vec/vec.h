@@ -8,8 +8,11 @@
 //
 // What Vec<float> and Vec<double> offer (V is the vector, S its scalar):
 //   V::lanes              scalars in a vector
+//   V::registers          of vectors that the instruction set names
 //   V::tile_rows          rows of an accumulator tile of tile_rows x 4 vectors that stays in registers
 //   V::tall_rows          the same for tiles of tall_rows x 2 vectors; zero where they gain nothing
+//   V::gemm_rows, V::gemm_vectors      rows and vectors of the tile of large products
+//   V::reduced_at_once    vectors that reduce(v, p) sums together; zero: there is none
 //   V::zero() set1(s) load(p) load_n(p, n) store(p) store_n(p, n)      no alignment is needed; n in [0, lanes]: the
 //                         lanes past n read as zero, and memory past n is never touched
 //   + - *  unary -        lane by lane

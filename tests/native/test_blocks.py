@@ -146,6 +146,8 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_gradients_of_large_weights_use_them(way):
+    if way == "bfloat16" and not cpu.native().has_half():
+        pytest.skip("is widened, and then trains in float32")
     options, kind, call = WAYS[way]
     module, x = cellgate.LSTM(512, 512, **options), torch.randn(3, 2, 512, **kind)
 

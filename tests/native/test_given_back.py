@@ -70,6 +70,8 @@ def test_copies_are_as_good(name: str):
 def test_a_layer_converted_before_backward_is_said_so(name: str):
     """Its weights are kept as they are, not copied, so backward finds them in another dtype than forward did."""
     layer = LAYERS[name]()
+    if layer.weight_ih_l0.dtype == torch.bfloat16 and not cpu.native().has_half():
+        pytest.skip("is widened: backward reads the copies")
     output, _ = layer(torch.randn(STEPS, BATCH, SIZE, dtype=layer.weight_ih_l0.dtype))
     layer.double()
     with pytest.raises(cellgate.DtypeError, match=r"got torch.float64: convert the layer .* after backward"):

@@ -86,7 +86,7 @@ def test_a_view_far_into_memory_that_was_given_back() -> None:
 @pytest.mark.parametrize("whose", ["weight_hh_l0", "input", "output"])
 @pytest.mark.parametrize("call", ["call", "lengths"])
 def test_memory_given_back_before_backward(call: str, whose: str, kind: str) -> None:
-    if (kind, call) == ("bfloat16", "lengths"):
+    if kind == "bfloat16" and (call == "lengths" or not cpu.native().has_half()):
         pytest.skip("is widened, and reads no memory of the caller's in backward")
     module = _module(kind)
     x = _input(module).requires_grad_()

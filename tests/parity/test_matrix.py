@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import math
 
 import pytest
 import torch
 from tests.parity.compare import (
     BACKEND_NAMES,
     DEVICES,
+    FLOOR,
     Case,
     assert_within,
     budget,
     covering,
     dense_call,
     dense_inputs,
+    distance,
     expected,
     measure,
     only,
@@ -106,25 +110,38 @@ def test_values_and_gradients(case: Case, device: str, backend: str):
 
 @pytest.mark.parametrize("scale", [0.0, 30.0, 1e4], ids=["zero", "saturated", "huge"])
 def test_extreme_weights(scale: float, backend: str, dtype: torch.dtype):
-    """Gates fully open, fully shut, and all alike; nothing may overflow on the way."""
+    """Gates fully open, fully shut, and all alike; nothing may overflow on the way.
+
+    Shut gates make so much of single roundings that nn.LSTM's own error is ten times larger in one draw than in the
+    next: over many draws, ours is not twice as large in the geometric mean.
+    """
     case = Case(5, 3, 4, 17, bidirectional=True, dtype=dtype)
-    numbers = {}
-    for module, name, d in (
-        (case.peer(dtype=torch.float64), "truth", torch.float64),
-        (case.peer(dtype=torch.float32), "plain", torch.float32),
-        (case.ours(dtype=torch.float32).to(dtype), "ours", dtype),
-    ):
-        with torch.no_grad():
-            for p in module.parameters():
-                p.mul_(scale)
-        inputs = dense_inputs(case, "cpu", d, case.I)
-        if name == "ours":
-            with only(backend):
+    eps = torch.finfo(dtype).eps
+    ratios: dict[str, list[float]] = {}
+    for draw in range(32):
+        numbers = {}
+        for module, name, d in (
+            (case.peer(dtype=torch.float64), "truth", torch.float64),
+            (case.peer(dtype=torch.float32), "plain", torch.float32),
+            (case.ours(dtype=torch.float32).to(dtype), "ours", dtype),
+        ):
+            generator = torch.Generator().manual_seed(draw)
+            with torch.no_grad():
+                for p in module.parameters():
+                    p.copy_(torch.empty(p.shape).uniform_(-scale, scale, generator=generator) / 17**0.5)
+            inputs = dense_inputs(case, "cpu", d, case.I)
+            with only(backend) if name == "ours" else contextlib.nullcontext():
                 numbers[name] = measure(module, dense_call(module), inputs)
-        else:
-            numbers[name] = measure(module, dense_call(module), inputs)
-    assert all(v.isfinite().all() for v in numbers["ours"].values())
-    assert_within(numbers["ours"], budget(numbers["truth"], numbers["plain"], case.T * case.B), dtype)
+        want = budget(numbers["truth"], numbers["plain"], case.T * case.B)
+        for name, truth in want.truth.items():
+            got = numbers["ours"][name]
+            assert (got.shape, got.dtype) == (truth.shape, dtype)
+            assert got.isfinite().all()
+            floor = FLOOR * eps * max(1.0, float(truth.abs().max()))
+            theirs = want.error32[name] * eps / torch.finfo(torch.float32).eps
+            ratios.setdefault(name, []).append(max(distance(got, truth), floor) / max(theirs, floor))
+    means = {name: math.exp(sum(map(math.log, of)) / len(of)) for name, of in ratios.items()}
+    assert max(means.values()) <= 2, means
 
 
 @pytest.mark.parametrize("grad", [False, True], ids=["no_grad", "grad"])

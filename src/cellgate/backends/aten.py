@@ -25,7 +25,7 @@ from .problem import Gates, Inputs, Problem, Result, join_state, split_state
 from .ragged import packed_lengths, packed_rows, pad_rows
 from .recover import recover_gates
 
-__all__ = ["NAME", "draws_dropout_itself", "reason_against", "run", "run_cell"]
+__all__ = ["NAME", "draws_dropout_itself", "onednn_computes", "reason_against", "run", "run_cell"]
 
 NAME = "aten"
 
@@ -91,13 +91,34 @@ def _call(problem: Problem, inputs: Inputs) -> Result:
     # cuDNN refuses a backward pass through a call without `train`, so a call that records a graph says it trains: with
     # dropout 0 that changes no number, and backward works in eval mode too. In a trace it is a constant.
     train = problem.needs_grad or dropout > 0
-    rest = (flat, problem.bias, problem.layers, dropout, train, problem.directions == 2)
-    with _quietly(problem):
+    with contextlib.ExitStack() as ways:
+        ways.enter_context(_quietly(problem))
+        if _fails_under_autocast(problem):
+            dtype = torch.get_autocast_dtype("cpu")
+            x, h0, c0, *flat = (tensor.to(dtype) for tensor in (x, h0, c0, *flat))
+            ways.enter_context(torch.autocast("cpu", enabled=False))
+        rest = (flat, problem.bias, problem.layers, dropout, train, problem.directions == 2)
         if inputs.batch_sizes is not None:
             output, h_n, c_n = torch_lstm(x, inputs.batch_sizes, (h0, c0), *rest)
         else:
             output, h_n, c_n = torch_lstm(x, (h0, c0), *rest, False)
     return Result(output, h_n, c_n)
+
+
+def onednn_computes(dtype: torch.dtype) -> bool:
+    """Return whether PyTorch runs an LSTM of half precision on oneDNN on this CPU."""
+    kind = "bf16" if dtype == torch.bfloat16 else "fp16"
+    return torch.backends.mkldnn.is_available() and bool(getattr(torch.ops.mkldnn, f"_is_mkldnn_{kind}_supported")())
+
+
+def _fails_under_autocast(problem: Problem) -> bool:
+    """Return whether autocast would bring the call to oneDNN in a dtype for which this CPU has no instructions.
+
+    PyTorch does not ask for them there, and nn.LSTM ends in an error. What is in that dtype already goes another way.
+    """
+    if problem.device != "cpu" or not problem.autocast or problem.packed or problem.lengths or any(problem.proj_sizes):
+        return False
+    return not onednn_computes(torch.get_autocast_dtype("cpu"))
 
 
 @contextlib.contextmanager

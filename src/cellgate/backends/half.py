@@ -41,7 +41,7 @@ def slower_than_aten(problem: Problem, threads: int, multiplies: bool) -> str | 
     if multiplies or aten.reason_against(problem) is not None:
         return None
     ragged = problem.packed or problem.lengths or problem.reset
-    if ragged or problem.gates or any(problem.proj_sizes) or not _has_instructions(problem.dtype):
+    if ragged or problem.gates or any(problem.proj_sizes) or not aten.onednn_computes(problem.dtype):
         return None
     if problem.needs_grad and problem.dtype == torch.float16:
         return None
@@ -50,12 +50,6 @@ def slower_than_aten(problem: Problem, threads: int, multiplies: bool) -> str | 
     return (
         f"it computes {str(problem.dtype).removeprefix('torch.')} in float32, and PyTorch has faster kernels for this"
     )
-
-
-def _has_instructions(dtype: torch.dtype) -> bool:
-    """Whether PyTorch runs an LSTM of this dtype on oneDNN on this CPU."""
-    kind = "bf16" if dtype == torch.bfloat16 else "fp16"
-    return torch.backends.mkldnn.is_available() and bool(getattr(torch.ops.mkldnn, f"_is_mkldnn_{kind}_supported")())
 
 
 def widened(problem: Problem, inputs: Inputs) -> tuple[Problem, Inputs]:
