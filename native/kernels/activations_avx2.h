@@ -23,21 +23,13 @@ CELLGATE_INLINE VecF sigmoid(VecF x) {
   return {_mm256_div_ps(one.v, fma(p, power, one).v)};
 }
 
-// Of |x|, with the sign of x: 1 - 2 / (exp(2|x|) + 1), whose error is that of its last rounding, which counts where 1 - tanh^2
-// is small; and near zero x + x^3 q(x^2), a minimax fit of our own.
+// Of |x|, with the sign of x: m / (m + 2) for m = exp(2|x|) - 1 = 2^n (exp(r) - 1) + (2^n - 1). Where tanh is near one, and
+// 1 - tanh^2 small, the error of m hardly counts, and near zero m is r and little more.
 CELLGATE_INLINE VecF tanh(VecF x) {
   using E = ExpTerms<float>;
-  const VecF magic = VecF::set1(12582912.0f + 127.0f);
-  const VecF one = VecF::set1(1.0f);
+  const VecF magic = VecF::set1(12582912.0f + 127.0f);  // as above
   const __m256 sign = _mm256_set1_ps(-0.0f);
   const VecF a = {_mm256_min_ps(_mm256_set1_ps(9.75f), _mm256_andnot_ps(sign, x.v))};  // NaN stays
-  const VecF z = a * a;
-  VecF near = VecF::set1(-0.00570498833f);
-  near = fma(near, z, VecF::set1(0.0206390897f));
-  near = fma(near, z, VecF::set1(-0.0537397163f));
-  near = fma(near, z, VecF::set1(0.133314422f));
-  near = fma(near, z, VecF::set1(-0.333332819f));
-  near = fma(near * z, a, a);
   const VecF shifted = fma(a, VecF::set1(2 * E::log2_e), magic);
   const VecF n = shifted - magic;
   VecF r = fnma(n, VecF::set1(E::ln2_high), a + a);
@@ -45,11 +37,9 @@ CELLGATE_INLINE VecF tanh(VecF x) {
   const VecF power = {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(shifted.v), 23))};
   VecF p = VecF::set1(E::poly[0]);
   for (int j = 1; j < E::count; ++j) p = fma(p, r, VecF::set1(E::poly[j]));
-  p = fma(p, r, one);
-  p = fma(p, r, one);
-  const VecF far = one - VecF{_mm256_div_ps(_mm256_set1_ps(2.0f), fma(p, power, one).v)};
-  // NaN compares false and takes the far branch, which carries it.
-  const VecF y = select_lt(a, VecF::set1(0.625f), near, far);
-  return {_mm256_or_ps(y.v, _mm256_and_ps(sign, x.v))};
+  p = fma(p * r, r, r);
+  const VecF m = fma(p, power, power - VecF::set1(1.0f));
+  const __m256 y = _mm256_div_ps(m.v, (m + VecF::set1(2.0f)).v);
+  return {_mm256_or_ps(y, _mm256_and_ps(sign, x.v))};
 }
 CELLGATE_END
