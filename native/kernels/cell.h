@@ -45,22 +45,9 @@ CELLGATE_INLINE void cells(const S* pre, int64_t row, int64_t gate, const Rows<S
   constexpr int L = V::lanes;
   enter(Phase::cells);
   alignas(64) S state[R][2][L];  // c and o
-  // With few registers one function at a time, or its constants are fetched from memory again and again.
-  constexpr bool apart = V::registers == 16 && L > 1;
-  alignas(64) S active[apart ? R : 1][4][L];
-  if constexpr (apart) {
-    for (int r = 0; r < R; ++r)
-      for (int k = 0; k < 4; k += 1 + (k == 1)) sigmoid(V::load(pre + r * row + k * gate)).store(active[r][k]);
-    for (int r = 0; r < R; ++r) tanh(V::load(pre + r * row + 2 * gate)).store(active[r][2]);
-  }
   for (int r = 0; r < R; ++r, pre += row) {
-    auto activated = [&](int k) __attribute__((always_inline)) {
-      if constexpr (apart)
-        return V::load(active[r][k]);
-      else
-        return k == 2 ? tanh(V::load(pre + k * gate)) : sigmoid(V::load(pre + k * gate));
-    };
-    V i = activated(0), f = activated(1), g = activated(2), o = activated(3);
+    V i = sigmoid(V::load(pre)), f = sigmoid(V::load(pre + gate));
+    V g = tanh(V::load(pre + 2 * gate)), o = sigmoid(V::load(pre + 3 * gate));
     const S* c_in = rows.c[j + r] + u;
     V c = fma(f, n == L ? V::load(c_in) : V::load_n(c_in, n), i * g);
     c.store(state[r][0]);
