@@ -256,6 +256,7 @@ def test_resume_without_a_training_to_resume(call, tmp_path):
         f"error: --resume: expected a training in {tmp_path / 'm'} that was cut short, found none; leave it out\n",
     )
     (tmp_path / "m" / "checkpoint").mkdir(parents=True)
+    (tmp_path / "m" / "checkpoint" / "state.safetensors").touch()
     code, _, err = call("train", "airline", "--out", tmp_path / "m")
     assert code == 2
     assert "--resume goes on with the training in it that was cut short, --force starts again" in err

@@ -115,11 +115,15 @@ class Browser:
         return [entry["message"] for entry in self.driver.get_log("browser")]
 
     def requests(self) -> list[str]:
-        """What was asked for since the page was opened, but for the page itself and data inside it."""
+        """What was asked for since the page was opened, but for the page itself and data inside it.
+
+        The browser's own first tab may still be loading its parts then: they are no request of the page.
+        """
         sent = []
         for entry in self.driver.get_log("performance"):
             message = json.loads(entry["message"])["message"]
-            if message["method"] == "Network.requestWillBeSent":
+            of_browser = message.get("params", {}).get("documentURL", "").startswith("chrome:")
+            if message["method"] == "Network.requestWillBeSent" and not of_browser:
                 sent.append(message["params"]["request"]["url"])
         return [url for url in sent if not url.startswith("data:") and not url.endswith("/page.html")]
 

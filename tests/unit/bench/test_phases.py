@@ -35,7 +35,7 @@ def told(shape, mode, threads=2, contender="cellgate"):
     ("shape", "mode", "contender", "phases"),
     [
         ("T9 B24 I40 H48", "inference", "cellgate", {"products", "cells", "weights"}),
-        ("T9 B24 I200 H200 L2", "inference", "cellgate", {"products", "cells", "weights", "input"}),
+        ("T9 B16 I200 H200 L2", "inference", "cellgate", {"products", "cells", "weights", "input"}),
         ("T9 B24 I40 H48 L2", "training", "cellgate", {"products", "cells", "dx", "dweights"}),
         ("T9 B24 I40 H48 D2 P8", "training", "cellgate", {"products", "cells", "dx", "dweights"}),
         ("T9 B24 I40 H48 float64", "training", "cellgate minimal", {"products", "cells", "again", "dx", "dweights"}),
