@@ -29,8 +29,14 @@ def some(names: Iterable[str], most: int = 6) -> str:
 def by_name(names: Sequence[str]) -> list[int]:
     """The places of names in the order of people, shop 2 before shop 10, whatever order they come in."""
 
-    def key(k: int) -> tuple[list[str | int], str]:
+    def key(k: int) -> tuple[list[str | tuple[int, str]], str]:
         parts = _DIGITS.split(names[k])  # words and digits by turns, so that like is compared with like
-        return [int(part) if place % 2 else part for place, part in enumerate(parts)], names[k]
+        return [_size(part) if place % 2 else part for place, part in enumerate(parts)], names[k]
 
     return sorted(range(len(names)), key=key)
+
+
+def _size(digits: str) -> tuple[int, str]:
+    """What compares as the number that these digits are, of which there may be more than Python turns into one."""
+    digits = digits.lstrip("0")
+    return len(digits), digits

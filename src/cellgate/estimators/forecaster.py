@@ -449,8 +449,8 @@ class Forecaster(ForecasterArguments):
         save_forecaster(self, path)
 
     @classmethod
-    def _from_folder(cls, config: dict[str, Any], files: dict[str, Any], path: str | Path) -> Forecaster:
-        return restore_forecaster(cls(), config, files, path)
+    def _from_folder(cls, config: dict[str, Any], files: dict[str, Any]) -> Forecaster:
+        return restore_forecaster(cls(), config, files)
 
 
 def _warn(*lines: str, deep: int = 0) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from cellgate.data import Frequency, Panel, Roles
 from cellgate.data.numbers import has_decimal_comma
 from cellgate.estimators.card import forecaster_card
-from cellgate.estimators.folder import ModelFolderError, save_folder
+from cellgate.estimators.folder import save_folder
 from cellgate.tasks.covariates import CovariateCoding
 from cellgate.tasks.forecast_network import ForecastNetwork
 from cellgate.tasks.forecast_task import ForecastTask
@@ -77,42 +77,31 @@ def save_forecaster(forecaster: Forecaster, path: str | Path) -> None:
     save_folder(path, "Forecaster", config, files)
 
 
-def restore_forecaster(
-    forecaster: Forecaster, config: dict[str, Any], files: dict[str, Any], path: str | Path
-) -> Forecaster:
-    """Give a new Forecaster what the files of a folder hold.
-
-    Raises:
-        ModelFolderError: if they are not those of a Forecaster.
-    """
-    try:
-        params = {name: tuple(v) if isinstance(v, list) else v for name, v in config["estimator"].items()}
-        forecaster.set_params(**params)
-        preprocess, metrics = files["preprocess.json"], dict(files["metrics.json"])
-        series = preprocess["series"]
-        forecaster.panel_ = _panel(preprocess, files["history.safetensors"])
-        forecaster.scales_ = {entry["id"]: entry["scale"] for entry in series if entry["scale"] is not None}
-        forecaster.lags_ = {entry["id"]: entry["lag"] for entry in series if entry["lag"] is not None}
-        forecaster.mixes_ = {entry["id"]: _mix(entry) for entry in series if entry["lag"] is not None}
-        forecaster.trained_ = {
-            entry["id"]: _stamp(entry["trained_until"]) for entry in series if entry["trained_until"] is not None
-        }
-        forecaster.coding_ = CovariateCoding.from_json(preprocess["covariates"])
-        forecaster.widening_ = np.array(preprocess["widening"])
-        # A folder of an earlier version has none: its answers are taken as they are.
-        forecaster.shrinkage_ = np.array(preprocess.get("shrinkage", np.ones(len(forecaster.widening_))))
-        forecaster.task_ = ForecastTask.from_json(config["task"])
-        forecaster.record_ = TrainingRecord(
-            **config["training"], history=[(loss, score) for loss, score in metrics.pop("history")]
-        )
-        forecaster.metrics_ = _with_nan(metrics)
-        forecaster.model_ = ForecastNetwork(**config["model"])
-        forecaster.model_.load_state_dict(files["model.safetensors"])
-        forecaster.model_.eval()
-    except (KeyError, TypeError, RuntimeError, ValueError) as error:
-        raise ModelFolderError(
-            f"{path}: expected the parts of a Forecaster, got others ({error}); train again"
-        ) from error
+def restore_forecaster(forecaster: Forecaster, config: dict[str, Any], files: dict[str, Any]) -> Forecaster:
+    """Give a new Forecaster what the files of a folder hold; what `load` calls, and says of wrong parts."""
+    params = {name: tuple(v) if isinstance(v, list) else v for name, v in config["estimator"].items()}
+    forecaster.set_params(**params)
+    preprocess, metrics = files["preprocess.json"], dict(files["metrics.json"])
+    series = preprocess["series"]
+    forecaster.panel_ = _panel(preprocess, files["history.safetensors"])
+    forecaster.scales_ = {entry["id"]: entry["scale"] for entry in series if entry["scale"] is not None}
+    forecaster.lags_ = {entry["id"]: entry["lag"] for entry in series if entry["lag"] is not None}
+    forecaster.mixes_ = {entry["id"]: _mix(entry) for entry in series if entry["lag"] is not None}
+    forecaster.trained_ = {
+        entry["id"]: _stamp(entry["trained_until"]) for entry in series if entry["trained_until"] is not None
+    }
+    forecaster.coding_ = CovariateCoding.from_json(preprocess["covariates"])
+    forecaster.widening_ = np.array(preprocess["widening"])
+    # A folder of an earlier version has none: its answers are taken as they are.
+    forecaster.shrinkage_ = np.array(preprocess.get("shrinkage", np.ones(len(forecaster.widening_))))
+    forecaster.task_ = ForecastTask.from_json(config["task"])
+    forecaster.record_ = TrainingRecord(
+        **config["training"], history=[(loss, score) for loss, score in metrics.pop("history")]
+    )
+    forecaster.metrics_ = _with_nan(metrics)
+    forecaster.model_ = ForecastNetwork(**config["model"])
+    forecaster.model_.load_state_dict(files["model.safetensors"])
+    forecaster.model_.eval()
     return forecaster
 
 

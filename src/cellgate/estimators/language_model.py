@@ -385,5 +385,5 @@ class LanguageModel(Parameters):
         save_text_model(self, path)
 
     @classmethod
-    def _from_folder(cls, config: dict[str, Any], files: dict[str, Any], path: str | Path) -> LanguageModel:
-        return restored(cls, config, files, path)
+    def _from_folder(cls, config: dict[str, Any], files: dict[str, Any]) -> LanguageModel:
+        return restored(cls, config, files)

@@ -40,7 +40,7 @@ def load(path: str | Path, expected: Any = None) -> Any:
             f"{path}: expected the folder of a {expected.__name__}, got that of a {kind}; {kind}.load reads it"
         )
     try:
-        return (expected or _KINDS[kind])._from_folder(config, files, path)
+        return (expected or _KINDS[kind])._from_folder(config, files)
     except ModelFolderError:
         raise
     except (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:

@@ -410,5 +410,5 @@ class SequenceEstimator(Parameters):
         save_sequences(self, path)
 
     @classmethod
-    def _from_folder(cls, config: dict[str, Any], files: dict[str, Any], path: str | Path) -> Self:
-        return restored(cls, config, files, path)
+    def _from_folder(cls, config: dict[str, Any], files: dict[str, Any]) -> Self:
+        return restored(cls, config, files)

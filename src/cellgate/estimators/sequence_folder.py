@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from cellgate.data.features import FeatureEncoding
 from cellgate.data.panel import as_names
 from cellgate.data.sequences import SequenceRoles
-from cellgate.estimators.folder import ModelFolderError, save_folder
+from cellgate.estimators.folder import save_folder
 from cellgate.estimators.sequence_card import sequence_card
 from cellgate.tasks.network import SequenceNetwork
 from cellgate.training import TrainingRecord
@@ -48,30 +48,21 @@ def save_sequences(estimator: SequenceEstimator, path: str | Path) -> None:
     save_folder(path, kind, config, files)
 
 
-def restored(cls: type[_E], config: dict[str, Any], files: dict[str, Any], path: str | Path) -> _E:
-    """The estimator of a folder that load_folder has read.
-
-    Raises:
-        ModelFolderError: for parts of something else.
-    """
-    try:
-        made = cls(**{**config["estimator"], "features": tuple(config["estimator"]["features"])})
-        preprocess, metrics = files["preprocess.json"], dict(files["metrics.json"])
-        made.source_ = preprocess["source"]
-        roles = preprocess["roles"]
-        lists = {name: tuple(value) for name, value in roles.items() if isinstance(value, list)}
-        made.roles_ = SequenceRoles(**{**roles, **lists})
-        made.encoding_ = FeatureEncoding.from_json(preprocess["encoding"])
-        if preprocess["columns"] is not None:
-            made.n_features_in_ = preprocess["columns"]
-        made._restore_answers(config["task"])
-        made.record_ = TrainingRecord.from_json(config["training"], metrics.pop("history"))
-        made.metrics_ = metrics
-        made.model_ = SequenceNetwork(**config["model"])
-        made.model_.load_state_dict(files["model.safetensors"])
-        made.model_.eval()
-    except (KeyError, TypeError, RuntimeError, ValueError) as error:
-        raise ModelFolderError(
-            f"{path}: expected the parts of a {cls.__name__}, got others ({error}); train again"
-        ) from error
+def restored(cls: type[_E], config: dict[str, Any], files: dict[str, Any]) -> _E:
+    """The estimator of a folder that load_folder has read; what `load` calls, and says of wrong parts."""
+    made = cls(**{**config["estimator"], "features": tuple(config["estimator"]["features"])})
+    preprocess, metrics = files["preprocess.json"], dict(files["metrics.json"])
+    made.source_ = preprocess["source"]
+    roles = preprocess["roles"]
+    lists = {name: tuple(value) for name, value in roles.items() if isinstance(value, list)}
+    made.roles_ = SequenceRoles(**{**roles, **lists})
+    made.encoding_ = FeatureEncoding.from_json(preprocess["encoding"])
+    if preprocess["columns"] is not None:
+        made.n_features_in_ = preprocess["columns"]
+    made._restore_answers(config["task"])
+    made.record_ = TrainingRecord.from_json(config["training"], metrics.pop("history"))
+    made.metrics_ = metrics
+    made.model_ = SequenceNetwork(**config["model"])
+    made.model_.load_state_dict(files["model.safetensors"])
+    made.model_.eval()
     return made

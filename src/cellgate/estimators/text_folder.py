@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from cellgate.data.text import Vocabulary
-from cellgate.estimators.folder import ModelFolderError, save_folder
+from cellgate.estimators.folder import save_folder
 from cellgate.estimators.sequence_card import sequence_card
 from cellgate.tasks.generate import Bigrams
 from cellgate.tasks.network import SequenceNetwork
@@ -43,28 +43,17 @@ def save_text_model(model: LanguageModel, path: str | Path) -> None:
     save_folder(path, "LanguageModel", config, files)
 
 
-def restored(
-    cls: type[LanguageModel], config: dict[str, Any], files: dict[str, Any], path: str | Path
-) -> LanguageModel:
-    """The language model of a folder that load_folder has read.
-
-    Raises:
-        ModelFolderError: for parts of something else.
-    """
-    try:
-        made = cls(**config["estimator"])
-        preprocess, metrics = files["preprocess.json"], dict(files["metrics.json"])
-        made.source_, made.trained_tokens_ = preprocess["source"], config["task"]["trained_tokens"]
-        made.vocabulary_ = Vocabulary(preprocess["units"], tuple(preprocess["tokens"]))
-        counts = files["baseline.safetensors"]
-        made.bigrams_ = Bigrams(*(counts[name].numpy() for name in ("pairs", "counts", "unigram")))
-        made.record_ = TrainingRecord.from_json(config["training"], metrics.pop("history"))
-        made.metrics_ = metrics
-        made.model_ = SequenceNetwork(**config["model"])
-        made.model_.load_state_dict(files["model.safetensors"])
-        made.model_.eval()
-    except (KeyError, TypeError, RuntimeError, ValueError, AttributeError) as error:
-        raise ModelFolderError(
-            f"{path}: expected the parts of a LanguageModel, got others ({error}); train again"
-        ) from error
+def restored(cls: type[LanguageModel], config: dict[str, Any], files: dict[str, Any]) -> LanguageModel:
+    """The language model of a folder that load_folder has read; what `load` calls, and says of wrong parts."""
+    made = cls(**config["estimator"])
+    preprocess, metrics = files["preprocess.json"], dict(files["metrics.json"])
+    made.source_, made.trained_tokens_ = preprocess["source"], config["task"]["trained_tokens"]
+    made.vocabulary_ = Vocabulary(preprocess["units"], tuple(preprocess["tokens"]))
+    counts = files["baseline.safetensors"]
+    made.bigrams_ = Bigrams(*(counts[name].numpy() for name in ("pairs", "counts", "unigram")))
+    made.record_ = TrainingRecord.from_json(config["training"], metrics.pop("history"))
+    made.metrics_ = metrics
+    made.model_ = SequenceNetwork(**config["model"])
+    made.model_.load_state_dict(files["model.safetensors"])
+    made.model_.eval()
     return made
