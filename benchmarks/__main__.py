@@ -4,6 +4,7 @@ then write BENCHMARKS.md and the chart from both.
     python -m benchmarks                  everything, about twenty minutes on two cores
     python -m benchmarks --budget 65      a slice: begins no new cell after 65 seconds; run again, it goes on
     python -m benchmarks --far            again what was measured while the CPUs were far from one another
+    python -m benchmarks --beside         the grid alone, beside the record of another machine: grid_<isa>.json
 
 A slice leaves with exit code 4 while cells are missing, so that a shell can repeat it, for instance between other work
 on a machine that is shared:
@@ -25,7 +26,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import GRID_JSON, PARTIAL_JSON
+from benchmarks import GRID_JSON, PARTIAL_JSON, RESULTS
 from benchmarks.report import write_reports
 from benchmarks.variants import speed
 from cellgate.bench import GRID, cells_of, load, new_document, save
@@ -61,18 +62,28 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--far", action="store_true", help="measure cells of the record whose CPUs were far apart again"
     )
+    parser.add_argument(
+        "--beside", action="store_true", help="keep grid.json, of another machine, and write this one's grid beside it"
+    )
     arguments = parser.parse_args(argv)
     if arguments.far and (arguments.fresh or arguments.budget is not None):
         parser.error("--far goes with neither --fresh nor --budget: it begins from the whole record")
+    grid, partial = GRID_JSON, PARTIAL_JSON
+    if arguments.beside:
+        isa = describe()["machine"]["isa"]
+        if isa is None:
+            parser.error("--beside names the record by the native kernels' instruction set, and there are none here")
+        grid, partial = RESULTS / f"grid_{isa}.json", RESULTS / f"grid_{isa}.partial.json"
     if arguments.fresh:
-        PARTIAL_JSON.unlink(missing_ok=True)
-        speed.PARTIAL_JSON.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
+        if not arguments.beside:
+            speed.PARTIAL_JSON.unlink(missing_ok=True)
 
     start, most = time.monotonic(), torch.get_num_threads()
     cells = cells_of(GRID, [most, 1] if most > 1 else [1], ("quiet", "busy"))
-    document = load(PARTIAL_JSON) if PARTIAL_JSON.exists() else new_document(describe())
+    document = load(partial) if partial.exists() else new_document(describe())
     if arguments.far:
-        document = load(GRID_JSON)
+        document = load(grid)
         if not same_code(document["commit"]):
             parser.error(f"the record is of {document['commit']}, whose code was another: run without --far")
         document["cells"] = near_cells(document)
@@ -84,18 +95,18 @@ def main(argv: list[str] | None = None) -> int:
             print(f"[{done}/{total}] {line(record)}", flush=True)
 
     missing = run(
-        cells, document, memory=MODES, budget=arguments.budget, tell=tell, save=lambda found: save(found, PARTIAL_JSON)
+        cells, document, memory=MODES, budget=arguments.budget, tell=tell, save=lambda found: save(found, partial)
     )
     if missing:
         print(f"{missing} of {total} left; the same command goes on")
         return MORE
     places = {cell.id: place for place, cell in enumerate(cells)}
     document["cells"].sort(key=lambda record: places[record["id"]])
-    save(document, GRID_JSON)
-    if arguments.far:
-        PARTIAL_JSON.unlink(missing_ok=True)
+    save(document, grid)
+    if arguments.far or arguments.beside:
+        partial.unlink(missing_ok=True)
         write_reports(load(GRID_JSON))
-        return 0
+        return 1 if any("red" in record for record in document["cells"]) else 0
     left = None if arguments.budget is None else arguments.budget - (time.monotonic() - start)
     missing = speed.run_all(left)
     if missing:

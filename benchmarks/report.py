@@ -1,6 +1,6 @@
 """BENCHMARKS.md and the chart, made from a run's JSON: no figure in them has another source.
 
-python -m benchmarks.report     writes both from benchmarks/results/grid.json
+python -m benchmarks.report     writes both from benchmarks/results/grid.json, and what grid_*.json there say of others
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import BENCHMARKS_MD, CHART_SVG, GRID_JSON, VARIANTS_JSON, VARIANTS_MD, shortfalls
+from benchmarks import BENCHMARKS_MD, BESIDE_JSON, CHART_SVG, GRID_JSON, RESULTS, VARIANTS_JSON, VARIANTS_MD, shortfalls
 from benchmarks.accuracy import ACCURACY_JSON
 from benchmarks.accuracy.table import stored_section
 from benchmarks.chart import chart
@@ -67,6 +67,24 @@ def markdown(document: dict[str, Any], variants: dict[str, Any] | None = None) -
     parts += ["## The machine's limits", _limits(document)]
     parts += [speed_table.section(variants)] if variants else []
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def another_machine(document: dict[str, Any]) -> str:
+    """Return the section of a run on a machine beside that of the record: what it lost, the goals, the quiet grid."""
+    threads = max(entry["threads"] for entry in document["limits"])
+    parts = [
+        f"## On a machine with {document['machine']['isa']} only",
+        "Written by `python -m benchmarks --beside`, read as above. " + _origin(document),
+        _losses(document),
+        _goals(document, threads, None),
+    ]
+    for count in sorted({record["threads"] for record in document["cells"]}, reverse=True):
+        for mode in ("inference", "training", "stream"):
+            records = records_of(document, mode, count)
+            if records:
+                parts += [f"### {WORK[mode]}, {_threads(count)}, on {document['machine']['isa']}"]
+                parts += [_grid(records, PEERS[mode]), *_means(records, PEERS[mode])]
+    return "\n\n".join([*parts, _limits(document)]) + "\n"
 
 
 def _origin(document: dict[str, Any]) -> str:
@@ -276,7 +294,8 @@ def write_reports(document: dict[str, Any], text_to: Path = BENCHMARKS_MD, chart
     variants = speed_table.stored(VARIANTS_JSON)
     if variants and text_to == BENCHMARKS_MD:
         speed_table.put_costs(variants, VARIANTS_MD)
-    parts = [markdown(document, variants), stored_section(ACCURACY_JSON), variants_table.stored_section()]
+    others = [another_machine(load(path)) for path in sorted(RESULTS.glob(BESIDE_JSON)) if ".partial" not in path.name]
+    parts = [markdown(document, variants), *others, stored_section(ACCURACY_JSON), variants_table.stored_section()]
     text_to.write_text("\n".join(part for part in parts if part).rstrip() + "\n", encoding="utf-8")
     chart_to.write_text(chart(document), encoding="utf-8")
 

@@ -118,7 +118,7 @@ class ForwardMember {
         chunk_end = smaller(T, s + how.chunk);
         // Peers may still be at tiles that start from the sums of the chunk before.
         if (how.shared) wait_peers(done + static_cast<uint32_t>(projected ? 2 * s : s));
-        input_products(layer, weights, chunk_begin, chunk_end, before, backward, block0, block1);
+        input_products(layer, how, weights, chunk_begin, chunk_end, before, backward, block0, block1);
       }
       if (n > 0) aim(way, t, n, H, P, backward, how.hoisted);
       if (units > 1) wait_peers(done + static_cast<uint32_t>(projected ? 2 * s : s));
@@ -322,8 +322,8 @@ class ForwardMember {
   }
 
   // The input product, with the biases, of all active rows of steps [begin, end) in the order of processing.
-  void input_products(const ForwardLayer<S>& layer, const DirectionPlan<S>& weights, int64_t begin, int64_t end,
-                      int64_t before, bool backward, int64_t block0, int64_t block1) {
+  void input_products(const ForwardLayer<S>& layer, const LayerPlan<S>& how, const DirectionPlan<S>& weights,
+                      int64_t begin, int64_t end, int64_t before, bool backward, int64_t block0, int64_t block1) {
     constexpr int64_t L = Vec<S>::lanes;
     const int64_t I = layer.input_size, H = layer.hidden_size;
     int64_t rows = 0, n = before;
@@ -344,9 +344,15 @@ class ForwardMember {
         constexpr bool halves = vectors == 4 && Vec<S>::tall_rows > 0 && Vec<S>::registers == 16;
         constexpr int at_once = halves ? 2 : vectors;
         over_tiles<halves ? Vec<S>::tall_rows : Vec<S>::tile_rows>(rows, [&](auto R, int64_t j) {
-          for (int64_t g = 0; g < vectors; g += at_once)
-            run_input<decltype(R)::value, at_once>(own_.chunk_x + j, I, panel + g * I * L, bias + g * L,
-                                                   sums + (j * vectors + g) * L, vectors);
+          constexpr int tall = decltype(R)::value;
+          for (int64_t g = 0; g < vectors; g += at_once) {
+            const S* part = panel + g * I * L;
+            Lines ahead;
+            if (how.input_far && block + 1 < block1)
+              fetch_further(ahead, part + I * 4 * L, I * at_once * L, j, tall, rows);
+            run_input<tall, at_once>(own_.chunk_x + j, I, part, bias + g * L, sums + (j * vectors + g) * L, vectors,
+                                     ahead);
+          }
         });
       });
     }

@@ -51,7 +51,10 @@ bool forward(const ForwardCall<S>& call, int threads) {
       how.packed = given || !reads_unpacked(call, grid);
       how.hoisted = how.packed && hoists(call, layer, grid);
       how.shared = tiles_are_shared(layer, how, grid, plan.max_rows);
-      how.far = fetches_further<S>() && step_bytes(layer, how, grid) > Cost::l2_share();
+      if (fetches_further<S>()) {
+        how.far = lies_far(layer, layer.projection_size + (how.hoisted ? 0 : layer.input_size), grid);
+        how.input_far = how.hoisted && lies_far(layer, layer.input_size, grid);
+      }
       if (how.hoisted) {
         // A chunk's sums stay in about half of the second-level cache.
         int64_t columns = ceil_div(blocks_of<S>(layer.hidden_size), grid.units) * 4 * Vec<S>::lanes;

@@ -19,15 +19,13 @@ struct TileJob {
   int64_t count = 0;   // rows that pass by these
 };
 
-// Has tiles of rows [j, j + R), while they read a panel of `size` scalars, fetch their part of one `size * distance` further.
+// Has tiles of rows [j, j + R) of `count`, while they read a panel of `size` scalars, fetch their part of the one at `next`.
 template <class S>
-CELLGATE_INLINE void fetch_further(Lines& lines, const TileJob<S>& job, int64_t j, int R, const S* panel, int64_t size,
-                                   int64_t distance) {
-  if (job.next == 0) return;
-  const char* further = reinterpret_cast<const char*>(panel + job.next * distance);
+CELLGATE_INLINE void fetch_further(Lines& lines, const S* next, int64_t size, int64_t j, int R, int64_t count) {
+  const char* further = reinterpret_cast<const char*>(next);
   const int64_t bytes = size * static_cast<int64_t>(sizeof(S));
-  lines.weights = further + j * bytes / job.count / 64 * 64;
-  lines.end = further + (j + R) * bytes / job.count;
+  lines.weights = further + j * bytes / count / 64 * 64;
+  lines.end = further + (j + R) * bytes / count;
 }
 
 // N vectors of weights for each input, as GateBlock::vectors.
@@ -41,7 +39,7 @@ void run_tile(const TileJob<S>& job, int64_t j) {
   for (int r = 0; r < R; ++r)
     for (int g = 0; g < N; ++g) acc[r][g] = V::load(job.start + (j + r) * job.start_row + g * L);
   auto add = [&](const S* const* row, int64_t K, const S* panel) __attribute__((always_inline)) {
-    fetch_further(ahead, job, j, R, panel, K * N * L, K * 4 * L);
+    if (job.next != 0) fetch_further(ahead, panel + job.next * K * 4 * L, K * N * L, j, R, job.count);
     accumulate(acc, row + j, K, panel, &ahead);
   };
   if (job.ih) add(job.rows->x, job.I, job.ih);
@@ -67,8 +65,9 @@ void run_tall_tile(const TileJob<S>& job, int64_t j) {
     for (int r = 0; r < R; ++r)
       for (int k = 0; k < 2; ++k) acc[r][k] = V::load(job.start + (j + r) * job.start_row + (g + k) * L);
     auto add = [&](const S* const* row, int64_t K, const S* panel) __attribute__((always_inline)) {
-      fetch_further(ahead, job, j, R, panel + g * K * L, K * 2 * L, K * 4 * L);
-      accumulate(acc, row + j, K, panel + g * K * L, &ahead);
+      const S* half = panel + g * K * L;
+      if (job.next != 0) fetch_further(ahead, half + job.next * K * 4 * L, K * 2 * L, j, R, job.count);
+      accumulate(acc, row + j, K, half, &ahead);
     };
     if (job.ih) add(job.rows->x, job.I, job.ih);
     add(job.rows->h, job.P, job.hh);
@@ -136,13 +135,13 @@ void run_projection(const Rows<S>& rows, int64_t j, int64_t H, const S* panel, i
 
 // R rows of input against N vectors of a gate panel of `all`, into sums [R][all][lanes].
 template <int R, int N, class S>
-void run_input(const S* const* x, int64_t I, const S* panel, const S* bias, S* sums, int64_t all) {
+void run_input(const S* const* x, int64_t I, const S* panel, const S* bias, S* sums, int64_t all, Lines ahead) {
   using V = Vec<S>;
   constexpr int L = V::lanes;
   V acc[R][N];
   for (int r = 0; r < R; ++r)
     for (int g = 0; g < N; ++g) acc[r][g] = V::load(bias + g * L);
-  accumulate(acc, x, I, panel);
+  accumulate(acc, x, I, panel, fetches_further<S>() ? &ahead : nullptr);
   for (int r = 0; r < R; ++r)
     for (int g = 0; g < N; ++g) acc[r][g].store(sums + (r * all + g) * L);
 }

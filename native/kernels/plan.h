@@ -35,10 +35,11 @@ struct DirectionPlan {
 
 template <class S>
 struct LayerPlan {
-  bool packed = true;    // false: weights are read where they are
-  bool hoisted = false;  // the input product of `chunk` steps is taken at once
-  bool shared = false;   // members help one another with the tiles of a step
-  bool far = false;      // a step's weights come from beyond the second-level cache
+  bool packed = true;      // false: weights are read where they are
+  bool hoisted = false;    // the input product of `chunk` steps is taken at once
+  bool shared = false;     // members help one another with the tiles of a step
+  bool far = false;        // a step's weights come from beyond the second-level cache
+  bool input_far = false;  // those of a hoisted input product do
   int64_t chunk = 1;
   DirectionPlan<S> direction[2];
 };
@@ -211,12 +212,11 @@ bool hoists(const ForwardCall<S>& call, const ForwardLayer<S>& layer, const Grid
   return both > most && (own <= most || rows < 4 * Vec<S>::gemm_rows);
 }
 
-// Bytes of weights that a member reads in a step.
+// Whether a member's share of the weights of so many inputs is more than the second-level cache keeps.
 template <class S>
-double step_bytes(const ForwardLayer<S>& layer, const LayerPlan<S>& how, const Grid& grid) {
+bool lies_far(const ForwardLayer<S>& layer, int64_t inputs, const Grid& grid) {
   const int64_t columns = ceil_div(blocks_of<S>(layer.hidden_size), grid.units) * 4 * Vec<S>::lanes;
-  const int64_t inputs = layer.projection_size + (how.hoisted ? 0 : layer.input_size);
-  return static_cast<double>(columns * inputs * static_cast<int64_t>(sizeof(S)));
+  return static_cast<double>(columns * inputs * static_cast<int64_t>(sizeof(S))) > Cost::l2_share();
 }
 
 // Whether members that share units help one another with single tiles: only where a tile takes much longer than getting

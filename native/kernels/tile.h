@@ -15,8 +15,8 @@ constexpr int chains() {
 // Memory that will be needed soon, asked for line by line while the arithmetic runs: all at once they would hold up its
 // loads.
 struct Lines {
-  const void* const* line;  // where the tile will write
-  int64_t count;
+  const void* const* line = nullptr;  // where the tile will write
+  int64_t count = 0;
   const char* weights = nullptr;  // what comes after this panel, to be read from beyond the second-level cache
   const char* end = nullptr;
   template <class S>

@@ -10,7 +10,7 @@ from benchmarks import BENCHMARKS_MD, CHART_SVG, GRID_JSON
 from benchmarks.__main__ import near_cells
 from benchmarks.chart import PANELS, chart
 from benchmarks.goals import verdicts
-from benchmarks.report import markdown, write_reports
+from benchmarks.report import another_machine, markdown, write_reports
 
 from cellgate.bench import GRID, load, losses, new_document, save, validate
 from cellgate.bench.grid import Cell
@@ -200,6 +200,19 @@ def test_the_repository_s_report_is_that_of_its_results(tmp_path):
     fix = "run `python -m benchmarks.report`"
     assert (tmp_path / "text.md").read_text() == BENCHMARKS_MD.read_text(), fix
     assert (tmp_path / "chart.svg").read_text() == CHART_SVG.read_text(), fix
+
+
+def test_another_machine_s_run_has_its_own_losses_goals_and_quiet_cells(document):
+    document["machine"]["isa"] = "avx2"
+    text = another_machine(document)
+    assert text.startswith("## On a machine with avx2 only")
+    assert "cellgate is slower than a peer in" in text
+    assert "| inference, times nn.LSTM, every shape | >= 1 | 0.75 | **no** | T100 B1 I32 H64 |" in text
+    quiet = [record for record in document["cells"] if record["load"] == "quiet"]
+    for record in quiet:
+        assert text.count(f"| {record['row']} |") >= 1
+    assert "beside two busy copies" not in text
+    assert text not in markdown(document)
 
 
 def test_the_repository_s_results_are_readable_line_by_line():
