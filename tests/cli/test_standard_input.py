@@ -1,21 +1,44 @@
 """`-` in the place of data is standard input; where a verb has no such place, it says what to do."""
 
+import functools
+import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from cellgate.data import files
+
 
 @pytest.fixture
-def run(environment, tmp_path):
+def run(call, tmp_path, monkeypatch):
+    """The command in this process with `rows` in a pipe, whose bytes can be read once, as its standard input."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(files, "_standard_input", functools.cache(files.STANDARD_INPUT.read_bytes))
+
     def run(*arguments, rows=""):
-        command = [sys.executable, "-m", "cellgate", *map(str, arguments)]
-        # A pipe, not a file: its bytes can be read once.
-        done = subprocess.run(command, input=rows, capture_output=True, text=True, env=environment, cwd=tmp_path)
-        return done.returncode, done.stdout, done.stderr
+        reads, writes = os.pipe()
+        with os.fdopen(writes, "w") as pipe:
+            pipe.write(rows)  # less than a pipe holds, or this would wait for ever
+        files._standard_input.cache_clear()  # as of a new process
+        before = os.dup(0)
+        os.dup2(reads, 0)
+        try:
+            return call(*arguments)
+        finally:
+            os.dup2(before, 0)
+            os.close(before)
+            os.close(reads)
 
     return run
+
+
+def test_a_process_of_its_own_reads_a_pipe(environment, tmp_path):
+    command = [sys.executable, "-m", "cellgate", "check", "-"]
+    done = subprocess.run(command, input=months(), capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "stdin: 1 series, 60 steps, monthly" in done.stdout
 
 
 def months(steps=60, first=2015):

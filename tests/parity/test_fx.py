@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from tests.parity.compare import BACKEND_NAMES
+from tests.parity.compare import BACKEND_NAMES, covering
 from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -76,10 +76,17 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("backend", ["auto", *BACKEND_NAMES])
-@pytest.mark.parametrize("pre_dispatch", [False, True])
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("sizes", [{}, {"num_layers": 2, "bidirectional": True}, {"proj_size": 3}], ids=str)
+@pytest.mark.parametrize(
+    ("sizes", "way", "pre_dispatch", "backend"),
+    covering(
+        [{}, {"num_layers": 2, "bidirectional": True}, {"proj_size": 3}],
+        WAYS,
+        [False, True],
+        ["auto", *BACKEND_NAMES],
+        rows=40,
+    ),
+    ids=str,
+)
 @pytest.mark.filterwarnings("ignore:LSTM with projections")
 def test_make_fx_records_what_runs(sizes: dict, way: str, pre_dispatch: bool, backend: str):
     """With real tensors: the engine's results are memory that is written to, which no operator of the graph would."""
