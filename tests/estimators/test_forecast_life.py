@@ -148,7 +148,7 @@ def test_the_table_of_a_backtest(panel, fitted):
 
 
 def test_too_many_origins_are_refused(panel, fitted):
-    with pytest.raises(DataError, match=r"expected at least 1,?\d+ steps in series 's0'.*ask for fewer origins"):
+    with pytest.raises(DataError, match=r"at least 1,?\d+ steps in one of the \d series.*ask for fewer origins"):
         fitted.backtest(panel, origins=100, step=10)
     with pytest.raises(InputError, match="origins: expected a whole number of 1 or more, got 0"):
         fitted.backtest(panel, origins=0)

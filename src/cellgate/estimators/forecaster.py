@@ -36,6 +36,7 @@ from cellgate.estimators.forecast_training import Earlier, fit_forecaster
 from cellgate.estimators.forecaster_arguments import ForecasterArguments
 from cellgate.estimators.forecaster_folder import restore_forecaster, save_forecaster
 from cellgate.estimators.protocol import expect, is_count, not_fitted
+from cellgate.estimators.trainable import learnt_from, left_out_note
 from cellgate.tasks.covariates import CovariateCoding
 from cellgate.tasks.forecast import forecast_at, known_ahead, reading_start
 from cellgate.tasks.forecast_data import Prepared, Units, feature_names, fit_units, prepare
@@ -83,10 +84,11 @@ class Forecaster(ForecasterArguments):
         settings_: the TrainingSettings of the last fit; a loaded model has none.
         start_score_: the validation score that the last fit began with, NaN for `partial_fit` and where nothing was
             held back; `record_.best_score` is what it came to. A loaded model has none.
-        scales_: id -> scale of each series trained on.
+        scales_: id -> scale of each series trained on; one that was too short for it is measured when it is forecast.
         lags_: id -> the season that each series' naive forecast repeats, of the two.
         mixes_: id -> the weights of the simple forecasts that are corrected, a `tasks.start.Mix`.
-        trained_: id -> stamp of the last step that each series was trained on.
+        trained_: id -> stamp of the last step that each series was trained on; those of `panel_` without one were too
+            short, or came later.
         coding_: how covariates become numbers.
         shrinkage_: (horizon,) what its median answers are multiplied by, from 0 to 1; 1 where one model was trained.
         widening_: (horizon, quantiles) what validation found missing in the network's own intervals.
@@ -117,6 +119,8 @@ class Forecaster(ForecasterArguments):
     ) -> Forecaster:
         """Train on every series of the data; the last steps of each are watched to stop in time.
 
+        Series of no more than a season are too short to learn from, and are forecast all the same.
+
         Args:
             data: a path, a bundled name, a data frame, an array or a Panel.
             watch: told after every epoch.
@@ -130,6 +134,9 @@ class Forecaster(ForecasterArguments):
             InputError: for an argument or for data that cannot be used; with a report, also for series so short that
                 drivers are not known a horizon before the end.
             TrainingError: if the loss stops being a number.
+
+        Warns:
+            UserWarning: naming the series that are too short to learn from.
         """
         require_place(report)
         panel = read_to_train(self, data)
@@ -160,7 +167,7 @@ class Forecaster(ForecasterArguments):
             TrainingError: if the loss stops being a number.
 
         Warns:
-            UserWarning: as `predict`, of what the first fit did not have.
+            UserWarning: as `predict`, of what the first fit did not have, and as `fit`.
         """
         earlier = None
         panel = self.read(data)
@@ -183,18 +190,25 @@ class Forecaster(ForecasterArguments):
         earlier: Earlier | None,
     ) -> None:
         self._check()
+        params = self.get_params()
+        learnt = learnt_from(panel, params | {"season": earlier.task.season} if earlier else params)
+        names = [panel.ids[k] for k in learnt]
+        untrained = [name for name in panel.ids if name not in set(names)]
+        if names and untrained:  # where there is nothing to learn from, the training has an error
+            _warn(f"left out of the training {left_out_note(untrained, len(panel))}", deep=2)
         fitted = fit_forecaster(
-            panel, self.get_params(), watch, Path(checkpoint) if checkpoint else None, checkpoint_every, earlier
+            panel, params, watch, Path(checkpoint) if checkpoint else None, checkpoint_every, earlier
         )
         self.panel_ = replace(fitted.panel, unlike=())
         self.task_, self.model_ = fitted.task, fitted.model
         self.record_, self.coding_, self.settings_ = fitted.record, fitted.coding, fitted.settings
         self.start_score_ = fitted.start_score
         self.shrinkage_, self.widening_ = fitted.shrinkage, fitted.widening
-        self.scales_ = dict(zip(fitted.panel.ids, fitted.units.scales.tolist(), strict=True))
-        self.lags_ = dict(zip(fitted.panel.ids, fitted.units.lags.tolist(), strict=True))
-        self.mixes_ = dict(zip(fitted.panel.ids, fitted.units.mixes, strict=True))
-        self.trained_ = {name: fitted.panel.times(k)[-1] for k, name in enumerate(fitted.panel.ids)}
+        units = fitted.units.select(np.array(learnt))
+        self.scales_ = dict(zip(names, units.scales.tolist(), strict=True))
+        self.lags_ = dict(zip(names, units.lags.tolist(), strict=True))
+        self.mixes_ = dict(zip(names, units.mixes, strict=True))
+        self.trained_ = {name: fitted.panel.times(k)[-1] for name, k in zip(names, learnt, strict=True)}
         self.metrics_: dict[str, Any] = {}
 
     # ------------------------------------------------------------ predict
@@ -342,11 +356,18 @@ class Forecaster(ForecasterArguments):
             A Backtest: arrays, `metrics`, `by_step`, and a table: `columns()`, or `frame()` of the caller's kind.
 
         Raises:
-            DataError: for series too short for so many origins.
+            DataError: where every series is too short for so many origins.
+
+        Warns:
+            UserWarning: naming the series that are left out as they are too short, `left_out` of the Backtest.
         """
         for name, value in (("origins", origins), ("step", step)):
             expect(name, value, "a whole number of 1 or more", is_count)
-        return run_backtest(self, data, origins, step, refit, whole, watch)
+        found = run_backtest(self, data, origins, step, refit, whole, watch)
+        if found.left_out:
+            every = len(found.left_out) + len(found.panel)
+            _warn(f"left out of the backtest {left_out_note(found.left_out, every)}")
+        return found
 
     def _prepare(self, panel: Panel, ends: np.ndarray | None = None) -> Prepared:
         """The panel as the network sees it; a series of the training keeps its units, a new one gets its own."""
