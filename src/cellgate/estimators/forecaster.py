@@ -292,7 +292,7 @@ class Forecaster(ForecasterArguments):
 
         Warns:
             UserWarning: naming the series that `forecast` leaves out, and what the training did not have: words in a
-                column of words, empty cells in one that had none.
+                column of words, empty cells in one that had none, times without the zone that its times had.
         """
         made = self.forecast(data, future=future, ids=ids)
         _warn(*made.panel.unlike, *([made.note] if made.note else []))
@@ -316,7 +316,7 @@ class Forecaster(ForecasterArguments):
             DataError: for rows that do not fit the history.
 
         Warns:
-            UserWarning: of words that the training did not have.
+            UserWarning: of what the training did not have: words, and times without the zone that its times had.
         """
         self._require_fit()
         history, unlike = updated_history(self, data, append)
@@ -403,8 +403,12 @@ class Forecaster(ForecasterArguments):
         Raises:
             DataError: where nothing follows the history, for series that are not in it, or for drivers that are not
                 known for the steps that are scored.
+
+        Warns:
+            UserWarning: of what the training did not have in rows that are given here, not in those of a Panel.
         """
-        self.metrics_ = self._measure(tail, history)
+        self.metrics_, unlike = self._measure(tail, history)
+        _warn(*unlike)
         return self.metrics_
 
     def score(self, tail: Any, history: Any = None) -> float:
@@ -417,17 +421,20 @@ class Forecaster(ForecasterArguments):
         Raises:
             DataError: as `evaluate`, and where nothing in the tail was observed.
         """
-        metrics = self._measure(tail, history)
+        metrics, unlike = self._measure(tail, history)
+        _warn(*unlike)
         if not metrics:
             raise DataError("tail: expected observed values, got only missing ones; give steps that were observed")
         ours = metrics["cellgate"]
         return -ours["MASE"] if ours["MASE"] == ours["MASE"] else -ours["MAE"]
 
-    def _measure(self, tail: Any, history: Any) -> dict[str, Any]:
+    def _measure(self, tail: Any, history: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """The scores, and what of the rows the training did not have."""
         self._require_fit()
         panel, actual = forecast_and_what_followed(self, tail, history)
         found = score_forecast(self._answered(panel, self.task_.horizon), actual)
-        return {"steps": max(len(values) for values in actual), **found} if found["series"] else {}
+        steps = max(len(values) for values in actual)
+        return {"steps": steps, **found} if found["series"] else {}, panel.unlike
 
     def explain(
         self,
