@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from cellgate.data import DataError, Panel
 from cellgate.data.frame_kind import kind_of
-from cellgate.data.panel import show_time
 from cellgate.estimators.backtest import Backtest
 from cellgate.estimators.backtest_run import run_backtest
 from cellgate.estimators.explain_forecast import explain_forecast
@@ -33,19 +31,17 @@ from cellgate.estimators.forecast_rows import (
 from cellgate.estimators.forecast_scores import BASELINE, score_forecast
 from cellgate.estimators.forecast_stream import ForecastStream
 from cellgate.estimators.forecast_training import Earlier, fit_forecaster
-from cellgate.estimators.forecaster_arguments import ForecasterArguments
 from cellgate.estimators.forecaster_folder import restore_forecaster, save_forecaster
-from cellgate.estimators.protocol import expect, is_count, not_fitted
+from cellgate.estimators.forecaster_state import ForecasterState
+from cellgate.estimators.protocol import expect, is_count
 from cellgate.estimators.trainable import learnt_from, left_out_note
 from cellgate.tasks.covariates import CovariateCoding
-from cellgate.tasks.forecast import forecast_at, known_ahead, reading_start
-from cellgate.tasks.forecast_data import Prepared, Units, feature_names, fit_units, prepare
 from cellgate.training import Progress
 
 __all__ = ["BASELINE", "Forecaster"]
 
 
-class Forecaster(ForecasterArguments):
+class Forecaster(ForecasterState):
     """Forecasts one or many series with one LSTM, all steps of the horizon at once, with intervals.
 
     Arguments are taken as they are and checked when `fit` uses them; None means found from the data.
@@ -199,17 +195,7 @@ class Forecaster(ForecasterArguments):
         fitted = fit_forecaster(
             panel, params, watch, Path(checkpoint) if checkpoint else None, checkpoint_every, earlier
         )
-        self.panel_ = replace(fitted.panel, unlike=())
-        self.task_, self.model_ = fitted.task, fitted.model
-        self.record_, self.coding_, self.settings_ = fitted.record, fitted.coding, fitted.settings
-        self.start_score_ = fitted.start_score
-        self.shrinkage_, self.widening_ = fitted.shrinkage, fitted.widening
-        units = fitted.units.select(np.array(learnt))
-        self.scales_ = dict(zip(names, units.scales.tolist(), strict=True))
-        self.lags_ = dict(zip(names, units.lags.tolist(), strict=True))
-        self.mixes_ = dict(zip(names, units.mixes, strict=True))
-        self.trained_ = {name: fitted.panel.times(k)[-1] for name, k in zip(names, learnt, strict=True)}
-        self.metrics_: dict[str, Any] = {}
+        self._keep(fitted, learnt)
 
     # ------------------------------------------------------------ predict
 
@@ -240,22 +226,6 @@ class Forecaster(ForecasterArguments):
         there = set(panel.ids)
         return replace(self._answered(panel, asked), left_out=tuple(name for name in whole.ids if name not in there))
 
-    def _steps_asked(self, steps: Any) -> int:
-        horizon = self.task_.horizon
-        expect(
-            "steps",
-            steps,
-            f"a whole number from 1 to {horizon}, the horizon, or None",
-            lambda given: given is None or (is_count(given) and given <= horizon),
-        )
-        return horizon if steps is None else steps
-
-    def _answered(self, panel: Panel, steps: int) -> Forecast:
-        ends = np.array([len(values) - 1 for values in panel.values])
-        which, correction = np.arange(len(panel)), (self.widening_, self.shrinkage_)
-        quantiles = forecast_at(self.model_, self._prepare(panel), self.task_, which, ends, *correction)
-        return Forecast.from_quantiles(panel, tuple(self.levels), quantiles[:, :steps], self.task_.quantiles)
-
     def encode(self, data: Any = None, *, future: Any = None) -> EncodedForecast:
         """Series just as the network reads them for a forecast.
 
@@ -264,19 +234,7 @@ class Forecaster(ForecasterArguments):
         """
         self._require_fit()
         panel = series_to_continue(self, data, future)
-        self.coding_.require_future(panel, self.task_.horizon)
-        prepared = self._prepare(panel)
-        series, last = torch.arange(len(panel)), prepared.lengths - 1
-        starts = torch.from_numpy(reading_start(last.numpy(), self.task_.context))
-        lengths = last + 1 - starts
-        steps = torch.minimum(starts[:, None] + torch.arange(int(lengths.max())), last[:, None])
-        x = prepared.features[prepared.offsets[:, None] + steps]
-        ahead, simple = known_ahead(prepared, self.task_, series, last[:, None])
-        stamps = tuple(
-            tuple(show_time(stamp) for stamp in panel.times(k)[int(start) :]) for k, start in enumerate(starts)
-        )
-        names = feature_names(self.task_, panel.frequency, self.coding_)
-        return EncodedForecast(x, lengths, names, panel.ids, stamps, ahead=ahead[:, 0], simple=simple[:, 0])
+        return self._encoded(panel)
 
     def predict(self, data: Any = None, *, future: Any = None, ids: Any = None) -> Any:
         """The forecast as a table with columns unique_id, ds, cellgate, cellgate-lo-90, cellgate-hi-90.
@@ -369,23 +327,6 @@ class Forecaster(ForecasterArguments):
             _warn(f"left out of the backtest {left_out_note(found.left_out, every)}")
         return found
 
-    def _prepare(self, panel: Panel, ends: np.ndarray | None = None) -> Prepared:
-        """The panel as the network sees it; a series of the training keeps its units, a new one gets its own."""
-        return prepare(panel, self.task_, self._units(panel, ends), self.coding_)
-
-    def _units(self, panel: Panel, ends: np.ndarray | None = None) -> Units:
-        """Those of the training, and fresh ones for series that it did not have."""
-        new = [k for k, name in enumerate(panel.ids) if name not in self.scales_]
-        fresh = fit_units(panel.select(new), self.task_, None if ends is None else ends[new])
-        found = zip(fresh.scales.tolist(), fresh.lags.tolist(), fresh.mixes, strict=True)
-        own = {panel.ids[k]: units for k, units in zip(new, found, strict=True)}
-        every = [
-            own[name] if name in own else (self.scales_[name], self.lags_[name], self.mixes_[name])
-            for name in panel.ids
-        ]
-        scales, lags, mixes = zip(*every, strict=True)
-        return Units(np.array(scales), np.array(lags, dtype=np.int64), mixes)
-
     def evaluate(self, tail: Any, history: Any = None) -> dict[str, Any]:
         """Score the forecast from the current history against the steps that followed it, beside the baseline.
 
@@ -463,11 +404,6 @@ class Forecaster(ForecasterArguments):
         self._require_fit()
         panel, opened = series_to_open(self, data, future)
         return deliver(explain_forecast(self, panel, opened), out, figures, opened)
-
-    def _require_fit(self) -> None:
-        if not hasattr(self, "model_"):
-            raise not_fitted("Forecaster")
-        self._check_against(self.task_)
 
     # ------------------------------------------------------------ save and load
 
