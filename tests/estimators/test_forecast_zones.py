@@ -139,3 +139,27 @@ def test_a_stream_on_standard_input_goes_by_the_same_rules(zoned, bare, call, tm
     code, out, err = call("stream", tmp_path / "bare", "--json", "--steps", 1)
     assert (code, out) == (2, "")
     assert "row 1: expected times without a zone in 'ds', as in training, got 2024-01-05 04:00:00-05:00" in err
+
+
+def test_a_format_with_a_zone_keeps_its_clock():
+    """Later rows were read in UTC, the day before, where the training had kept the local one."""
+    form, days = "%d.%m.%Y %H:%M %z", local("D", steps=60)
+    written = [f"{day:%d.%m.%Y} 00:00 +0500" for day in days]
+    model = Forecaster(3, time_format=form, **SMALL).fit({"t": written, "y": np.arange(60) % 7 + 1.0})
+    assert model.panel_.times(0)[-1] == days[-1].to_datetime64()
+    made = model.stream().push(1.0, time="01.03.2024 00:00 +0500")
+    updated = model.update({"t": ["01.03.2024 00:00 +0500"], "y": [1.0]}).forecast()
+    assert made.columns()["ds"][0] == updated.columns()["ds"][0] == np.datetime64("2024-03-02")
+    # What was found, as train.toml has it, reads the table again.
+    again = Forecaster(3, time_format=model.panel_.roles.time_format, **SMALL).read({"t": written, "y": [1.0] * 60})
+    assert (again.starts, again.roles.time_format) == (model.panel_.starts, model.panel_.roles.time_format)
+
+
+def test_a_format_finds_its_column():
+    """Of a kind that is not found by itself the column was left unused, and the rows numbered."""
+    days = [f"{day:%d|%m|%Y}" for day in local("D", steps=40)]
+    given = {"shop": ["a"] * 40, "t": days, "y": [1.0 * (k % 7) for k in range(40)]}
+    panel = Forecaster(3, time_format="%d|%m|%Y").read(given)
+    assert (panel.roles.time, panel.starts[0]) == ("t", np.datetime64("2024-01-01"))
+    with pytest.raises(DataError, match=r"--time-format %d_%m: expected a column of times in .*found none written so"):
+        Forecaster(3, time_format="%d_%m").read(given)

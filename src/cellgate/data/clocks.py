@@ -18,7 +18,7 @@ from cellgate.data.errors import DataError
 from cellgate.data.frequency import MICROSECOND, SECOND, Frequency
 from cellgate.data.panel import Panel, show_time
 from cellgate.data.table import Table
-from cellgate.data.time_formats import CLOCKS, ISO_CELL, read_iso
+from cellgate.data.time_formats import CLOCKS, ISO_CELL, parted_clock, read_iso
 
 _ZONE = 5  # the group of ISO_CELL
 _DAY = 86_400
@@ -30,11 +30,10 @@ def kept_clock(form: str | None) -> str:
     Args:
         form: how they were written, as times.Reading.form has it.
     """
-    if form is not None and "%z" in form:
+    written, clock = parted_clock(form or "")
+    if "%z" in written and not clock:  # in the folder of an earlier version
         return "?"
-    if form is not None and form.endswith("since 1970"):
-        return "UTC"
-    return next((clock for clock, written in CLOCKS.items() if written == form), "")
+    return "UTC" if written.endswith("since 1970") else clock
 
 
 def zoned_moment(text: str) -> datetime | None:

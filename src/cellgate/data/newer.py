@@ -22,7 +22,7 @@ from cellgate.data.numbers import DecimalComma
 from cellgate.data.panel import Panel, Roles, show_time
 from cellgate.data.shapes import read_panel
 from cellgate.data.table import Table, read_table, refuse_durations
-from cellgate.data.time_formats import CLOCKS, ISO
+from cellgate.data.time_formats import CLOCKS, ISO, parted_clock
 from cellgate.data.times import counts_by_number, is_plain_iso, read_times
 from cellgate.data.words import some
 
@@ -95,6 +95,8 @@ def training_columns(table: Table, trained: Panel, asked: Roles, timeless: bool 
         DataError: where columns are missing.
     """
     known = trained.roles
+    if asked.time_format == parted_clock(known.time_format or "")[0]:
+        asked = replace(asked, time_format=None)  # what was found says by which clock, too
     roles = replace(
         asked,
         time=asked.time or known.time,
