@@ -64,16 +64,18 @@ def test_series_too_short_are_left_out_by_name(call, tmp_path):
     day = [f"2024-{1 + k // 28:02}-{k % 28 + 1:02}" for k in range(60)]
     rows = [f"{name},{day[k]},{k % 7 + 1}" for name, steps in (("north", 60), ("west", 5)) for k in range(steps)]
     (tmp_path / "d.csv").write_text("\n".join(["unique_id,ds,y", *rows]))
-    cellgate.Forecaster(7, max_epochs=1).fit(tmp_path / "d.csv").save(tmp_path / "m")
+    with pytest.warns(UserWarning, match="left out of the training 1 of 2 series, too short: west"):
+        forecaster = cellgate.Forecaster(7, max_epochs=1).fit(tmp_path / "d.csv")
+    forecaster.save(tmp_path / "m")
     code, out, err = call("evaluate", tmp_path / "m", tmp_path / "d.csv")
     assert (code, err) == (0, "")
-    assert "left out  1 of 2 series, too short for that: west" in out
+    assert "left out  1 of 2 series, too short: west" in out
     told = json.loads(call("evaluate", tmp_path / "m", tmp_path / "d.csv", "--json")[1])
     assert (told["left_out"], told["metrics"]["series"]) == (["west"], 1)
     (tmp_path / "s.csv").write_text("\n".join(["unique_id,ds,y", *rows[-5:]]))
     code, _, err = call("evaluate", tmp_path / "m", tmp_path / "s.csv")
     assert code == 2
-    assert "expected a series of more than 8 steps, of which the last 7 are predicted" in err
+    assert "expected more than 8 steps in the series, of which the last 7 are held out" in err
 
 
 def test_last_steps_without_a_value_are_said(model, call, tmp_path):

@@ -75,6 +75,16 @@ def test_a_budget_ends_the_search(call, tmp_path):
     assert 1 <= len(told["trials"]) < 60
 
 
+def test_what_a_killed_search_leaves_is_gone_after_the_next(call, tmp_path):
+    left = tmp_path / "t" / "trial" / "checkpoint"
+    left.mkdir(parents=True)
+    (left / "train.toml").write_text("[train]\n")
+    (tmp_path / "t" / "mine.txt").write_text("dear")
+    code, _, err = call("tune", *QUICK[:-1], 2, "--force", "--out", tmp_path / "t")
+    assert (code, err) == (0, "")
+    assert sorted(path.name for path in (tmp_path / "t").iterdir()) == ["mine.txt", "model", "trials.csv"]
+
+
 def test_a_trial_that_diverges_is_one_that_failed(call, tmp_path, monkeypatch):
     from cellgate.estimators import Forecaster
     from cellgate.training import TrainingError

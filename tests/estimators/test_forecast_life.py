@@ -148,7 +148,7 @@ def test_the_table_of_a_backtest(panel, fitted):
 
 
 def test_too_many_origins_are_refused(panel, fitted):
-    with pytest.raises(DataError, match=r"expected at least 1,?\d+ steps in series 's0'.*ask for fewer origins"):
+    with pytest.raises(DataError, match=r"at least 1,?\d+ steps in one of the \d series.*ask for fewer origins"):
         fitted.backtest(panel, origins=100, step=10)
     with pytest.raises(InputError, match="origins: expected a whole number of 1 or more, got 0"):
         fitted.backtest(panel, origins=0)
@@ -273,7 +273,7 @@ def test_a_row_that_a_stream_cannot_use_is_refused_in_words(fitted, arguments, m
         fitted.stream().push(id="s0", **arguments)
 
 
-@pytest.mark.parametrize("time", [pd.Period("2024-04-01T16", freq="h"), "2024-04-01 16:00", "2024-04-01T18:00+02:00"])
+@pytest.mark.parametrize("time", [pd.Period("2024-04-01T16", freq="h"), "2024-04-01 16:00", "2024-04-01T16:00Z"])
 def test_times_of_any_kind_are_the_moment_that_they_name(fitted, time):
     made, expected = (fitted.stream().push(20.0, id="s0", time=told) for told in (time, None))
     np.testing.assert_array_equal(made.values, expected.values)

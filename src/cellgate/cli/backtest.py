@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,6 +33,7 @@ from cellgate.data.files import write_atomic
 from cellgate.data.words import counted
 from cellgate.errors import InputError
 from cellgate.estimators.backtest import Backtest
+from cellgate.estimators.trainable import left_out_note
 
 _SHOWN_STEPS = 6
 
@@ -123,13 +125,15 @@ def command(
                 ("moments", f"{origins}, {step} apart, {ahead} ahead each"),
             ]
         )
-    with training_progress(as_json) as watch:
+    with training_progress(as_json) as watch, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "left out of the backtest")  # that is said below
         found = forecaster.backtest(panel, origins=origins, step=step, refit=refit, watch=watch)
     if as_json:
         if out is not None:
             write_atomic(out, csv_text(found.columns()).encode())
         by_step = {name: values.tolist() for name, values in found.by_step.items()}
-        say_json({"metrics": found.metrics, "by_step": by_step, **({"out": str(out)} if out else {})})
+        left_out = {"left_out": list(found.left_out)} if found.left_out else {}
+        say_json({"metrics": found.metrics, "by_step": by_step, **left_out, **({"out": str(out)} if out else {})})
         return
     try:
         _report(found)
@@ -175,6 +179,8 @@ def _loaded(source: str) -> estimators.Forecaster:
 
 def _report(found: Backtest) -> None:
     metrics = found.metrics
+    if found.left_out:
+        say_pairs([("left out", left_out_note(found.left_out, len(found.left_out) + len(found.panel)))])
     say()
     say_forecast_scores(metrics, found.levels, f"over {counted(metrics['origins'], 'moment')}")
     say()

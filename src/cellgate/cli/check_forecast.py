@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from cellgate.cli.check_options import AsJson, Task, train_command, usable_by
 from cellgate.cli.columns import Data, Freq, Future, Id, Past, Season, Static, Target, Time, TimeFormat, Wide, names
@@ -12,7 +13,7 @@ from cellgate.data import DataError, Panel, Roles, read_panel
 from cellgate.data.findings import findings
 from cellgate.data.panel import show_time
 from cellgate.data.words import counted
-from cellgate.estimators.trainable import require_trainable
+from cellgate.estimators.trainable import learnt_from, left_out_note, measurable, require_trainable
 
 _HORIZON = 12  # of `cellgate train`, where it is not typed
 _LABELS = {"label", "labels", "class", "tag"}
@@ -97,14 +98,21 @@ def report(panel: Panel, data: str, roles: Roles, as_json: bool) -> int:
     odd = findings(panel)
     sizes: dict[str, str] = {}
     usable = usable_by(lambda: train_command(data, **asdict(roles), **_sizes(panel, roles, sizes)))
+    held = int(sizes.get("holdout") or sizes.get("horizon") or _HORIZON)
     if sizes:
-        shortest = min(range(len(panel)), key=lambda k: len(panel.values[k]))
-        name = f"series {panel.ids[shortest]!r}" if len(panel) > 1 else "the series"
-        held = f"the last {sizes['horizon']}" if "holdout" not in sizes else "none"
+        usual = _usual(panel)
+        name = f"series {panel.ids[usual]!r}" if len(panel) > 1 else "the series"
+        out = f"the last {held}" if held else "none"
         odd.append(
-            f"{name} has {counted(len(panel.values[shortest]), 'step')}: too few for the usual horizon of {_HORIZON} "
-            f"and as many held out; with {held} held out, {sizes['horizon']} can be predicted"
+            f"{name} has {counted(len(panel.values[usual]), 'step')}: too few for the usual horizon of {_HORIZON} "
+            f"and as many held out; with {out} held out, {sizes['horizon']} can be predicted"
         )
+    if usable.command is not None:
+        head, _ = _parted(panel, held)
+        learnt = {head.ids[k] for k in learnt_from(head, _params(_HORIZON, roles))}
+        untrained = [name for name in panel.ids if name not in learnt]
+        if untrained:
+            odd.append(f"left out of the training {left_out_note(untrained, len(panel), held)}")
     if not as_json:
         say_pairs([*panel.summary(), *(("odd", line) for line in odd), usable.pair])
         return usable.exit_code
@@ -150,13 +158,13 @@ def _sizes(panel: Panel, roles: Roles, sizes: dict[str, str]) -> dict[str, str]:
     Raises:
         DataError: where nothing fits.
     """
-    shortest = min(len(values) for values in panel.values)
-    measured = [(horizon, horizon) for horizon in range(min(_HORIZON, shortest - 2), 0, -1)]
+    usual = len(panel.values[_usual(panel)])
+    measured = [(horizon, horizon) for horizon in range(min(_HORIZON, usual - 2), 0, -1)]
     failure: DataError | None = None
     for horizon, holdout in [*measured, *((horizon, 0) for horizon in range(_HORIZON, 0, -1))]:
         try:
-            head, _ = panel.split(holdout)
-            require_trainable(head, {"horizon": horizon, "season": roles.season, "validation": None})
+            head, _ = _parted(panel, holdout)
+            require_trainable(head, _params(horizon, roles))
         except DataError as error:
             failure = error
             continue
@@ -166,3 +174,18 @@ def _sizes(panel: Panel, roles: Roles, sizes: dict[str, str]) -> dict[str, str]:
         return sizes
     assert failure is not None
     raise failure
+
+
+def _usual(panel: Panel) -> int:
+    """The series of the middle length, by which sizes go: a few that are shorter are left out of the training."""
+    order = sorted(range(len(panel)), key=lambda k: len(panel.values[k]))
+    return order[(len(order) - 1) // 2]
+
+
+def _parted(panel: Panel, holdout: int) -> tuple[Panel, Panel]:
+    """What the training would learn from, and what it would hold out."""
+    return panel.select(measurable(panel, holdout)).split(holdout) if holdout else (panel, panel)
+
+
+def _params(horizon: int, roles: Roles) -> dict[str, Any]:
+    return {"horizon": horizon, "season": roles.season, "validation": None}

@@ -6,7 +6,6 @@ import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
 from cellgate import estimators
@@ -16,8 +15,8 @@ from cellgate.cli.sequence_run import Score, say_better, say_scores
 from cellgate.data import DataError
 from cellgate.data.words import counted
 from cellgate.errors import InputError
+from cellgate.estimators.trainable import left_out_note, measurable
 
-_SHOWN = 3
 SCORES = {
     "SequenceClassifier": Score("accuracy", True),
     "SequenceRegressor": Score("RMSE", False),
@@ -84,15 +83,7 @@ def _forecast(forecaster: estimators.Forecaster, model: Path, data: str, holdout
         )
     tail = holdout or forecaster.horizon
     panel = forecaster.read(data)
-    scored = [
-        k for k, values in enumerate(panel.values) if len(values) > tail + 1 and np.isfinite(values[:-tail]).any()
-    ]
-    if not scored:
-        longest = max(len(values) for values in panel.values)
-        raise DataError(
-            f"{panel.source}: expected a series of more than {tail + 1} steps, of which the last {tail} are predicted "
-            f"from those before, got {longest}; give more history, or a smaller --holdout"
-        )
+    scored = measurable(panel, tail)
     left_out = [name for k, name in enumerate(panel.ids) if k not in set(scored)]
     head, rest = panel.select(scored).split(tail)
     metrics = forecaster.evaluate(rest, head)
@@ -106,8 +97,7 @@ def _forecast(forecaster: estimators.Forecaster, model: Path, data: str, holdout
         return
     pairs = [*panel.summary(), ("scored", f"the last {counted(tail, 'step')}, predicted from those before")]
     if left_out:
-        some = ", ".join(left_out[:_SHOWN]) + (", ..." if len(left_out) > _SHOWN else "")
-        pairs.append(("left out", f"{len(left_out)} of {len(panel)} series, too short for that: {some}"))
+        pairs.append(("left out", left_out_note(left_out, len(panel))))
     say_pairs(pairs)
     say()
     say_forecast_scores(metrics, forecaster.levels, f"on the last {counted(tail, 'step')}")

@@ -14,6 +14,8 @@ from cellgate import estimators
 from cellgate.cli.forecast_files import csv_text
 from cellgate.cli.stream_rows import csv_rows, json_rows, pushes
 from cellgate.data import DataError
+from cellgate.data.clocks import unzoned_note, without_zone
+from cellgate.data.newer import USUAL
 from cellgate.data.panel import show_time
 from cellgate.data.words import counted
 from cellgate.errors import InputError
@@ -59,10 +61,12 @@ def command(
 def _run(forecaster: estimators.Forecaster, known: _Known, steps: int | None, as_json: bool) -> int:
     stream, refused, accepted, header = forecaster.stream(), 0, 0, True
     last: dict[str, Any] = {}
+    zoneless = _Zoneless(forecaster)
     for number, row in json_rows(sys.stdin) if as_json else csv_rows(sys.stdin, forecaster):
         try:
             if isinstance(row, DataError):
                 raise row
+            zoneless.look_at(row)
             for push in pushes(row, forecaster, last):
                 if not known.has(number, push):
                     _print(stream.push(**push, steps=steps), as_json, header)
@@ -79,6 +83,21 @@ def _run(forecaster: estimators.Forecaster, known: _Known, steps: int | None, as
                     "correct what writes them"
                 ) from None
     return 2 if refused else 0
+
+
+class _Zoneless:
+    """Times without the zone that the training's times had: told of when the first comes."""
+
+    def __init__(self, forecaster: estimators.Forecaster) -> None:
+        roles = forecaster.panel_.roles
+        self._form, self._names = roles.time_format or forecaster.time_format, (roles.time, USUAL["time"])
+        self._told = False
+
+    def look_at(self, row: dict[str, Any]) -> None:
+        name = next((name for name in self._names if name in row), None)
+        if name is not None and not self._told and without_zone(row[name], self._form):
+            self._told = True
+            print(f"note: {unzoned_note(name)}", file=sys.stderr, flush=True)
 
 
 class _Known:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,11 +43,12 @@ from cellgate.cli.training_run import (
     training_facts,
     training_line,
 )
-from cellgate.data import DataError, Panel
+from cellgate.data import Panel
 from cellgate.data.grid import season_before
 from cellgate.data.words import counted, some
 from cellgate.errors import InputError
 from cellgate.estimators.forecast_scores import BASELINE
+from cellgate.estimators.trainable import learnt_from, left_out_note, measurable
 
 
 def command(
@@ -115,7 +117,7 @@ def command(
     )
     panel = forecaster.read(data)
     tail = horizon if holdout is None else holdout
-    _require_length(panel, tail)
+    kept = measurable(panel, tail) if tail else list(range(len(panel)))
     if tail:  # what is held out shall not tell of the season either
         panel = season_before(panel, [len(values) - tail for values in panel.values])
     # Where drivers are not known for a whole horizon after the end, there is nothing to forecast yet. Series of which
@@ -128,17 +130,22 @@ def command(
             f"--report: expected {', '.join(panel.future_names)} known for {horizon} steps after every end, got "
             f"{of_all}; hold steps out (--holdout), or explain the model later with data that have them"
         )
+    head, rest = panel.select(kept).split(tail) if tail else (panel, None)
+    learnt = {head.ids[k] for k in learnt_from(head, forecaster.get_params())}
+    # Where none is left, the training has an error.
+    untrained = [name for name in panel.ids if name not in learnt] if learnt else []
     if not as_json:
         scored = f", of which only the horizon of {horizon} is scored" if tail > horizon else ""
         held = [("held out", f"the last {counted(tail, 'step')}{scored}")] if tail else []
-        say_pairs([*panel.summary(), *held])
-    head, rest = panel.split(tail) if tail else (panel, None)
+        left_out = [("left out", f"of the training {left_out_note(untrained, len(panel), tail)}")] if untrained else []
+        say_pairs([*panel.summary(), *held, *left_out])
     scored = _scored(head, min(tail, horizon)) if tail else []
-    unscored = [name for k, name in enumerate(panel.ids) if tail and k not in set(scored)]
+    unscored = [name for k, name in enumerate(head.ids) if tail and k not in set(scored)]
     rest = rest.select(scored) if rest and scored else None
     with alone_in(out, force, resume):
         with saying_what_is_kept(out):
-            with training_progress(as_json, board_of(out, tensorboard)) as watch:
+            with training_progress(as_json, board_of(out, tensorboard)) as watch, warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "left out of the training")  # that has been said
                 forecaster.fit(head, watch=watch, checkpoint=out / CHECKPOINT, checkpoint_every=checkpoint_every)
             backcast = forecaster.forecast(steps=min(tail, horizon), ids=rest.ids) if rest else None
             metrics = forecaster.evaluate(rest) if rest else {}
@@ -170,6 +177,7 @@ def command(
                 },
                 "seconds": seconds_so_far(),
                 "files": files,
+                **({"not_trained": untrained} if untrained else {}),
                 **({"not_scored": unscored} if unscored else {}),
                 **({"no_forecast": _unknown(panel, known, horizon)} if coming is None else {}),
                 **({"left_out": list(coming.left_out)} if coming and coming.left_out else {}),
@@ -203,17 +211,6 @@ def _columns_found(panel: Panel) -> dict[str, Any]:
     if not roles.wide:
         return {name: getattr(roles, name) for name in ("time", "target", "id", "time_format")}
     return {} if roles.id else {name: getattr(roles, name) for name in ("time", "wide", "time_format")}
-
-
-def _require_length(panel: Panel, tail: int) -> None:
-    shortest = min(range(len(panel)), key=lambda k: len(panel.values[k]))
-    steps = len(panel.values[shortest])
-    if tail and steps <= tail + 1:
-        name = f"series {panel.ids[shortest]!r}" if len(panel) > 1 else "the series"
-        raise DataError(
-            f"{panel.source}: expected more than {tail + 1} steps in {name}, of which the last {tail} are held out, "
-            f"got {steps}; give more history, or a smaller --horizon or --holdout"
-        )
 
 
 def _report(

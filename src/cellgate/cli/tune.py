@@ -31,6 +31,7 @@ from cellgate.cli.forecast_files import csv_text
 from cellgate.cli.placing import FORECAST
 from cellgate.cli.training_run import alone_in, next_command, require_fresh
 from cellgate.data.files import write_atomic
+from cellgate.data.words import some
 from cellgate.errors import CellgateError, InputError
 
 _PANEL = "The search"
@@ -39,7 +40,8 @@ Trials = Annotated[int, typer.Option(min=1, help="The most trainings.", rich_hel
 Budget = Annotated[
     float | None, typer.Option(min=1, help="Start no training after so many seconds.", rich_help_panel=_PANEL)
 ]
-_TRIALS = "trials.csv"
+# The folder of the trial that runs: of one name, so that what a killed search leaves is the next one's.
+_TRIALS, _TRIAL = "trials.csv", "trial"
 # What is searched, where the task has it and it is not typed.
 _SPACE: dict[str, Callable[[Any], Any]] = {
     "hidden_size": lambda trial: trial.suggest_categorical("hidden_size", [16, 32, 64, 128]),
@@ -57,6 +59,7 @@ class _Search:
     out: Path
     rows: list[dict[str, Any]] = field(default_factory=list)
     best: int | None = None
+    left_out: list[str] = field(default_factory=list)  # series that are too short to learn from
 
     def score(self, k: int) -> float:
         return self.rows[k]["validation"]
@@ -159,11 +162,12 @@ def _try(
     from cellgate.training import TrainingError
 
     k, began = len(search.rows), clock.monotonic()
-    folder = search.out / f"trial-{k}"
+    folder = search.out / _TRIAL
     row: dict[str, Any] = {"trial": k, **chosen, "validation": None, "seconds": 0.0}
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()) as told:
             code = trained(**parameters, out=folder, force=True, as_json=True)
+        search.left_out = json.loads(told.getvalue()).get("not_trained", [])
     except TrainingError:
         code = None  # a rate too high for this size, say: a trial that failed
     except BaseException:
@@ -222,12 +226,15 @@ def _end(search: _Search, as_json: bool, code: int | None) -> int | None:
     metrics = json.loads((search.out / "model" / "metrics.json").read_text())
     metrics.pop("history", None)
     if as_json:
-        say_json({"out": str(search.out), "best": best, "trials": search.rows, "metrics": metrics})
+        left_out = {"not_trained": search.left_out} if search.left_out else {}
+        say_json({"out": str(search.out), "best": best, "trials": search.rows, "metrics": metrics, **left_out})
         return code
     say()
     if code == INTERRUPTED:
         say(f"stopped by Ctrl-C after {len(search.rows)} trainings, the best so far kept")
-    if search.best == 0:
+    if len(search.rows) == 1:
+        say("one training only, with the defaults: nothing to compare it with")
+    elif search.best == 0:
         say("no trial is better than the defaults: they are kept")
     elif first["validation"]:
         told = ", ".join(f"--{name.replace('_', '-')} {value:.3g}" for name, value in chosen.items())
@@ -235,6 +242,8 @@ def _end(search: _Search, as_json: bool, code: int | None) -> int | None:
         say(f"validation {best['validation']:.5f}, that of the defaults {first['validation']:.5f}")
     else:
         say(f"best: trial {search.best}; the defaults failed")
+    if search.left_out:
+        say(f"left out of the training: {some(search.left_out)}, too short to learn from")
     for name, scores in metrics.items():
         values = [f"{score} {value:.3f}" for score, value in _numbers(scores)]
         if values:

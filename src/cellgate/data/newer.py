@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from cellgate.data.clocks import by_training_clock, kept_clock, on_clock, unzoned_note, zoned_moment
 from cellgate.data.errors import DataError
 from cellgate.data.frequency import COUNT, Frequency, infer_frequency
 from cellgate.data.grid import no_values
@@ -21,7 +22,7 @@ from cellgate.data.numbers import DecimalComma
 from cellgate.data.panel import Panel, Roles, show_time
 from cellgate.data.shapes import read_panel
 from cellgate.data.table import Table, read_table, refuse_durations
-from cellgate.data.time_formats import AS_UTC, CLOCKS, ISO
+from cellgate.data.time_formats import CLOCKS, ISO, parted_clock
 from cellgate.data.times import counts_by_number, is_plain_iso, read_times
 from cellgate.data.words import some
 
@@ -57,21 +58,28 @@ def read_newer(data: Any, trained: Panel, asked: Roles, *, sparse: bool = False,
                 raise no_values(panel.source, name)
         if _filled(panel) <= _FILLED:
             _refuse_other_frequency(table, free, trained)
-    roles, notes = replace(panel.roles, freq=trained.roles.freq, season=trained.roles.season), panel.notes
-    zoned = any(note.endswith(AS_UTC) for note in notes)
-    if trained.roles.time_format == roles.time_format == CLOCKS["UTC"] and not zoned:
-        notes = (*notes, f"{roles.time}: times without a zone read as UTC, as those of the training are kept")
-    return replace(panel, roles=roles, notes=notes, decimal_comma=trained.decimal_comma or panel.decimal_comma)
+    roles = replace(panel.roles, freq=trained.roles.freq, season=trained.roles.season)
+    panel = replace(panel, roles=roles, decimal_comma=trained.decimal_comma or panel.decimal_comma)
+    return panel.noting(told_of_clock(table, roles.time))
+
+
+def told_of_clock(table: Table, time: str | None) -> list[str]:
+    """Of the notes on a table that on times without the zone of the training's, if there is one."""
+    return [note for note in table.notes if note == unzoned_note(time or "")]
 
 
 def coming_rows(data: Any, panel: Panel) -> Table:
-    """A table for with_future, its times and names as those of the series that it continues."""
+    """A table for with_future, its times and names as those of the series that it continues.
+
+    Raises:
+        DataError: for times that cannot be put beside those of the series.
+    """
     roles = panel.roles
     table = _renamed(_written_alike(read_table(data), panel), roles.time, USUAL["time"])
     if not roles.wide:
         table = _renamed(table, roles.id, USUAL["id"])
     refuse_durations(table, roles.time)
-    table = _same_clock(table, roles.time, roles.time_format)
+    table = by_training_clock(table, roles.time, panel, roles.time_format)
     columns = dict(table.columns)
     if roles.id in columns and columns[roles.id].dtype.kind == "f":
         columns[roles.id] = _whole(columns[roles.id])
@@ -87,6 +95,8 @@ def training_columns(table: Table, trained: Panel, asked: Roles, timeless: bool 
         DataError: where columns are missing.
     """
     known = trained.roles
+    if asked.time_format == parted_clock(known.time_format or "")[0]:
+        asked = replace(asked, time_format=None)  # what was found says by which clock, too
     roles = replace(
         asked,
         time=asked.time or known.time,
@@ -125,7 +135,7 @@ def _with_times(table: Table, roles: Roles, trained: Panel, asked: Roles) -> tup
     name = roles.time
     if name is None:
         return table, roles
-    table = _same_clock(table, name, trained.roles.time_format)
+    table = by_training_clock(table, name, trained, roles.time_format)
     if asked.time_format is not None:
         return table, roles
     roles = replace(roles, time_format=form_of(table.columns[name], roles.time_format))
@@ -138,7 +148,7 @@ def form_of(column: np.ndarray, known: str | None) -> str | None:
 
 
 def stamps_meant(text: str, name: str, trained: Panel, form: str | None) -> list[Any]:
-    """What the text of one time may mean: one stamp, or two where day and month, or the zone, leave it open.
+    """What the text of one time may mean: one stamp, or two where day and month leave it open.
 
     Args:
         text: as a cell of a table has it.
@@ -147,12 +157,15 @@ def stamps_meant(text: str, name: str, trained: Panel, form: str | None) -> list
         form: how times were written there.
 
     Raises:
-        DataError: for text that is no time, or none as in training.
+        DataError: for text that is no time, or none as in training, or has a zone where the training's had none.
     """
     if not isinstance(trained.starts[0], np.datetime64) and counts_by_number(form):
         with suppress(ValueError, OverflowError):
             if float(text) == int(float(text)):
                 return [int(float(text))]
+    moment = zoned_moment(text)
+    if moment is not None and kept_clock(form) != "?":
+        return [on_clock(moment, form, trained.frequency, "", name)]
     column = np.array([text], dtype=object)
     try:
         readings, _ = read_times(column, name, lambda _: "", form_of(column, form))
@@ -237,14 +250,6 @@ def _require(table: Table, needed: list[str], remark: str) -> None:
             f"{table.source}: expected the columns {', '.join(needed)}, as in training, found no "
             f"{', '.join(absent)} among {there}; add or rename them{remark}"
         )
-
-
-def _same_clock(table: Table, name: str | None, form: str | None) -> Table:
-    """With the clock that the training kept, of times with a zone."""
-    zone = table.zones.get(name or "")
-    if zone is None or name is None or form not in CLOCKS.values():
-        return table
-    return replace(table, columns={**table.columns, name: zone.utc if form == CLOCKS["UTC"] else zone.local}, zones={})
 
 
 def _whole(names: np.ndarray) -> np.ndarray:

@@ -88,6 +88,8 @@ class Panel:
         columns: all columns of the table in its order, used or not; () where it is not known.
         decimal_comma: whether numbers were written with a decimal comma.
         unlike: of the notes those on what the training did not have, of rows that were read as it read its own.
+        signed: whether steps or series that these are a part without have a value of 0 or less. Then values may have no
+            logarithm, which is a fact about the column and not about its course.
     """
 
     source: str
@@ -109,6 +111,7 @@ class Panel:
     columns: tuple[str, ...] = ()
     decimal_comma: bool = False
     unlike: tuple[str, ...] = ()
+    signed: bool = False
 
     def __len__(self) -> int:
         """How many series."""
@@ -158,8 +161,10 @@ class Panel:
 
     def select(self, series: Sequence[int]) -> Panel:
         """Some of the series, by position."""
+        others = set(range(len(self))).difference(series)
         return replace(
             self,
+            signed=self.signed or any(_signed(self.values[k]) for k in others),
             ids=tuple(self.ids[k] for k in series),
             values=tuple(self.values[k] for k in series),
             starts=tuple(self.starts[k] for k in series),
@@ -172,6 +177,7 @@ class Panel:
         """Every series up to a step of its own (excluded), as it was known then: its future columns stay known."""
         return replace(
             self,
+            signed=self.signed or any(_signed(values[end:]) for values, end in zip(self.values, ends, strict=True)),
             values=tuple(values[:end] for values, end in zip(self.values, ends, strict=True)),
             past=tuple(past[:end] for past, end in zip(self.past, ends, strict=True)) if self.past else (),
         )
@@ -285,6 +291,10 @@ class Panel:
         least, most = min(ahead), max(ahead)
         steps = counted(least, "step") if least == most else f"{least} to {counted(most, 'step')}"
         return f"known for {steps} after the last value"
+
+
+def _signed(values: np.ndarray) -> bool:
+    return bool((values <= 0).any())
 
 
 def show_time(stamp: Any) -> str:

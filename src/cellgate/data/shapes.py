@@ -17,6 +17,7 @@ import numpy as np
 
 from cellgate.data.covariates import read_covariates
 from cellgate.data.errors import DataError
+from cellgate.data.frequency import Frequency
 from cellgate.data.grid import Rows, to_panel
 from cellgate.data.numbers import first_word, looks_numeric, read_numbers, require_numbers
 from cellgate.data.panel import Panel, Roles
@@ -29,6 +30,7 @@ from cellgate.data.times import (
     looks_like_time,
     nearly_time,
     read_stamps,
+    reads_by,
 )
 from cellgate.data.words import some
 
@@ -119,12 +121,22 @@ def _find_time(table: Table, columns: dict[str, np.ndarray], roles: Roles) -> st
     for name in named:
         if is_counter(columns[name]) or is_clock(columns[name]):
             return name
+    form = roles.time_format
+    if form is not None and "%" in form:
+        for name, column in columns.items():
+            if reads_by(column, form):
+                return name
     for name, column in columns.items():
         if nearly_time(column):
             return name  # reading it will say which cell is no time
     for name in named:
         if name.lower() in _SURE_TIME_NAMES and not looks_numeric(columns[name]):
             return name
+    if form is not None and "%" in form and not isinstance(roles.freq, Frequency):  # newer rows may have no times
+        raise DataError(
+            f"--time-format {form}: expected a column of times in {table.source}, found none written so; name it with "
+            "--time, or leave the format out"
+        )
     # An unnamed first column 0, 1, 2, ... is the row number that a data frame writes beside its columns.
     first = next(iter(columns))
     if len(table.columns) > 1 and is_counter(columns[first]) and not table.source.startswith("the "):

@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 import numpy as np
 
 ISO = "ISO 8601"
-CLOCKS = {"UTC": f"{ISO}, in UTC", "local": f"{ISO}, by the local clock"}  # of stamps with a zone, which one is kept
+_KEPT = {"UTC": ", in UTC", "local": ", by the local clock"}  # of stamps with a zone, which clock is kept
+CLOCKS = {clock: ISO + kept for clock, kept in _KEPT.items()}
 WEEK_NUMBERS = "ISO weeks as numbers"
 AS_UTC = "taken as UTC"  # how every note of such times ends
 CLOCK_NOTES = {
@@ -35,6 +36,19 @@ FORMATS = (
     "%Y%m%d%H%M%S",
     "%Y%m%d %H:%M",
 )
+
+
+def with_clock(form: str, clock: str) -> str:
+    """A way of writing times with a zone, and which clock is kept of them, "UTC" or "local"."""
+    return form + _KEPT[clock]
+
+
+def parted_clock(form: str) -> tuple[str, str]:
+    """What `with_clock` joined; "" for no clock."""
+    for clock, kept in _KEPT.items():
+        if form.endswith(kept):
+            return form.removesuffix(kept), clock
+    return form, ""
 
 
 def parser(form: str) -> Callable[[str], datetime]:

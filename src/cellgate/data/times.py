@@ -22,8 +22,9 @@ from cellgate.data.time_formats import (
     READERS,
     WEEK_NUMBERS,
     parser,
-    read_iso,
+    parted_clock,
     which_clock,
+    with_clock,
 )
 
 _SAMPLE = 300
@@ -97,6 +98,13 @@ def looks_like_time(column: np.ndarray) -> bool:
     for cell in cells[:20]:
         names.update(_candidates([cell]))
     return any(sum(_reads(READERS[name], cell) for cell in cells) >= 0.9 * len(cells) for name in names)
+
+
+def reads_by(column: np.ndarray, form: str) -> bool:
+    """Whether the cells are words that a strptime format reads."""
+    cells = [cell for cell in column[:_SAMPLE].tolist() if not is_missing(cell)] if column.dtype.kind == "O" else []
+    reader = parser(parted_clock(form)[0])
+    return bool(cells) and all(_reads(reader, cell) for cell in cells)
 
 
 def nearly_time(column: np.ndarray) -> bool:
@@ -257,8 +265,8 @@ def _read_all(
     remedy: str = "correct it, or give --time-format",
 ) -> tuple[Reading, str]:
     """Every cell by one reader, and a note."""
-    clock = next((clock for clock, written in CLOCKS.items() if written == form), None)
-    reader = read_iso if clock else READERS.get(form) or NUMBERED.get(form) or parser(form)
+    form, clock = parted_clock(form)
+    reader = READERS.get(form) or NUMBERED.get(form) or parser(form)
     times = np.empty(len(cells), dtype="datetime64[us]")
     local = np.empty(len(cells), dtype="datetime64[us]")
     zoned = 0
@@ -277,11 +285,9 @@ def _read_all(
             f"among {zoned:,} with one; write all of them the same way"
         )
     if not zoned:
-        return Reading(times, form), ""
+        return Reading(times, with_clock(form, clock) if clock else form), ""
     clock = clock or which_clock(times, local)
-    return Reading(times if clock == "UTC" else local, CLOCKS[clock] if reader is read_iso else form), CLOCK_NOTES[
-        clock
-    ]
+    return Reading(times if clock == "UTC" else local, with_clock(form, clock)), CLOCK_NOTES[clock]
 
 
 def _read_integers(cells: list[str], name: str, place: Callable[[int], str]) -> tuple[list[Reading], list[str]]:

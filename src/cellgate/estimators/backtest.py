@@ -29,6 +29,7 @@ class Backtest:
         seen: how many of the S * K origins lie in what the weights were trained on; scores of these flatter.
         fits: how many trainings it took.
         kind: of frame that the caller gave, None for none.
+        left_out: names of the series that are too short for the origins.
     """
 
     panel: Panel
@@ -40,6 +41,7 @@ class Backtest:
     seen: int
     fits: int
     kind: FrameKind | None = None
+    left_out: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """What it holds in a line, not all of its numbers."""
@@ -111,22 +113,33 @@ class Backtest:
         return in_kind(self.kind, self.columns(), self.panel.roles)
 
 
-def choose_origins(panel: Panel, horizon: int, count: int, step: int, whole: bool) -> np.ndarray:
-    """(S, K) ascending origins, the last one `horizon` steps (or one) before the end of each series.
+def choose_origins(panel: Panel, horizon: int, count: int, step: int, whole: bool) -> tuple[list[int], np.ndarray]:
+    """The series that are long enough, and their origins.
+
+    Returns:
+        The places of those series, and (S, K) ascending origins of theirs, the last one `horizon` steps (or one) before
+        the end of each.
 
     Raises:
-        DataError: for a series too short to hold them.
+        DataError: where no series can hold them.
     """
     back = (horizon if whole else 1) + 1 + step * np.arange(count)[::-1]
-    shortest = min(range(len(panel)), key=lambda k: len(panel.values[k]))
     lengths = np.array([len(values) for values in panel.values])
-    if lengths.min() - back.max() < panel.season:
+    first = lengths - back.max()
+    kept = [
+        k
+        for k, values in enumerate(panel.values)
+        if first[k] >= panel.season and np.isfinite(values[: first[k] + 1]).any()
+    ]
+    if not kept:
+        which = f"series {panel.ids[0]!r}" if len(panel) == 1 else f"one of the {len(panel):,} series"
+        seen = " with a value" if lengths.max() - back.max() >= panel.season else ""
         raise DataError(
-            f"{panel.source}: expected at least {back.max() + panel.season} steps in series {panel.ids[shortest]!r} "
-            f"({count} origins {step} apart, {'a horizon' if whole else 'a step'} after the last, a season before the "
-            f"first), got {lengths.min()}; ask for fewer origins, or leave the series out"
+            f"{panel.source}: expected at least {back.max() + panel.season} steps in {which} ({count} origins {step} "
+            f"apart, {'a horizon' if whole else 'a step'} after the last, a season before the first{seen}), got "
+            f"{lengths.max()}; ask for fewer origins, or give more history"
         )
-    return lengths[:, None] - back
+    return kept, lengths[kept, None] - back
 
 
 def what_came(panel: Panel, origins: np.ndarray, horizon: int) -> np.ndarray:

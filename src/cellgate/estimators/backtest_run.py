@@ -37,7 +37,9 @@ def run_backtest(
     if fitted and not refit:
         forecaster._require_fit()
     panel = forecaster.panel_ if data is None else forecaster.read(data)
-    moments = choose_origins(panel, forecaster.horizon, origins, step, whole)
+    kept, moments = choose_origins(panel, forecaster.horizon, origins, step, whole)
+    left_out = tuple(name for k, name in enumerate(panel.ids) if k not in set(kept))
+    panel = panel.select(kept)
     made, fits = [], 0
     if refit:
         for column in moments.T:
@@ -63,6 +65,7 @@ def run_backtest(
         seen=0 if refit else _count_seen(forecaster, panel, moments),
         fits=fits,
         kind=getattr(forecaster, "kind_", None) if data is None else kind_of(data),
+        left_out=left_out,
     )
 
 

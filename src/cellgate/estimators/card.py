@@ -14,12 +14,14 @@ def forecaster_card(config: dict[str, Any], preprocess: dict[str, Any], metrics:
     series = preprocess["series"]
     roles = preprocess["roles"]
     steps = sum(entry["steps"] for entry in series)
+    untrained = sum(entry["trained_until"] is None for entry in series)
     layers = f"{model['num_layers']} layer{'s' if model['num_layers'] > 1 else ''}"
     lines = [
         "# Forecaster",
         "",
         f"An LSTM ({layers} of {model['hidden_size']} units) that predicts the next {counted(task['horizon'], 'step')} "
-        f"of {len(series)} series, trained by cellgate on `{preprocess['source']}` ({steps:,} steps).",
+        f"of {len(series)} series, trained by cellgate on `{preprocess['source']}` ({steps:,} steps)."
+        + (f" {untrained} of them {'was' if untrained == 1 else 'were'} not trained on." if untrained else ""),
         "",
         "## Use",
         "",

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellgate.data import DataError, Panel, Roles, read_panel, with_future
+from cellgate.data.clocks import kept_clock
 from cellgate.data.extend import extend_panel, with_later_future
 from cellgate.data.frame_kind import FrameKind
 from cellgate.data.frequency import COUNT
-from cellgate.data.newer import coming_rows, read_newer
+from cellgate.data.newer import coming_rows, read_newer, told_of_clock
 from cellgate.data.panel import as_names, show_time
 from cellgate.data.table import read_table
-from cellgate.data.time_formats import CLOCKS
 from cellgate.data.words import counted, some
 
 if TYPE_CHECKING:
@@ -104,13 +104,19 @@ def series_to_continue(forecaster: Forecaster, data: Any, future: Any) -> Panel:
     """The series to forecast, with everything known of the steps ahead, be it enough or not."""
     panel = forecaster.panel_ if data is None else read_like_training(forecaster, data)
     if future is not None:
-        panel = with_future(panel, coming_rows(future, panel))
+        panel = _with_coming(panel, future)
     empty = [name for name, values in zip(panel.ids, panel.values, strict=True) if not len(values)]
     if empty:
         raise DataError(
             f"{panel.source}: expected a step or more to continue in series {empty[0]!r}, got none; leave it out"
         )
     return panel
+
+
+def _with_coming(panel: Panel, future: Any) -> Panel:
+    """The series with what a table says of the steps to come."""
+    rows = coming_rows(future, panel)
+    return with_future(panel, rows).noting(told_of_clock(rows, panel.roles.time))
 
 
 def series_to_open(forecaster: Forecaster, data: Any, future: Any) -> tuple[Panel, str]:
@@ -124,7 +130,7 @@ def series_to_open(forecaster: Forecaster, data: Any, future: Any) -> tuple[Pane
     panel = forecaster.panel_ if data is None else read_like_training(forecaster, data)
     if future is None:
         return before_the_unknown(panel, forecaster.task_.horizon)
-    whole = with_future(panel, coming_rows(future, panel))
+    whole = _with_coming(panel, future)
     foretold = whole.foretold(forecaster.task_.horizon)
     if not 0 < len(foretold) < len(whole):
         return whole, ""
@@ -247,6 +253,7 @@ def forecast_and_what_followed(forecaster: Forecaster, tail: Any, history: Any) 
     actual, offsets = _what_followed(made, later, forecaster.task_.horizon)
     if made.future and later.future_names == made.future_names:
         made = with_later_future(made, later, offsets)
+    made = made.noting(() if isinstance(tail, Panel) else later.unlike)
     scored = [int(known[-1]) + 1 if len(known) else 0 for known in map(np.flatnonzero, map(np.isfinite, actual))]
     remedy = "give the column in the rows that followed, or in the history"
     forecaster.coding_.require_future(made, scored, remedy)
@@ -303,6 +310,6 @@ def in_kind(kind: FrameKind | None, columns: dict[str, np.ndarray], roles: Roles
         return columns
     id = next((name for name in (roles.id, "unique_id") if name in kind.types), None)
     time = next((name for name in (roles.time, "ds") if name in kind.types), None)
-    clock = next((clock for clock, form in CLOCKS.items() if form == roles.time_format), None)
+    clock = {"": "local", "?": None}.get(kept := kept_clock(roles.time_format), kept)
     alike = {"unique_id": id, "ds": time, **({"cutoff": time} if "cutoff" in columns else {})}
     return kind.frame(columns, alike, clock)

@@ -8,10 +8,10 @@ of the history.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,12 +20,12 @@ from torch import Tensor
 
 from cellgate.data import DataError, Panel
 from cellgate.data.categories import code_of
+from cellgate.data.clocks import kept_clock, on_clock, unzoned_note, without_zone, zoned_moment
 from cellgate.data.extend import require_near
 from cellgate.data.frames import is_null
 from cellgate.data.newer import likeliest_stamp, stamps_meant
 from cellgate.data.numbers import LARGEST
 from cellgate.data.panel import show_time
-from cellgate.data.time_formats import CLOCKS
 from cellgate.data.words import some
 from cellgate.estimators.forecast import Forecast
 from cellgate.estimators.plain_torch import in_plain_torch
@@ -52,6 +52,7 @@ class ForecastStream:
     def __init__(self, forecaster: Forecaster) -> None:
         self._forecaster = forecaster
         self._series: dict[str, _Series] = {}
+        self._told = False
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -86,7 +87,11 @@ class ForecastStream:
         Raises:
             InputError: for more steps than the horizon has.
             DataError: for a series or a column that is not known, a value that is no finite number, a stamp that is not
-                a later step, or drivers that are not given far enough ahead. The stream is then as it was before.
+                a later step or has a zone where the training's had none, or drivers that are not given far enough
+                ahead. The stream is then as it was before.
+
+        Warns:
+            UserWarning: once, of a time without the zone that the training's times had.
         """
         self._forecaster._require_fit()
         asked = self._forecaster._steps_asked(steps)
@@ -100,6 +105,9 @@ class ForecastStream:
         if name not in self._series:
             self._series[name] = _Series(self._forecaster, panel.select([panel.ids.index(name)]))
         series = self._series[name]
+        if not self._told and without_zone(time, panel.roles.time_format or self._forecaster.time_format):
+            self._told = True
+            warnings.warn(unzoned_note("time"), UserWarning, stacklevel=3)
         before = dict(vars(series))
         try:
             return series.push(number, time, past or {}, future or {}, asked)
@@ -180,12 +188,14 @@ class _Series:
         panel = self.panel
         form = panel.roles.time_format or self.forecaster.time_format
         numbers = isinstance(panel.starts[0], np.datetime64)
+        if isinstance(time, str) and kept_clock(form) != "?":
+            time = zoned_moment(time.strip()) or time
         if isinstance(time, str) or (numbers and isinstance(time, int | float | np.number)):
             last = panel.frequency.grid(panel.starts[0], len(panel.values[0]) - 1, 1)[0]
             with suppress(DataError):
                 return likeliest_stamp(stamps_meant(str(time).strip(), "time", panel, form), panel, 0, last)
             return None
-        return time if isinstance(time, int | np.integer) else _stamp(time, form)
+        return time if isinstance(time, int | np.integer) else _stamp(time, form, panel)
 
     @torch.no_grad()
     def _take(self, value: float, past: Mapping[str, Any], future: Mapping[str, Any]) -> Tensor:
@@ -258,13 +268,17 @@ def _number(value: Any) -> float:
     return number
 
 
-def _stamp(time: Any, form: str | None) -> np.datetime64 | None:
-    """A time as the panel counts it, one with a zone by the clock that the training kept; None for what is none."""
+def _stamp(time: Any, form: str | None, panel: Panel) -> np.datetime64 | None:
+    """A time as the panel counts it, one with a zone by the clock that the training kept; None for what is none.
+
+    Raises:
+        DataError: for a zone where the training's times had none.
+    """
     if hasattr(time, "to_timestamp"):  # pandas' Period: its first moment, as in a column
         time = time.to_timestamp()
     moment: Any = time
     if getattr(moment, "tzinfo", None) is not None:
-        moment = (moment if form == CLOCKS["local"] else moment.astimezone(UTC)).replace(tzinfo=None)
+        return on_clock(moment, form, panel.frequency, "", "time")
     try:
         return np.datetime64(moment, "us")
     except (TypeError, ValueError):

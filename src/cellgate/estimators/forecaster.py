@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from cellgate.data import DataError, Panel
 from cellgate.data.frame_kind import kind_of
-from cellgate.data.panel import show_time
 from cellgate.estimators.backtest import Backtest
 from cellgate.estimators.backtest_run import run_backtest
 from cellgate.estimators.explain_forecast import explain_forecast
@@ -33,18 +31,17 @@ from cellgate.estimators.forecast_rows import (
 from cellgate.estimators.forecast_scores import BASELINE, score_forecast
 from cellgate.estimators.forecast_stream import ForecastStream
 from cellgate.estimators.forecast_training import Earlier, fit_forecaster
-from cellgate.estimators.forecaster_arguments import ForecasterArguments
 from cellgate.estimators.forecaster_folder import restore_forecaster, save_forecaster
-from cellgate.estimators.protocol import expect, is_count, not_fitted
+from cellgate.estimators.forecaster_state import ForecasterState
+from cellgate.estimators.protocol import expect, is_count
+from cellgate.estimators.trainable import learnt_from, left_out_note
 from cellgate.tasks.covariates import CovariateCoding
-from cellgate.tasks.forecast import forecast_at, known_ahead, reading_start
-from cellgate.tasks.forecast_data import Prepared, Units, feature_names, fit_units, prepare
 from cellgate.training import Progress
 
 __all__ = ["BASELINE", "Forecaster"]
 
 
-class Forecaster(ForecasterArguments):
+class Forecaster(ForecasterState):
     """Forecasts one or many series with one LSTM, all steps of the horizon at once, with intervals.
 
     Arguments are taken as they are and checked when `fit` uses them; None means found from the data.
@@ -83,10 +80,11 @@ class Forecaster(ForecasterArguments):
         settings_: the TrainingSettings of the last fit; a loaded model has none.
         start_score_: the validation score that the last fit began with, NaN for `partial_fit` and where nothing was
             held back; `record_.best_score` is what it came to. A loaded model has none.
-        scales_: id -> scale of each series trained on.
+        scales_: id -> scale of each series trained on; one that was too short for it is measured when it is forecast.
         lags_: id -> the season that each series' naive forecast repeats, of the two.
         mixes_: id -> the weights of the simple forecasts that are corrected, a `tasks.start.Mix`.
-        trained_: id -> stamp of the last step that each series was trained on.
+        trained_: id -> stamp of the last step that each series was trained on; those of `panel_` without one were too
+            short, or came later.
         coding_: how covariates become numbers.
         shrinkage_: (horizon,) what its median answers are multiplied by, from 0 to 1; 1 where one model was trained.
         widening_: (horizon, quantiles) what validation found missing in the network's own intervals.
@@ -117,6 +115,8 @@ class Forecaster(ForecasterArguments):
     ) -> Forecaster:
         """Train on every series of the data; the last steps of each are watched to stop in time.
 
+        Series of no more than a season are too short to learn from, and are forecast all the same.
+
         Args:
             data: a path, a bundled name, a data frame, an array or a Panel.
             watch: told after every epoch.
@@ -130,6 +130,9 @@ class Forecaster(ForecasterArguments):
             InputError: for an argument or for data that cannot be used; with a report, also for series so short that
                 drivers are not known a horizon before the end.
             TrainingError: if the loss stops being a number.
+
+        Warns:
+            UserWarning: naming the series that are too short to learn from.
         """
         require_place(report)
         panel = read_to_train(self, data)
@@ -160,7 +163,7 @@ class Forecaster(ForecasterArguments):
             TrainingError: if the loss stops being a number.
 
         Warns:
-            UserWarning: as `predict`, of what the first fit did not have.
+            UserWarning: as `predict`, of what the first fit did not have, and as `fit`.
         """
         earlier = None
         panel = self.read(data)
@@ -183,19 +186,16 @@ class Forecaster(ForecasterArguments):
         earlier: Earlier | None,
     ) -> None:
         self._check()
+        params = self.get_params()
+        learnt = learnt_from(panel, params | {"season": earlier.task.season} if earlier else params)
+        names = [panel.ids[k] for k in learnt]
+        untrained = [name for name in panel.ids if name not in set(names)]
+        if names and untrained:  # where there is nothing to learn from, the training has an error
+            _warn(f"left out of the training {left_out_note(untrained, len(panel))}", deep=2)
         fitted = fit_forecaster(
-            panel, self.get_params(), watch, Path(checkpoint) if checkpoint else None, checkpoint_every, earlier
+            panel, params, watch, Path(checkpoint) if checkpoint else None, checkpoint_every, earlier
         )
-        self.panel_ = replace(fitted.panel, unlike=())
-        self.task_, self.model_ = fitted.task, fitted.model
-        self.record_, self.coding_, self.settings_ = fitted.record, fitted.coding, fitted.settings
-        self.start_score_ = fitted.start_score
-        self.shrinkage_, self.widening_ = fitted.shrinkage, fitted.widening
-        self.scales_ = dict(zip(fitted.panel.ids, fitted.units.scales.tolist(), strict=True))
-        self.lags_ = dict(zip(fitted.panel.ids, fitted.units.lags.tolist(), strict=True))
-        self.mixes_ = dict(zip(fitted.panel.ids, fitted.units.mixes, strict=True))
-        self.trained_ = {name: fitted.panel.times(k)[-1] for k, name in enumerate(fitted.panel.ids)}
-        self.metrics_: dict[str, Any] = {}
+        self._keep(fitted, learnt)
 
     # ------------------------------------------------------------ predict
 
@@ -226,22 +226,6 @@ class Forecaster(ForecasterArguments):
         there = set(panel.ids)
         return replace(self._answered(panel, asked), left_out=tuple(name for name in whole.ids if name not in there))
 
-    def _steps_asked(self, steps: Any) -> int:
-        horizon = self.task_.horizon
-        expect(
-            "steps",
-            steps,
-            f"a whole number from 1 to {horizon}, the horizon, or None",
-            lambda given: given is None or (is_count(given) and given <= horizon),
-        )
-        return horizon if steps is None else steps
-
-    def _answered(self, panel: Panel, steps: int) -> Forecast:
-        ends = np.array([len(values) - 1 for values in panel.values])
-        which, correction = np.arange(len(panel)), (self.widening_, self.shrinkage_)
-        quantiles = forecast_at(self.model_, self._prepare(panel), self.task_, which, ends, *correction)
-        return Forecast.from_quantiles(panel, tuple(self.levels), quantiles[:, :steps], self.task_.quantiles)
-
     def encode(self, data: Any = None, *, future: Any = None) -> EncodedForecast:
         """Series just as the network reads them for a forecast.
 
@@ -250,19 +234,7 @@ class Forecaster(ForecasterArguments):
         """
         self._require_fit()
         panel = series_to_continue(self, data, future)
-        self.coding_.require_future(panel, self.task_.horizon)
-        prepared = self._prepare(panel)
-        series, last = torch.arange(len(panel)), prepared.lengths - 1
-        starts = torch.from_numpy(reading_start(last.numpy(), self.task_.context))
-        lengths = last + 1 - starts
-        steps = torch.minimum(starts[:, None] + torch.arange(int(lengths.max())), last[:, None])
-        x = prepared.features[prepared.offsets[:, None] + steps]
-        ahead, simple = known_ahead(prepared, self.task_, series, last[:, None])
-        stamps = tuple(
-            tuple(show_time(stamp) for stamp in panel.times(k)[int(start) :]) for k, start in enumerate(starts)
-        )
-        names = feature_names(self.task_, panel.frequency, self.coding_)
-        return EncodedForecast(x, lengths, names, panel.ids, stamps, ahead=ahead[:, 0], simple=simple[:, 0])
+        return self._encoded(panel)
 
     def predict(self, data: Any = None, *, future: Any = None, ids: Any = None) -> Any:
         """The forecast as a table with columns unique_id, ds, cellgate, cellgate-lo-90, cellgate-hi-90.
@@ -278,7 +250,7 @@ class Forecaster(ForecasterArguments):
 
         Warns:
             UserWarning: naming the series that `forecast` leaves out, and what the training did not have: words in a
-                column of words, empty cells in one that had none.
+                column of words, empty cells in one that had none, times without the zone that its times had.
         """
         made = self.forecast(data, future=future, ids=ids)
         _warn(*made.panel.unlike, *([made.note] if made.note else []))
@@ -302,7 +274,7 @@ class Forecaster(ForecasterArguments):
             DataError: for rows that do not fit the history.
 
         Warns:
-            UserWarning: of words that the training did not have.
+            UserWarning: of what the training did not have: words, and times without the zone that its times had.
         """
         self._require_fit()
         history, unlike = updated_history(self, data, append)
@@ -342,28 +314,18 @@ class Forecaster(ForecasterArguments):
             A Backtest: arrays, `metrics`, `by_step`, and a table: `columns()`, or `frame()` of the caller's kind.
 
         Raises:
-            DataError: for series too short for so many origins.
+            DataError: where every series is too short for so many origins.
+
+        Warns:
+            UserWarning: naming the series that are left out as they are too short, `left_out` of the Backtest.
         """
         for name, value in (("origins", origins), ("step", step)):
             expect(name, value, "a whole number of 1 or more", is_count)
-        return run_backtest(self, data, origins, step, refit, whole, watch)
-
-    def _prepare(self, panel: Panel, ends: np.ndarray | None = None) -> Prepared:
-        """The panel as the network sees it; a series of the training keeps its units, a new one gets its own."""
-        return prepare(panel, self.task_, self._units(panel, ends), self.coding_)
-
-    def _units(self, panel: Panel, ends: np.ndarray | None = None) -> Units:
-        """Those of the training, and fresh ones for series that it did not have."""
-        new = [k for k, name in enumerate(panel.ids) if name not in self.scales_]
-        fresh = fit_units(panel.select(new), self.task_, None if ends is None else ends[new])
-        found = zip(fresh.scales.tolist(), fresh.lags.tolist(), fresh.mixes, strict=True)
-        own = {panel.ids[k]: units for k, units in zip(new, found, strict=True)}
-        every = [
-            own[name] if name in own else (self.scales_[name], self.lags_[name], self.mixes_[name])
-            for name in panel.ids
-        ]
-        scales, lags, mixes = zip(*every, strict=True)
-        return Units(np.array(scales), np.array(lags, dtype=np.int64), mixes)
+        found = run_backtest(self, data, origins, step, refit, whole, watch)
+        if found.left_out:
+            every = len(found.left_out) + len(found.panel)
+            _warn(f"left out of the backtest {left_out_note(found.left_out, every)}")
+        return found
 
     def evaluate(self, tail: Any, history: Any = None) -> dict[str, Any]:
         """Score the forecast from the current history against the steps that followed it, beside the baseline.
@@ -382,8 +344,12 @@ class Forecaster(ForecasterArguments):
         Raises:
             DataError: where nothing follows the history, for series that are not in it, or for drivers that are not
                 known for the steps that are scored.
+
+        Warns:
+            UserWarning: of what the training did not have in rows that are given here, not in those of a Panel.
         """
-        self.metrics_ = self._measure(tail, history)
+        self.metrics_, unlike = self._measure(tail, history)
+        _warn(*unlike)
         return self.metrics_
 
     def score(self, tail: Any, history: Any = None) -> float:
@@ -396,17 +362,20 @@ class Forecaster(ForecasterArguments):
         Raises:
             DataError: as `evaluate`, and where nothing in the tail was observed.
         """
-        metrics = self._measure(tail, history)
+        metrics, unlike = self._measure(tail, history)
+        _warn(*unlike)
         if not metrics:
             raise DataError("tail: expected observed values, got only missing ones; give steps that were observed")
         ours = metrics["cellgate"]
         return -ours["MASE"] if ours["MASE"] == ours["MASE"] else -ours["MAE"]
 
-    def _measure(self, tail: Any, history: Any) -> dict[str, Any]:
+    def _measure(self, tail: Any, history: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """The scores, and what of the rows the training did not have."""
         self._require_fit()
         panel, actual = forecast_and_what_followed(self, tail, history)
         found = score_forecast(self._answered(panel, self.task_.horizon), actual)
-        return {"steps": max(len(values) for values in actual), **found} if found["series"] else {}
+        steps = max(len(values) for values in actual)
+        return {"steps": steps, **found} if found["series"] else {}, panel.unlike
 
     def explain(
         self,
@@ -435,11 +404,6 @@ class Forecaster(ForecasterArguments):
         self._require_fit()
         panel, opened = series_to_open(self, data, future)
         return deliver(explain_forecast(self, panel, opened), out, figures, opened)
-
-    def _require_fit(self) -> None:
-        if not hasattr(self, "model_"):
-            raise not_fitted("Forecaster")
-        self._check_against(self.task_)
 
     # ------------------------------------------------------------ save and load
 

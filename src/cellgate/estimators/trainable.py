@@ -1,13 +1,15 @@
-"""What a Forecaster can be fitted to: how many steps are held back, and where training parts end."""
+"""What a Forecaster can be fitted to and measured on: how much is held back, which series are long enough."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from cellgate.data import DataError, Panel
+from cellgate.data.words import some
 
 
 def require_trainable(panel: Panel, params: dict[str, Any]) -> None:
@@ -22,6 +24,47 @@ def require_trainable(panel: Panel, params: dict[str, Any]) -> None:
     """
     panel, held = held_back(panel, params)
     train_ends(panel, np.array([len(values) for values in panel.values]), panel.season, held)
+
+
+def measurable(panel: Panel, tail: int) -> list[int]:
+    """The series that can be measured on their last `tail` steps: two or more before those, a value among them.
+
+    Raises:
+        DataError: where there is none.
+    """
+    found = [k for k, values in enumerate(panel.values) if len(values) > tail + 1 and np.isfinite(values[:-tail]).any()]
+    if not found:
+        longest = max(len(values) for values in panel.values)
+        which = "the series" if len(panel) == 1 else f"one of the {len(panel):,} series"
+        what = "steps" if longest <= tail + 1 else "steps, a value before the last ones,"
+        raise DataError(
+            f"{panel.source}: expected more than {tail + 1} {what} in {which}, of which the last {tail} are held out, "
+            f"got {longest}; give more history, or a smaller --horizon or --holdout"
+        )
+    return found
+
+
+def learnt_from(panel: Panel, params: dict[str, Any]) -> list[int]:
+    """The series long enough to learn from: of more than a season, so that a step follows one that has one behind it.
+
+    Args:
+        panel: the series.
+        params: "horizon", "season" and "validation" of the Forecaster's arguments.
+    """
+    season = held_back(panel, params)[0].season
+    return [k for k, values in enumerate(panel.values) if len(values) > season]
+
+
+def left_out_note(names: Sequence[str], all_series: int, held: int = 0) -> str:
+    """Which series a training or a measurement leaves out, and why, in a line.
+
+    Args:
+        names: of the series that are left out.
+        all_series: how many there are.
+        held: the last steps that are kept out of a training to measure on.
+    """
+    why = f"too short without the last {held} steps, which are held out" if held else "too short"
+    return f"{len(names):,} of {all_series:,} series, {why}: {some(names)}"
 
 
 def held_back(panel: Panel, params: dict[str, Any]) -> tuple[Panel, int]:

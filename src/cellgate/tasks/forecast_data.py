@@ -106,8 +106,10 @@ def wants_log(panel: Panel) -> bool:
 
     Guerrero (1993), "Time-series analysis supported by power transformations", restricted to the
     powers 0 and 1: of blocks a season long, the spread over the mean must vary less than the spread
-    itself. Most series of the panel must be positive throughout and say so.
+    itself. All values of the table must be positive, and most series of the panel say so.
     """
+    if panel.signed:
+        return False
     votes = []
     for values in panel.values:
         known = values[np.isfinite(values)]
