@@ -4,8 +4,11 @@ import hashlib
 import json
 import os
 import random
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,6 +50,40 @@ def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, st
 def call_into_files(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """The same with standard output and error as the system knows them, which encode what they are given."""
     return _caller(capfd)
+
+
+class Killed(BaseException):
+    """Stands for the end of a process: what comes after it changes no file any more."""
+
+
+@pytest.fixture
+def killed_before() -> Callable[[int], Any]:
+    """`with killed_before(3) as changes:` ends the block at the fourth change of a name in the file system.
+
+    `changes` lists those before it, as (function, name); the block runs to its end where there are no more.
+    """
+
+    @contextmanager
+    def until(moment: int) -> Iterator[list[tuple[str, str]]]:
+        changes: list[tuple[str, str]] = []
+
+        def counted(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+            def change(*arguments: Any, **options: Any) -> Any:
+                if len(changes) == moment:
+                    raise Killed
+                changes.append((name, str(arguments[-1] if arguments else options.get("prefix"))))
+                return function(*arguments, **options)
+
+            return change
+
+        with pytest.MonkeyPatch.context() as patch:
+            for name in ("replace", "rename", "unlink", "rmdir", "mkdir"):
+                patch.setattr(os, name, counted(getattr(os, name), name))
+            patch.setattr(tempfile, "mkstemp", counted(tempfile.mkstemp, "mkstemp"))
+            with suppress(Killed):
+                yield changes
+
+    return until
 
 
 @pytest.fixture(autouse=True)

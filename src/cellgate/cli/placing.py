@@ -16,6 +16,7 @@ from pathlib import Path
 
 from cellgate.cli.config import CHECKPOINT, SAVED
 from cellgate.data.files import is_leftover, remove_leftovers
+from cellgate.data.together import finish_writing
 from cellgate.errors import InputError
 
 REPORT = "report.html"
@@ -77,6 +78,7 @@ def in_place_of_earlier(out: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(staged, ignore_errors=True)
         raise
+    finish_writing(out, _MODEL)  # of an estimator's own save that was cut short, which would count before this one
     names = {path.name for path in staged.iterdir()}
     (out / _MODEL).unlink(missing_ok=True)
     for name in set(_BESIDE) - names:  # of the model before
