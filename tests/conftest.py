@@ -57,29 +57,35 @@ class Killed(BaseException):
 
 
 @pytest.fixture
-def killed_before() -> Callable[[int], Any]:
+def killed_before() -> Callable[..., Any]:
     """`with killed_before(3) as changes:` ends the block at the fourth change of a name in the file system.
 
-    `changes` lists those before it, as (function, name); the block runs to its end where there are no more.
+    `changes` lists the paths of those before it; the block runs to its end where there are no more. With `of`, only
+    changes of paths for which it is true count.
     """
 
     @contextmanager
-    def until(moment: int) -> Iterator[list[tuple[str, str]]]:
-        changes: list[tuple[str, str]] = []
+    def until(moment: int, of: Callable[[Path], bool] = lambda _: True) -> Iterator[list[Path]]:
+        changes: list[Path] = []
+        over: list[bool] = []
 
-        def counted(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+        def counted(function: Callable[..., Any]) -> Callable[..., Any]:
             def change(*arguments: Any, **options: Any) -> Any:
-                if len(changes) == moment:
+                path = Path(arguments[0] if len(arguments) == 1 else options.get("dir") or arguments[1])
+                if of(path) and len(changes) == moment:
+                    over.append(True)
+                if over:
                     raise Killed
-                changes.append((name, str(arguments[-1] if arguments else options.get("prefix"))))
+                if of(path):
+                    changes.append(path)
                 return function(*arguments, **options)
 
             return change
 
         with pytest.MonkeyPatch.context() as patch:
-            for name in ("replace", "rename", "unlink", "rmdir", "mkdir"):
-                patch.setattr(os, name, counted(getattr(os, name), name))
-            patch.setattr(tempfile, "mkstemp", counted(tempfile.mkstemp, "mkstemp"))
+            for name in ("replace", "rename", "unlink", "rmdir"):
+                patch.setattr(os, name, counted(getattr(os, name)))
+            patch.setattr(tempfile, "mkstemp", counted(tempfile.mkstemp))
             with suppress(Killed):
                 yield changes
 

@@ -18,6 +18,7 @@ from cellgate.cli.placing import (
     has_saves,
     in_place_of_earlier,
     is_no_loss,
+    is_search,
     require_places,
 )
 from cellgate.data.files import write_atomic
@@ -43,13 +44,14 @@ _WHY = {
 
 def require_fresh(out: Path, force: bool, resume: bool) -> None:
     """Refuse a folder with something in it, before any time is spent."""
-    cut_short = (out / CHECKPOINT).is_dir()
+    search = is_search(out)
+    cut_short = (out / CHECKPOINT).is_dir() and not search
     require_places(out)
     if resume:
         finished = (out / "config.json").is_file()
         # A training killed before its first save has left its options: it begins again.
         if not cut_short and (finished or not (out / SAVED).is_file()):
-            found = "a finished one" if finished else "none"
+            found = "a finished one" if finished else "a search (cellgate tune)" if search else "none"
             raise InputError(f"--resume: expected a training in {out} that was cut short, found {found}; leave it out")
         return
     if out.exists() and not out.is_dir():
