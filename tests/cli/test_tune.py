@@ -154,7 +154,7 @@ def kept(folder):
     try:
         model = cellgate.estimators.load(folder / "model")
     except cellgate.errors.InputError as error:
-        assert "got a training that was cut short; cellgate train --resume" in str(error)
+        assert "got a training that was cut short; cellgate train --resume" in str(error)  # noqa: PT017 - or it loads
         return None, None, scores
     options = tomllib.loads((folder / "model" / "train.toml").read_text())["train"]
     assert model.horizon == options["horizon"] == len((folder / "model" / "forecast.csv").read_text().split()) - 1
@@ -162,7 +162,7 @@ def kept(folder):
 
 
 def test_a_model_and_its_trials_belong_together_at_every_moment(call, tmp_path, killed_before):
-    """`--force` over an earlier search, killed before each change of a file: never one search's model, another's table."""
+    """`--force` over an earlier search, killed before each change of a file: never a model beside another's table."""
     few, found = ("airline", "--max-epochs", 1, "--trials", 2), []
     assert call("tune", *few, "--horizon", 4, "--out", tmp_path / "made")[0] == 0
     (tmp_path / "made" / "model" / "notes.txt").write_text("mine")

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cellgate.cli.config import CHECKPOINT, SAVED
+from cellgate.cli.locking import LOCK
 from cellgate.data.files import is_leftover, remove_leftovers
 from cellgate.data.together import finish_writing
 from cellgate.errors import InputError
@@ -50,7 +51,7 @@ def is_no_loss(path: Path) -> bool:
     """Whether something in the folder of a training is worth nothing: options of a training without a save."""
     if path.name in (CHECKPOINT, TRIAL) and path.is_dir() and not path.is_symlink():
         return all(is_no_loss(one) for one in path.iterdir())
-    return path.name == SAVED or is_leftover(path)
+    return path.name in (SAVED, LOCK) or is_leftover(path)
 
 
 def require_places(out: Path) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellgate.cli.config import CHECKPOINT, SAVED, save_config, seconds_so_far
 from cellgate.cli.console import training_progress
+from cellgate.cli.locking import locked
 from cellgate.cli.placing import (
     REPORT,
     forget_checkpoint,
@@ -27,11 +28,6 @@ from cellgate.errors import CellgateError, InputError
 
 if TYPE_CHECKING:
     from cellgate.training import TrainingRecord
-
-try:
-    import fcntl
-except ImportError:  # Windows has none: there, nobody is kept from a folder in use
-    fcntl = None
 
 BOARD = "tensorboard"
 _WHY = {
@@ -68,8 +64,8 @@ def require_fresh(out: Path, force: bool, resume: bool) -> None:
 def alone_in(out: Path, force: bool, resume: bool) -> Iterator[None]:
     """Around all that is written to the folder: no other training writes to it, and none has since `require_fresh`.
 
-    Two into one folder would leave parts of both there. The folder itself is locked, so that nothing is left of it in
-    whatever way the training ends. A checkpoint that is not resumed is forgotten.
+    Two into one folder would leave parts of both there. Nothing is left of the lock, in whatever way the training ends.
+    A checkpoint that is not resumed is forgotten.
 
     Raises:
         InputError: for a folder that another training is writing to, or has written to.
@@ -77,7 +73,7 @@ def alone_in(out: Path, force: bool, resume: bool) -> Iterator[None]:
     new = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
     try:
-        with _locked(out):
+        with locked(out):
             require_fresh(out, force, resume)
             earlier, model = [], out / "config.json"
             before = model.stat() if model.exists() else None
@@ -95,29 +91,6 @@ def alone_in(out: Path, force: bool, resume: bool) -> Iterator[None]:
             with suppress(OSError):  # with something in it, it stays
                 out.rmdir()
         raise
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    handle = None
-    try:
-        if fcntl is not None:
-            with suppress(OSError):  # a folder that cannot be read cannot be locked
-                handle = os.open(folder, os.O_RDONLY)
-        if fcntl is not None and handle is not None:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(
-                    f"--out {folder}: expected a folder of this training alone, got one that another is writing to; "
-                    "give another name, or wait for its end"
-                ) from None
-            except OSError:  # some network drives have no locks
-                pass
-        yield
-    finally:
-        if handle is not None:
-            os.close(handle)
 
 
 @contextmanager
