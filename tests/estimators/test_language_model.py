@@ -42,6 +42,19 @@ def test_words(tmp_path):
     assert set(model.evaluate(RHYME * 3)["cellgate"]) == {"nats per word", "perplexity"}
 
 
+def test_a_model_of_many_words_begins_with_the_share_of_each():
+    """A pass over a text did not teach it that, and it stayed far behind the unigram."""
+    chance = np.random.default_rng(0)
+    words = np.array([f"w{k}" for k in range(2000)])
+    text = " ".join(chance.choice(words, 20_000, p=1 / np.arange(1, 2001) / np.sum(1 / np.arange(1, 2001))))
+    model = LanguageModel(units="words", hidden_size=8, max_epochs=1).fit(text[:70_000])
+    metrics = model.evaluate(text[70_000:])
+    assert len(model.vocabulary_) > 1000
+    assert metrics["cellgate"]["nats per word"] < metrics["unigram"]["nats per word"] + 0.02
+    again = LanguageModel(units="words", hidden_size=8, max_epochs=1).fit(text[:70_000])
+    assert again.score(text[70_000:]) == model.score(text[70_000:])
+
+
 def test_the_same_seed_draws_the_same_and_pieces_come_one_by_one(model):
     texts = [model.generate("Mary", 40, temperature=2.0, seed=seed) for seed in (1, 1, 2)]
     assert texts[0] == texts[1] != texts[2]

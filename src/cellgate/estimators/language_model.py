@@ -201,7 +201,7 @@ class LanguageModel(Parameters):
         checkpoint_every: float,
     ) -> LanguageModel:
         objective = GenerateObjective(tokens, validation, self.batch_size, self.steps)
-        model = start or network_for(self.get_params(), len(self.vocabulary_), len(tokens))
+        model = start or network_for(self.get_params(), self.bigrams_.unigram, len(tokens))
         settings = training_settings(self.get_params(), objective, len(tokens))
         saved = None
         if checkpoint is not None:
