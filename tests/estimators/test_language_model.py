@@ -55,6 +55,12 @@ def test_a_model_of_many_words_begins_with_the_share_of_each():
     assert again.score(text[70_000:]) == model.score(text[70_000:])
 
 
+def test_a_vocabulary_of_the_unknown_alone_is_refused_for_what_it_is():
+    """The text was said to be too short."""
+    with pytest.raises(InputError, match=r"vocabulary_size: expected a whole number of 2 or more, .* got 1"):
+        LanguageModel(units="words", vocabulary_size=1).fit(RHYME * 20)
+
+
 def test_the_same_seed_draws_the_same_and_pieces_come_one_by_one(model):
     texts = [model.generate("Mary", 40, temperature=2.0, seed=seed) for seed in (1, 1, 2)]
     assert texts[0] == texts[1] != texts[2]

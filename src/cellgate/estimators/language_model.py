@@ -215,8 +215,10 @@ class LanguageModel(Parameters):
         return self
 
     def _check(self) -> None:
-        for name in ("num_layers", "batch_size", "steps", "vocabulary_size"):
+        for name in ("num_layers", "batch_size", "steps"):
             expect(name, getattr(self, name), "a whole number of 1 or more", is_count)
+        wanted = "a whole number of 2 or more, as one is the unknown"
+        expect("vocabulary_size", self.vocabulary_size, wanted, lambda v: is_count(v) and v > 1)
         for name in ("hidden_size", "embedding_size", "max_epochs", "patience"):
             value = getattr(self, name)
             if value is not None:
