@@ -61,6 +61,20 @@ def test_a_vocabulary_of_the_unknown_alone_is_refused_for_what_it_is():
         LanguageModel(units="words", vocabulary_size=1).fit(RHYME * 20)
 
 
+def test_a_prompt_of_words_is_read_as_the_text_was():
+    """A space at its end, and a first word known only after others, were read as unknown."""
+    model = LanguageModel(units="words", hidden_size=32, max_epochs=30).fit(RHYME.replace("\n", " ") * 100)
+    assert " had" in model.vocabulary_.tokens
+    assert not {"had", " "} & set(model.vocabulary_.tokens)
+    assert model.generate("Mary had a ", 3, temperature=0) == "little lamb,"
+    assert model.generate("Mary had a", 3, temperature=0) == " little lamb,"
+    assert (model.predict_proba("Mary had a ") == model.predict_proba("Mary had a")).all()
+    assert (model.predict_proba("had a") == model.predict_proba(" had a")).all()
+    assert model.vocabulary_.unknown(model.vocabulary_.begun("had a wug ")) == (" wug",)
+    assert "".join(model.stream("Mary had a ", 3, temperature=0)) == "little lamb,"
+    assert model.generate("Mary had a ", 0) == ""
+
+
 def test_the_same_seed_draws_the_same_and_pieces_come_one_by_one(model):
     texts = [model.generate("Mary", 40, temperature=2.0, seed=seed) for seed in (1, 1, 2)]
     assert texts[0] == texts[1] != texts[2]

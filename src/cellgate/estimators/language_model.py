@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -278,12 +279,14 @@ class LanguageModel(Parameters):
             begin = newline if newline[0] else np.array([1])
         generator = torch.Generator().manual_seed(int(seed))
         drawn = write_on(self.model_, begin, int(length), generator, float(temperature), top_k, top_p)
-        return (self.vocabulary_.tokens[token] for token in each_in_plain_torch(drawn))
+        pieces = (self.vocabulary_.tokens[token] for token in each_in_plain_torch(drawn))
+        # The prompt has the space of the first word already.
+        return _without_space(pieces) if prompt.endswith(" ") and self.units == "words" else pieces
 
     def _beginning(self, name: str, text: str) -> np.ndarray:
         """The tokens of a text to go on from."""
         expect(name, text, "a str", lambda v: isinstance(v, str))
-        return self.vocabulary_.encode(one_line_end(text))
+        return self.vocabulary_.encode(self.vocabulary_.begun(one_line_end(text)))
 
     def generate(self, prompt: str = "", length: int = 200, **how: Any) -> str:
         """What follows the prompt, as one text; arguments as `stream` takes them."""
@@ -389,3 +392,9 @@ class LanguageModel(Parameters):
     @classmethod
     def _from_folder(cls, config: dict[str, Any], files: dict[str, Any]) -> LanguageModel:
         return restored(cls, config, files)
+
+
+def _without_space(pieces: Iterator[str]) -> Iterator[str]:
+    """Pieces of a text, the first without the space that it begins with."""
+    yield from (piece.removeprefix(" ") for piece in islice(pieces, 1))
+    yield from pieces
