@@ -273,7 +273,11 @@ def as_labels(array: np.ndarray, what: str = "y") -> np.ndarray:
     if array.dtype.kind in "iufb":
         return array
     values = array.tolist()
-    for kinds, dtype in ((bool | np.bool_, np.bool_), (int | np.integer, np.int64), (int | float | np.number, float)):
+    for kinds, dtype in (
+        (bool | np.bool_, np.bool_),
+        (int | np.integer, np.int64),
+        (int | float | np.integer | np.floating, float),
+    ):
         truths = dtype is not np.bool_ and any(isinstance(value, bool) for value in values)
         if values and not truths and all(isinstance(value, kinds) for value in values):
             with suppress(OverflowError):  # whole numbers too large for an array stay what they are: text
