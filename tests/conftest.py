@@ -4,8 +4,11 @@ import hashlib
 import json
 import os
 import random
+import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -47,6 +50,46 @@ def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, st
 def call_into_files(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """The same with standard output and error as the system knows them, which encode what they are given."""
     return _caller(capfd)
+
+
+class Killed(BaseException):
+    """Stands for the end of a process: what comes after it changes no file any more."""
+
+
+@pytest.fixture
+def killed_before() -> Callable[..., Any]:
+    """`with killed_before(3) as changes:` ends the block at the fourth change of a name in the file system.
+
+    `changes` lists the paths of those before it; the block runs to its end where there are no more. With `of`, only
+    changes of paths for which it is true count.
+    """
+
+    @contextmanager
+    def until(moment: int, of: Callable[[Path], bool] = lambda _: True) -> Iterator[list[Path]]:
+        changes: list[Path] = []
+        over: list[bool] = []
+
+        def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+            def change(*arguments: Any, **options: Any) -> Any:
+                path = Path(arguments[0] if len(arguments) == 1 else options.get("dir") or arguments[1])
+                if of(path) and len(changes) == moment:
+                    over.append(True)
+                if over:
+                    raise Killed
+                if of(path):
+                    changes.append(path)
+                return function(*arguments, **options)
+
+            return change
+
+        with pytest.MonkeyPatch.context() as patch:
+            for name in ("replace", "rename", "unlink", "rmdir"):
+                patch.setattr(os, name, counted(getattr(os, name)))
+            patch.setattr(tempfile, "mkstemp", counted(tempfile.mkstemp))
+            with suppress(Killed):
+                yield changes
+
+    return until
 
 
 @pytest.fixture(autouse=True)

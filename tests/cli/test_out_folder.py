@@ -1,5 +1,6 @@
 """The folder of a training: one training at a time, nothing of an earlier model, nothing lost that is not its own."""
 
+import errno
 import fcntl
 import json
 import os
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cellgate.cli import training_run
+from cellgate.cli import locking, training_run
 from cellgate.errors import CellgateError, InputError
 from cellgate.estimators import Forecaster, load
 from cellgate.training import Checkpoint, TrainingError
@@ -42,6 +43,54 @@ def test_two_trainings_do_not_write_to_one_folder(call, tmp_path, options):
     assert contents(out) == before
     assert (out / "checkpoint").is_dir() == bool(options)  # it is the other one's
     assert call("train", *QUICK, *options, "--out", out)[0] == 0
+
+
+class Windows:
+    """What cellgate asks of msvcrt: a range of a file locked, an error if another handle has it."""
+
+    LK_NBLCK = 2
+
+    @staticmethod
+    def locking(handle, mode, count):
+        assert (mode, count) == (Windows.LK_NBLCK, 1)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PermissionError(errno.EACCES, "Permission denied") from None
+
+
+@pytest.mark.parametrize("options", [(), ("--force",)])
+def test_two_trainings_do_not_write_to_one_folder_on_windows(call, tmp_path, monkeypatch, options):
+    """Where there is no fcntl, and no folder can be opened."""
+    monkeypatch.setattr(locking, "fcntl", None)
+    monkeypatch.setattr(locking, "msvcrt", Windows)
+    out, fit, told = tmp_path / "model", Forecaster.fit, []
+    if options:
+        assert call("train", *QUICK, "--force", "--out", out)[0] == 0
+
+    def second(self, *arguments, **how):
+        if self.seed == 5:
+            told.append(call("train", *QUICK, *options, "--seed", 6, "--out", out))
+        return fit(self, *arguments, **how)
+
+    monkeypatch.setattr(Forecaster, "fit", second)
+    assert call("train", *QUICK, *options, "--seed", 5, "--out", out)[0] == 0
+    assert told[0][0] == 2
+    assert "got one that another is writing to; give another name, or wait for its end" in told[0][2]
+    assert load(out).seed == 5
+    assert not (out / ".lock").exists()
+    (out / ".lock").write_text("")  # what a kill leaves where files are not removed with their process
+    assert call("train", *QUICK, "--force", "--out", out)[0] == 0
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / ".lock").write_text("")
+    assert call("train", *QUICK, "--out", tmp_path / "new")[0] == 0
+    assert not (tmp_path / "new" / ".lock").exists()
+
+
+def test_a_system_without_locks_trains(call, tmp_path, monkeypatch):
+    monkeypatch.setattr(locking, "fcntl", None)
+    monkeypatch.setattr(locking, "msvcrt", None)
+    assert call("train", *QUICK, "--out", tmp_path / "model")[0] == 0
 
 
 def test_a_training_that_ended_while_this_one_read_is_not_written_over(call, tmp_path, monkeypatch):

@@ -58,6 +58,9 @@ def test_train_says_what_it_found_how_good_it_is_and_what_it_wrote(kind, table, 
 
     code, out, _ = call("evaluate", tmp_path / "m", table, "--json")
     assert json.loads(out)["metrics"]["sequences"] == 80
+    one = [line for line in table.read_text().split("\n") if line[:3] in ("cas", "c1,")]
+    (tmp_path / "one.csv").write_text("\n".join(one))
+    assert call("evaluate", tmp_path / "m", tmp_path / "one.csv")[1].startswith("on 1 sequence ")
 
 
 def test_predict_needs_no_labels(kind, table, call, tmp_path):

@@ -2,12 +2,17 @@
 
 import csv
 import json
+import os
 import shlex
+import shutil
+import signal
 import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import cellgate.errors
 import cellgate.estimators
 
 pytest.importorskip("optuna", reason="tune is Optuna's search")
@@ -76,7 +81,7 @@ def test_a_budget_ends_the_search(call, tmp_path):
 
 
 def test_what_a_killed_search_leaves_is_gone_after_the_next(call, tmp_path):
-    left = tmp_path / "t" / "trial" / "checkpoint"
+    left = tmp_path / "t" / "checkpoint" / "trial"
     left.mkdir(parents=True)
     (left / "train.toml").write_text("[train]\n")
     (tmp_path / "t" / "mine.txt").write_text("dear")
@@ -148,3 +153,117 @@ def test_it_says_whether_the_baseline_is_beaten_and_what_comes_next(call, tmp_pa
     out = call("tune", tmp_path / "c.csv", "--task", "classify", *few, "--out", tmp_path / "c")[1]
     assert "the majority class baseline" in out.split("on what was held out, majority class")[1]
     assert f"next  cellgate predict {tmp_path / 'c' / 'model'} --data DATA, or train again" in out
+
+
+def kept(folder):
+    """The horizon of the model that a search has left, None without one, and the scores in its table."""
+    scores = None
+    if (folder / "trials.csv").exists():
+        rows = csv.DictReader((folder / "trials.csv").read_text().splitlines())
+        scores = [float(row["validation"]) for row in rows if row["validation"]]
+    try:
+        model = cellgate.estimators.load(folder / "model")
+    except cellgate.errors.InputError as error:
+        assert "got a training that was cut short; cellgate train --resume" in str(error)  # noqa: PT017 - or it loads
+        return None, None, scores
+    options = tomllib.loads((folder / "model" / "train.toml").read_text())["train"]
+    assert model.horizon == options["horizon"] == len((folder / "model" / "forecast.csv").read_text().split()) - 1
+    return model.horizon, model.record_.best_score, scores
+
+
+def test_a_model_and_its_trials_belong_together_at_every_moment(call, tmp_path, killed_before):
+    """`--force` over an earlier search, killed before each change of a file: never a model beside another's table."""
+    few, found = ("airline", "--max-epochs", 1, "--trials", 2), []
+    assert call("tune", *few, "--horizon", 4, "--out", tmp_path / "made")[0] == 0
+    (tmp_path / "made" / "model" / "notes.txt").write_text("mine")
+
+    def placed(path):
+        return path.is_relative_to(out) and "checkpoint" not in path.relative_to(out).parts
+
+    for moment in range(100):
+        out = tmp_path / str(moment)
+        shutil.copytree(tmp_path / "made", out)
+        ended = None
+        with killed_before(moment, of=placed) as changes:
+            ended = call("tune", *few, "--horizon", 5, "--force", "--out", out)
+        horizon, score, scores = kept(out)
+        if horizon is None:
+            assert scores is None or score is None
+        elif scores is not None:
+            assert any(score == pytest.approx(one) for one in scores)
+        found.append((horizon, scores is not None))
+        assert (out / "model" / "notes.txt").read_text() == "mine"
+        if horizon is None:
+            assert call("train", "--resume", "--out", out / "model")[0] == 0
+            kept(out)
+        shutil.rmtree(out)
+        if ended is not None:
+            break
+    assert ended[0] == 0
+    assert len(changes) <= moment
+    # The earlier search whole, its table gone, no model for a moment, the new model, and its table.
+    assert list(dict.fromkeys(found))[:5] == [(4, True), (4, False), (None, False), (5, False), (5, True)]
+
+
+def test_ctrl_c_while_a_model_takes_its_place(call, tmp_path, monkeypatch):
+    move = os.replace
+
+    def interrupted(source, target):
+        if Path(target) == tmp_path / "t" / "model" / "forecast.csv":
+            os.kill(os.getpid(), signal.SIGINT)
+        move(source, target)
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    code, out, _ = call("tune", *QUICK, "--out", tmp_path / "t")
+    assert code == 130
+    assert "stopped by Ctrl-C after 1 training, the best so far kept" in out
+    assert sorted(path.name for path in (tmp_path / "t").iterdir()) == ["model", "trials.csv"]
+    horizon, score, scores = kept(tmp_path / "t")
+    assert horizon == 4
+    assert scores == [pytest.approx(score)]
+
+
+def test_a_search_without_a_result_leaves_that_of_an_earlier_one(call, tmp_path, monkeypatch):
+    """Its table was removed, and the model beside it stayed."""
+    from cellgate.estimators import Forecaster
+    from cellgate.training import TrainingError
+
+    assert call("tune", *QUICK, "--out", tmp_path)[0] == 0
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def fails(*arguments, **options):
+        raise TrainingError("no")
+
+    monkeypatch.setattr(Forecaster, "fit", fails)
+    assert call("tune", *QUICK, "--force", "--out", tmp_path)[0] == 2
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_what_a_killed_search_leaves(call, tmp_path):
+    """No training to resume; its trial is no model's, and goes with the next search."""
+    assert call("tune", *QUICK, "--out", tmp_path / "t")[0] == 0
+    (tmp_path / "t" / "checkpoint" / "trial").mkdir(parents=True)
+    (tmp_path / "t" / "checkpoint" / "trial" / "config.json").write_text("{}")
+    code, _, err = call("train", "--resume", "--out", tmp_path / "t")
+    assert code == 2
+    assert "that was cut short, found a search (cellgate tune); leave it out" in err
+    code, _, err = call("tune", *QUICK, "--out", tmp_path / "t")
+    assert code == 2
+    assert err.endswith("expected a new or empty folder, got one with files in it; give another, or --force\n")
+    assert call("tune", *QUICK, "--force", "--out", tmp_path / "t")[0] == 0
+    assert sorted(path.name for path in (tmp_path / "t").iterdir()) == ["model", "trials.csv"]
+
+
+@pytest.mark.parametrize("name", ["model", "trials.csv", "model/config.json"])
+def test_something_else_of_the_name_of_a_result_is_said_before_the_search(call, tmp_path, name):
+    place = tmp_path / "t" / name
+    if name == "model":
+        place.parent.mkdir()
+        place.write_text("mine")
+    else:
+        place.mkdir(parents=True)
+    code, out, err = call("tune", *QUICK, "--force", "--out", tmp_path / "t")
+    assert (code, out) == (2, "")
+    assert f"expected {place.name} to be a" in err
+    assert "rename it, or give another --out" in err
+    assert place.exists()

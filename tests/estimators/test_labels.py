@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from cellgate import SequenceClassifier, SequenceRegressor, SequenceTagger
+from cellgate.data import DataError
 from cellgate.data.sequences import read_sequences
 from cellgate.errors import InputError
 from cellgate.estimators.classes import class_codes
@@ -41,7 +42,7 @@ def test_a_tagger_knows_its_numbers_beside_an_unknown_word():
     [
         (["1", "2", "a"], [1, 2, 3], [0, 1, -1]),
         (["1", "2", "a"], [1.0, 2.0], [0, 1]),
-        ([1, 2], ["1", "2.0", "x", ""], [0, 1, -1, -1]),
+        ([1, 2], ["1", "2.0", "x", ""], [0, 1, -2, -1]),
         ([False, True], ["True", "False", "1", "maybe"], [1, 0, 1, -1]),
         ([0, 1], [True, False], [1, 0]),
         ([1.0, 2.0], [1, 3], [0, -1]),
@@ -155,3 +156,30 @@ def test_missing_truth_values_are_missing(tmp_path):
     table.loc[3, "label"] = pd.NA
     with pytest.raises(InputError, match="row 3: expected a value in 'label', got an empty cell"):
         SequenceClassifier().fit(table)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        (np.array(["a", "b"], "S1"), ["a", "b"]),  # as HDF5 has text
+        (np.array(["ä".encode(), b"b"], dtype=object), ["b", "ä"]),
+        (np.array([3, 4], dtype=object), [3, 4]),
+        (np.array([np.int8(3), 4.0], dtype=object), [3.0, 4.0]),
+        (np.array([True, 1], dtype=object), ["1", "True"]),
+        (np.array([10**30, 1], dtype=object), ["1", str(10**30)]),
+    ],
+)
+def test_labels_that_are_objects_are_what_they_hold(labels, classes):
+    """Bytes became classes such as "b'a'", and numbers became text, which is equal to no number that is compared."""
+    x, given = np.array([[0.0, 0.0], [1.0, 1.0]] * 20), np.tile(labels, 20)
+    model = SequenceClassifier(hidden_size=4, max_epochs=60, learning_rate=0.05).fit(x, given)
+    assert model.classes_.tolist() == classes
+    assert [type(one) for one in model.classes_.tolist()] == [type(one) for one in classes]
+    assert model.score(x, given) == 1.0
+    if not isinstance(classes[0], str):
+        assert (model.predict(x) == given).all()
+
+
+def test_bytes_that_are_no_text_are_refused():
+    with pytest.raises(DataError, match="y: expected text, got bytes that are no UTF-8"):
+        SequenceClassifier().fit(np.zeros((2, 3)), np.array([b"\xff", b"a"], dtype=object))

@@ -42,6 +42,39 @@ def test_words(tmp_path):
     assert set(model.evaluate(RHYME * 3)["cellgate"]) == {"nats per word", "perplexity"}
 
 
+def test_a_model_of_many_words_begins_with_the_share_of_each():
+    """A pass over a text did not teach it that, and it stayed far behind the unigram."""
+    chance = np.random.default_rng(0)
+    words = np.array([f"w{k}" for k in range(2000)])
+    text = " ".join(chance.choice(words, 20_000, p=1 / np.arange(1, 2001) / np.sum(1 / np.arange(1, 2001))))
+    model = LanguageModel(units="words", hidden_size=8, max_epochs=1).fit(text[:70_000])
+    metrics = model.evaluate(text[70_000:])
+    assert len(model.vocabulary_) > 1000
+    assert metrics["cellgate"]["nats per word"] < metrics["unigram"]["nats per word"] + 0.02
+    again = LanguageModel(units="words", hidden_size=8, max_epochs=1).fit(text[:70_000])
+    assert again.score(text[70_000:]) == model.score(text[70_000:])
+
+
+def test_a_vocabulary_of_the_unknown_alone_is_refused_for_what_it_is():
+    """The text was said to be too short."""
+    with pytest.raises(InputError, match=r"vocabulary_size: expected a whole number of 2 or more, .* got 1"):
+        LanguageModel(units="words", vocabulary_size=1).fit(RHYME * 20)
+
+
+def test_a_prompt_of_words_is_read_as_the_text_was():
+    """A space at its end, and a first word known only after others, were read as unknown."""
+    model = LanguageModel(units="words", hidden_size=32, max_epochs=30).fit(RHYME.replace("\n", " ") * 100)
+    assert " had" in model.vocabulary_.tokens
+    assert not {"had", " "} & set(model.vocabulary_.tokens)
+    assert model.generate("Mary had a ", 3, temperature=0) == "little lamb,"
+    assert model.generate("Mary had a", 3, temperature=0) == " little lamb,"
+    assert (model.predict_proba("Mary had a ") == model.predict_proba("Mary had a")).all()
+    assert (model.predict_proba("had a") == model.predict_proba(" had a")).all()
+    assert model.vocabulary_.unknown(model.vocabulary_.begun("had a wug ")) == (" wug",)
+    assert "".join(model.stream("Mary had a ", 3, temperature=0)) == "little lamb,"
+    assert model.generate("Mary had a ", 0) == ""
+
+
 def test_the_same_seed_draws_the_same_and_pieces_come_one_by_one(model):
     texts = [model.generate("Mary", 40, temperature=2.0, seed=seed) for seed in (1, 1, 2)]
     assert texts[0] == texts[1] != texts[2]

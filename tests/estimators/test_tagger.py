@@ -144,14 +144,63 @@ def test_spans_are_counted_as_conlleval_does():
         (4, 5, "B"),
         (5, 7, "A"),
     ]
-    tags = ["B-A", "I-A", "O"]
+    tags = {0: "B-A", 1: "I-A", 2: "O"}
     # Two sentences of three; one span right, one too long, one invented.
     actual, given = np.array([0, 1, 2, 0, 2, 2]), np.array([0, 1, 2, 0, 1, 2])
     scores = tag_scores(actual, given, tags, np.array([3, 3]))
     assert scores["span F1"] == pytest.approx(2 * 1 / (2 + 2))
     # A span does not reach over the end of a sentence.
     assert tag_scores(np.array([0, 1]), np.array([0, 1]), tags, np.array([1, 1]))["span F1"] == 1.0
-    assert "span F1" not in tag_scores(actual, given, ["x", "y", "z"], np.array([6]))
+    assert "span F1" not in tag_scores(actual, given, {0: "x", 1: "y", 2: "z"}, np.array([6]))
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [
+        ["B-A", "I-A", "O", "B-B", "B-B", "I-B", "I-B", "O", "B-A"],
+        ["B-A", "E-A", "O", "S-B", "B-B", "I-B", "E-B", "O", "S-A"],
+        ["B-A", "L-A", "O", "U-B", "B-B", "I-B", "L-B", "O", "U-A"],
+        ["I-A", "E-A", "O", "E-B", "I-B", "I-B", "E-B", "O", "E-A"],  # without the beginning that they should have
+    ],
+)
+def test_spans_are_the_same_however_they_are_written(tags):
+    assert list(spans(tags)) == [(0, 2, "A"), (3, 4, "B"), (4, 7, "B"), (8, 9, "A")]
+    assert list(spans(tags[:6])) == [(0, 2, "A"), (3, 4, "B"), (4, 6, "B")]  # a sentence that breaks off
+
+
+def test_spans_of_bioes_are_scored():
+    X, y = [["Ada", "Lovelace", "met", "Babbage"]] * 30, [["B-P", "E-P", "O", "S-P"]] * 30
+    tagger = small(max_epochs=30).fit(X, y)
+    assert tagger.evaluate(X[:3], y[:3])["cellgate"]["span F1"] == 1.0
+    assert "span F1" not in small().fit(X, [["S-P", "E-P", "O", "S-P"]] * 30).evaluate(X[:3], y[:3])["cellgate"]
+
+
+def test_spans_of_a_kind_that_training_did_not_have_are_missed_ones():
+    """They were not counted as there, and what missed all of them could have a span F1 of 1."""
+    X, y = [["Ada", "met", "Babbage"]] * 30, [["B-P", "O", "O"]] * 30
+    tagger = small(max_epochs=30).fit(X, y)
+    assert tagger.evaluate(X[:3], y[:3])["cellgate"]["span F1"] == 1.0
+    scores = tagger.evaluate(X[:3], [["B-P", "O", "B-Q"]] * 3)["cellgate"]
+    assert scores["span F1"] == pytest.approx(2 * 3 / (3 + 6))
+    # Of five tags, O has its F1 (3 of 3 right, 3 too many), B-P 1, and each of the three unknown ones 0.
+    scores = tagger.evaluate(X[:3], [["B-P", "O", name] for name in ("B-Q", "I-R", "S")])["cellgate"]
+    assert scores["F1"] == pytest.approx((6 / 9 + 1 + 0 + 0 + 0) / 5)
+
+
+def test_blanks_around_columns_are_none_of_words_and_tags(tmp_path):
+    """At the ends of lines parted by tabs they made other tags, which evaluate counted as wrong."""
+    (tmp_path / "a.conll").write_text("Ada\tNNP\tB-P \nmet \tVBD\t O\n \t \n\nBabbage  NNP   B-P  \n \n\n")
+    read = read_sequences(tmp_path / "a.conll", None, SequenceRoles())
+    assert read.texts["token"].tolist() == ["Ada", "met", "Babbage"]
+    assert read.labels.tolist() == ["B-P", "O", "B-P"]
+    assert read.lengths.tolist() == [2, 1]
+
+
+def test_spaces_that_do_not_break_are_part_of_a_word(tmp_path):
+    (tmp_path / "a.conll").write_text("10\u00a0000 CD O\nfrancs NNS O\n\n\u3000 : O\n", encoding="utf-8")
+    read = read_sequences(tmp_path / "a.conll", None, SequenceRoles())
+    assert read.texts["token"].tolist() == ["10\u00a0000", "francs", "\u3000"]
+    assert read.lengths.tolist() == [2, 1]
 
 
 def test_the_baseline_is_counted_right():

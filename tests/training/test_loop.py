@@ -80,6 +80,22 @@ def test_the_time_limit_ends_it():
     assert (record.epochs, record.stopped_by) == (1, "max_seconds")
 
 
+def test_a_warm_up_of_more_steps_than_there_is_time_for_ends_with_a_twentieth_of_the_time(monkeypatch):
+    """The rate rose until the end, and nothing was learnt."""
+    clock = [0.0]
+    monkeypatch.setattr("cellgate.training.loop.time.perf_counter", lambda: clock[0])
+
+    class Slow(Line):
+        def loss(self, model, rows, generator):
+            clock[0] += 1.0
+            return super().loss(model, rows, generator)
+
+    record = train(line(), Slow(), settings(max_seconds=60.0, warmup=1000, max_epochs=1000))
+    assert record.stopped_by == "max_seconds"
+    assert record.epochs == 15
+    assert record.best_score < 0.01
+
+
 def test_ctrl_c_keeps_the_best_so_far():
     model, seen = line(), []
 

@@ -44,7 +44,7 @@ def command(
             print(f"note: {note}", file=sys.stderr)
     prompt = one_line_end(prompt)
     drawn = estimator.stream(prompt, length, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
-    unknown = estimator.vocabulary_.unknown(prompt)
+    unknown = estimator.vocabulary_.unknown(estimator.vocabulary_.begun(prompt))
     if as_json:
         told = {"model": str(model), "prompt": prompt, "unknown": unknown, "text": "".join(drawn), "seed": seed}
         say_json(told)

@@ -15,7 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cellgate.cli.config import CHECKPOINT, SAVED
+from cellgate.cli.locking import LOCK
 from cellgate.data.files import is_leftover, remove_leftovers
+from cellgate.data.together import finish_writing
 from cellgate.errors import InputError
 
 REPORT = "report.html"
@@ -32,6 +34,12 @@ _BESIDE = (
     "baseline.safetensors",
 )  # not every training writes them
 _STAGED = "model"
+TRIAL = "trial"  # within the checkpoint of a search: the training that is tried
+
+
+def is_search(out: Path) -> bool:
+    """Whether what was cut short in a folder is a search (`cellgate tune`), which cannot be resumed."""
+    return (out / CHECKPOINT / TRIAL).is_dir()
 
 
 def has_saves(out: Path) -> bool:
@@ -41,9 +49,9 @@ def has_saves(out: Path) -> bool:
 
 def is_no_loss(path: Path) -> bool:
     """Whether something in the folder of a training is worth nothing: options of a training without a save."""
-    if path.name == CHECKPOINT and path.is_dir() and not path.is_symlink():
+    if path.name in (CHECKPOINT, TRIAL) and path.is_dir() and not path.is_symlink():
         return all(is_no_loss(one) for one in path.iterdir())
-    return path.name == SAVED or is_leftover(path)
+    return path.name in (SAVED, LOCK) or is_leftover(path)
 
 
 def require_places(out: Path) -> None:
@@ -77,6 +85,18 @@ def in_place_of_earlier(out: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(staged, ignore_errors=True)
         raise
+    place(staged, out)
+
+
+def place(staged: Path, out: Path) -> None:
+    """Move a model and everything beside it to `out`, in the place of an earlier one; what else is there stays.
+
+    Args:
+        staged: a folder of nothing but these files, on the same disk.
+        out: the folder, made if it is not there.
+    """
+    out.mkdir(exist_ok=True)
+    finish_writing(out, _MODEL)  # of an estimator's own save that was cut short, which would count before this one
     names = {path.name for path in staged.iterdir()}
     (out / _MODEL).unlink(missing_ok=True)
     for name in set(_BESIDE) - names:  # of the model before

@@ -161,9 +161,8 @@ def units(model: Any) -> str:
 def say_scores(metrics: dict[str, Any], score: Score) -> None:
     """The table of scores, and which of the two is better, without varnish."""
     names = list(metrics["cellgate"])
-    measured = next(
-        (f"on {count:,} {what}" for what, count in metrics.items() if isinstance(count, int)), "on held-out"
-    )
+    counts = (counted(count, what.removesuffix("s")) for what, count in metrics.items() if isinstance(count, int))
+    measured = f"on {next(counts, 'held-out')}"
     rivals = _rivals(metrics)
     say_table([measured, *names], [[name, *(show(metrics[name][s]) for s in names)] for name in rivals])
     say_better(metrics, score)

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from cellgate.cli.config import CHECKPOINT, SAVED, save_config, seconds_so_far
 from cellgate.cli.console import training_progress
+from cellgate.cli.locking import locked
 from cellgate.cli.placing import (
     REPORT,
     forget_checkpoint,
     has_saves,
     in_place_of_earlier,
     is_no_loss,
+    is_search,
     require_places,
 )
 from cellgate.data.files import write_atomic
@@ -26,11 +28,6 @@ from cellgate.errors import CellgateError, InputError
 
 if TYPE_CHECKING:
     from cellgate.training import TrainingRecord
-
-try:
-    import fcntl
-except ImportError:  # Windows has none: there, nobody is kept from a folder in use
-    fcntl = None
 
 BOARD = "tensorboard"
 _WHY = {
@@ -43,13 +40,14 @@ _WHY = {
 
 def require_fresh(out: Path, force: bool, resume: bool) -> None:
     """Refuse a folder with something in it, before any time is spent."""
-    cut_short = (out / CHECKPOINT).is_dir()
+    search = is_search(out)
+    cut_short = (out / CHECKPOINT).is_dir() and not search
     require_places(out)
     if resume:
         finished = (out / "config.json").is_file()
         # A training killed before its first save has left its options: it begins again.
         if not cut_short and (finished or not (out / SAVED).is_file()):
-            found = "a finished one" if finished else "none"
+            found = "a finished one" if finished else "a search (cellgate tune)" if search else "none"
             raise InputError(f"--resume: expected a training in {out} that was cut short, found {found}; leave it out")
         return
     if out.exists() and not out.is_dir():
@@ -66,8 +64,8 @@ def require_fresh(out: Path, force: bool, resume: bool) -> None:
 def alone_in(out: Path, force: bool, resume: bool) -> Iterator[None]:
     """Around all that is written to the folder: no other training writes to it, and none has since `require_fresh`.
 
-    Two into one folder would leave parts of both there. The folder itself is locked, so that nothing is left of it in
-    whatever way the training ends. A checkpoint that is not resumed is forgotten.
+    Two into one folder would leave parts of both there. Nothing is left of the lock, in whatever way the training ends.
+    A checkpoint that is not resumed is forgotten.
 
     Raises:
         InputError: for a folder that another training is writing to, or has written to.
@@ -75,7 +73,7 @@ def alone_in(out: Path, force: bool, resume: bool) -> Iterator[None]:
     new = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
     try:
-        with _locked(out):
+        with locked(out):
             require_fresh(out, force, resume)
             earlier, model = [], out / "config.json"
             before = model.stat() if model.exists() else None
@@ -93,29 +91,6 @@ def alone_in(out: Path, force: bool, resume: bool) -> Iterator[None]:
             with suppress(OSError):  # with something in it, it stays
                 out.rmdir()
         raise
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    handle = None
-    try:
-        if fcntl is not None:
-            with suppress(OSError):  # a folder that cannot be read cannot be locked
-                handle = os.open(folder, os.O_RDONLY)
-        if fcntl is not None and handle is not None:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise InputError(
-                    f"--out {folder}: expected a folder of this training alone, got one that another is writing to; "
-                    "give another name, or wait for its end"
-                ) from None
-            except OSError:  # some network drives have no locks
-                pass
-        yield
-    finally:
-        if handle is not None:
-            os.close(handle)
 
 
 @contextmanager

@@ -13,8 +13,10 @@ import io
 import json
 import shlex
 import shutil
+import signal
+import threading
 import time as clock
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,14 +26,14 @@ import typer
 from cellgate import estimators
 from cellgate.cli import train
 from cellgate.cli.app import INTERRUPTED
-from cellgate.cli.config import SAVED, remembered
+from cellgate.cli.config import CHECKPOINT, SAVED, remembered
 from cellgate.cli.console import say, say_json, say_pairs
 from cellgate.cli.evaluate import say_verdict_of
 from cellgate.cli.forecast_files import csv_text
-from cellgate.cli.placing import FORECAST
+from cellgate.cli.placing import FORECAST, TRIAL, place, require_places
 from cellgate.cli.training_run import alone_in, next_command, require_fresh
 from cellgate.data.files import write_atomic
-from cellgate.data.words import some
+from cellgate.data.words import counted, some
 from cellgate.errors import CellgateError, InputError
 
 _PANEL = "The search"
@@ -40,8 +42,7 @@ Trials = Annotated[int, typer.Option(min=1, help="The most trainings.", rich_hel
 Budget = Annotated[
     float | None, typer.Option(min=1, help="Start no training after so many seconds.", rich_help_panel=_PANEL)
 ]
-# The folder of the trial that runs: of one name, so that what a killed search leaves is the next one's.
-_TRIALS, _TRIAL = "trials.csv", "trial"
+_TRIALS, _KEPT = "trials.csv", "model"
 # What is searched, where the task has it and it is not typed.
 _SPACE: dict[str, Callable[[Any], Any]] = {
     "hidden_size": lambda trial: trial.suggest_categorical("hidden_size", [16, 32, 64, 128]),
@@ -61,8 +62,36 @@ class _Search:
     best: int | None = None
     left_out: list[str] = field(default_factory=list)  # series that are too short to learn from
 
+    @property
+    def model(self) -> Path:
+        return self.out / _KEPT
+
     def score(self, k: int) -> float:
         return self.rows[k]["validation"]
+
+    def take(self, row: dict[str, Any], folder: Path) -> None:
+        """Note a trial, and keep its model if it is the best.
+
+        Whatever is cut short here, the table has the trial that the model is of, or there is no table yet: that of an
+        earlier search goes before its model does.
+        """
+        self.rows.append(row)
+        better = row["validation"] is not None and (self.best is None or row["validation"] < self.score(self.best))
+        with _uninterrupted():
+            if self.best is not None:
+                self._write()
+            elif better:
+                (self.out / _TRIALS).unlink(missing_ok=True)
+            if better:
+                place(folder, self.model)
+                if self.best is None:
+                    self._write()
+                self.best = len(self.rows) - 1
+
+    def _write(self) -> None:
+        names = dict.fromkeys(name for row in self.rows for name in row)
+        columns: Any = {name: [row.get(name, "") for row in self.rows] for name in names}
+        write_atomic(self.out / _TRIALS, csv_text(columns).encode())
 
 
 def choose(arguments: Sequence[str]) -> Callable[..., Any]:
@@ -122,6 +151,7 @@ def _run(
     if not searched:
         raise InputError("tune: expected something to search, got every option typed; leave one of them out")
     require_fresh(out, force, resume=False)
+    _require_places(out)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=parameters.get("seed", 0)))
     search, began = _Search(out), clock.monotonic()
@@ -129,7 +159,7 @@ def _run(
         say_pairs(
             [("searches", ", ".join(name.replace("_", " ") for name in searched)), ("trials", f"at most {trials}")]
         )
-    with alone_in(out, force, resume=False):
+    with alone_in(out, force, resume=False), _trying_in(out / CHECKPOINT):
         code = None
         for k in range(trials):
             if k and budget is not None and clock.monotonic() - began > budget:
@@ -151,6 +181,46 @@ def _run(
         return _end(search, as_json, code)
 
 
+def _require_places(out: Path) -> None:
+    """Refuse a folder in which something else has the name of what a search writes.
+
+    Raises:
+        InputError: naming it.
+    """
+    for name, wanted, fits in ((_TRIALS, "a file", Path.is_file), (_KEPT, "a folder", Path.is_dir)):
+        if (out / name).exists() and not fits(out / name):
+            raise InputError(
+                f"--out {out}: expected {name} to be {wanted} or not there, got something else of that name; "
+                "rename it, or give another --out"
+            )
+    require_places(out / _KEPT)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait for the end of the block, which takes no time that one would notice."""
+    before, came = signal.getsignal(signal.SIGINT), []
+    if before is None or threading.current_thread() is not threading.main_thread():
+        yield  # signals are another's business
+        return
+    signal.signal(signal.SIGINT, lambda *_: came.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _trying_in(folder: Path) -> Iterator[None]:
+    """Around the trials: what they are tried in is removed, however the search ends."""
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _try(
     trained: Callable[..., Any], parameters: dict[str, Any], chosen: dict[str, Any], search: _Search
 ) -> int | None:
@@ -161,42 +231,27 @@ def _try(
     """
     from cellgate.training import TrainingError
 
-    k, began = len(search.rows), clock.monotonic()
-    folder = search.out / _TRIAL
-    row: dict[str, Any] = {"trial": k, **chosen, "validation": None, "seconds": 0.0}
+    began = clock.monotonic()
+    folder = search.out / CHECKPOINT / TRIAL
+    row: dict[str, Any] = {"trial": len(search.rows), **chosen, "validation": None, "seconds": 0.0}
+    shutil.rmtree(folder, ignore_errors=True)
     try:
         with contextlib.redirect_stdout(io.StringIO()) as told:
             code = trained(**parameters, out=folder, force=True, as_json=True)
         search.left_out = json.loads(told.getvalue()).get("not_trained", [])
     except TrainingError:
         code = None  # a rate too high for this size, say: a trial that failed
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
     if code == INTERRUPTED:
-        shutil.rmtree(folder, ignore_errors=True)
         return code
     row["seconds"] = round(clock.monotonic() - began, 2)
     if (folder / "config.json").exists():
         score = json.loads((folder / "config.json").read_text())["training"]["best_score"]
         if score is None:
-            shutil.rmtree(folder, ignore_errors=True)
             raise InputError(
                 "tune: expected a validation part to judge by, got none; give more data, or a larger --validation"
             )
         row["validation"] = float(score)
-    search.rows.append(row)
-    better = row["validation"] is not None and (search.best is None or row["validation"] < search.score(search.best))
-    if better:
-        shutil.rmtree(search.out / "model", ignore_errors=True)
-        folder.rename(search.out / "model")
-        search.best = k
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-    columns = {
-        name: [row.get(name, "") for row in search.rows] for name in dict.fromkeys(n for r in search.rows for n in r)
-    }
-    write_atomic(search.out / _TRIALS, csv_text(columns).encode())  # type: ignore[arg-type]
+    search.take(row, folder)
     return None
 
 
@@ -214,16 +269,12 @@ def _numbers(scores: Any) -> list[tuple[str, float]]:
 
 def _end(search: _Search, as_json: bool, code: int | None) -> int | None:
     if search.best is None:
-        if search.rows:
-            (search.out / _TRIALS).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # with something in it, which is not the search's, it stays
-            search.out.rmdir()
         if code == INTERRUPTED:
             raise KeyboardInterrupt("stopped by Ctrl-C before the first training was done: nothing is kept")
         raise CellgateError("tune: expected a training that ends well, got none; lower --learning-rate, check the data")
     best, first = search.rows[search.best], search.rows[0]
     chosen = {name: value for name, value in best.items() if name not in ("trial", "validation", "seconds")}
-    metrics = json.loads((search.out / "model" / "metrics.json").read_text())
+    metrics = json.loads((search.model / "metrics.json").read_text())
     metrics.pop("history", None)
     if as_json:
         left_out = {"not_trained": search.left_out} if search.left_out else {}
@@ -231,7 +282,7 @@ def _end(search: _Search, as_json: bool, code: int | None) -> int | None:
         return code
     say()
     if code == INTERRUPTED:
-        say(f"stopped by Ctrl-C after {len(search.rows)} trainings, the best so far kept")
+        say(f"stopped by Ctrl-C after {counted(len(search.rows), 'training')}, the best so far kept")
     if len(search.rows) == 1:
         say("one training only, with the defaults: nothing to compare it with")
     elif search.best == 0:
@@ -248,7 +299,7 @@ def _end(search: _Search, as_json: bool, code: int | None) -> int | None:
         values = [f"{score} {value:.3f}" for score, value in _numbers(scores)]
         if values:
             say(f"on what was held out, {name}: {', '.join(values)}")
-    model = search.out / "model"
+    model = search.model
     estimator = estimators.load(model)
     if metrics:
         say_verdict_of(estimator, metrics)

@@ -7,6 +7,7 @@ A sequence is (T, F): T steps of F features. Lengths may differ. Whatever the se
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -258,10 +259,10 @@ def label_array(labels: Any, name: str = "y") -> np.ndarray:
 
 
 def as_labels(array: np.ndarray, what: str = "y") -> np.ndarray:
-    """Numbers and truth values as they are, everything else as text.
+    """Numbers and truth values as they are, also as objects; everything else as text, bytes as the text they encode.
 
     Raises:
-        DataError: for a missing label.
+        DataError: for a missing label, and for bytes that are no UTF-8.
     """
     missing = np.isnan(array) if array.dtype.kind == "f" else np.array([_is_missing(v) for v in array.tolist()], bool)
     if missing.any():
@@ -271,9 +272,21 @@ def as_labels(array: np.ndarray, what: str = "y") -> np.ndarray:
         )
     if array.dtype.kind in "iufb":
         return array
-    if array.dtype.kind == "O" and all(isinstance(value, bool | np.bool_) for value in array.tolist()):
-        return array.astype(np.bool_)
-    return np.array([str(value) for value in array.tolist()], dtype=object)
+    values = array.tolist()
+    for kinds, dtype in (
+        (bool | np.bool_, np.bool_),
+        (int | np.integer, np.int64),
+        (int | float | np.integer | np.floating, float),
+    ):
+        truths = dtype is not np.bool_ and any(isinstance(value, bool) for value in values)
+        if values and not truths and all(isinstance(value, kinds) for value in values):
+            with suppress(OverflowError):  # whole numbers too large for an array stay what they are: text
+                return array.astype(dtype)
+            break
+    try:
+        return np.array([value.decode() if isinstance(value, bytes) else str(value) for value in values], dtype=object)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{what}: expected text, got bytes that are no UTF-8 ({error.object!r}); decode them") from None
 
 
 def _is_missing(value: Any) -> bool:

@@ -42,7 +42,7 @@ def read_conll(path: Path, roles: SequenceRoles, again: bool = False) -> Sequenc
     lines = text.text.split("\n")
     width, tags = _look(lines)
     for number, line in enumerate(lines, start=1):
-        if not line.strip():
+        if not line.strip(" \t"):
             if sentences[-1]:
                 sentences.append([])
             continue
@@ -77,9 +77,9 @@ def read_conll(path: Path, roles: SequenceRoles, again: bool = False) -> Sequenc
     if again and target is not None and not any(row[target] for row in rows):
         target = None  # a column without a tag, in data to predict for
     for what, k in (("a word", token), ("a tag", target)):
-        empty = next((row for row in rows if k is not None and not row[k].strip()), None)
+        empty = next((row for row in rows if k is not None and not row[k]), None)
         if empty is not None and k is not None:
-            line = next(n for n, text in enumerate(lines, start=1) if text.strip() and _cells(text) == empty)
+            line = next(n for n, text in enumerate(lines, start=1) if text.strip(" \t") and _cells(text) == empty)
             raise DataError(
                 f"{path.name}, line {line}: expected {what} in column {k + 1}, got an empty cell; fill it, or remove "
                 "the tab at the end of the lines"
@@ -114,7 +114,10 @@ def read_conll(path: Path, roles: SequenceRoles, again: bool = False) -> Sequenc
 
 
 def _cells(line: str) -> list[str]:
-    return line.split("\t") if "\t" in line else line.split()
+    """The columns of a line, without the blanks around them; spaces that do not break are part of a word."""
+    if "\t" in line:
+        return [cell.strip(" ") for cell in line.split("\t")]
+    return [cell for cell in line.split(" ") if cell]
 
 
 def _may_be_comment(line: str) -> bool:
@@ -123,7 +126,7 @@ def _may_be_comment(line: str) -> bool:
 
 def _look(lines: Sequence[str]) -> tuple[int, set[str]]:
     """How many columns the first word has, and what stands in the last column of words."""
-    rows = [_cells(line) for line in lines if line.strip() and not _may_be_comment(line)]
+    rows = [_cells(line) for line in lines if line.strip(" \t") and not _may_be_comment(line)]
     return (len(rows[0]) if rows else 0), {cells[-1] for cells in rows}
 
 

@@ -19,6 +19,7 @@ Units = Literal["characters", "words"]
 UNKNOWN = "\ufffd"  # Unicode's own sign for a character that cannot be shown; token 0
 # A word keeps the space before it, so that the text can be put together again.
 _WORDS = re.compile(r" ?\w+| ?[^\w\s]+|\s+")
+_OPEN_END = re.compile(r"\S \Z")  # a space that belongs to the word to come
 _NAME = re.compile(r"\S+\.(txt|text|md|log|csv|json|html|xml|py|c|h|cpp)")  # a file, even where there is none
 _BINARY = re.compile(r"[\x00-\x08\x0e-\x1f]")
 
@@ -105,6 +106,19 @@ class Vocabulary:
         index: dict[str, int] = self._index  # pyright: ignore[reportAttributeAccessIssue]
         pieces = split(text, self.units)
         return np.fromiter((index.get(piece, 0) for piece in pieces), dtype=np.int64)
+
+    def begun(self, text: str) -> str:
+        """A text to go on from, as it is best read: words know the space before them, the first one of a text has none.
+
+        A space at the end is that of the word to come, and a first word that is only known after others is read as
+        one of those.
+        """
+        if self.units == "characters":
+            return text
+        text = text[:-1] if _OPEN_END.search(text) else text
+        known: dict[str, int] = self._index  # pyright: ignore[reportAttributeAccessIssue]
+        first = next(iter(split(text, self.units)), "")
+        return f" {text}" if not known.get(first) and known.get(f" {first}") else text
 
     def unknown(self, text: str) -> tuple[str, ...]:
         """What a text has and training did not, each once, in the order of the text."""

@@ -13,7 +13,7 @@ _KINDS: dict[str, Any] = {"O": object, "i": np.int64, "u": np.int64, "f": np.flo
 
 
 def class_codes(classes: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """(N,) index of each label in `classes`, -1 for what is none of them.
+    """(N,) index of each label in `classes`; those that are none of them -1, -2 and so on, equal ones alike.
 
     A label is the same whether a number or its text: one word among test labels makes text of all the numbers beside
     it, and they are looked up all the same.
@@ -22,12 +22,16 @@ def class_codes(classes: np.ndarray, labels: np.ndarray) -> np.ndarray:
         classes: (C,) ascending; numbers, truth values or object of str.
         labels: (N,) of the same kind or another.
     """
+    given = labels
     if classes.dtype.kind == "O":
         labels = labels if labels.dtype.kind == "O" else _as_text(labels)
     elif labels.dtype.kind == "O":
         labels = _as_numbers(labels)
     place = np.searchsorted(classes, labels).clip(max=len(classes) - 1)
-    return np.where(classes[place] == labels, place, -1)
+    strange = classes[place] != labels
+    if strange.any():
+        place[strange] = -1 - np.unique(given[strange].astype(str), return_inverse=True)[1]
+    return place
 
 
 def all_classes(labels: np.ndarray) -> np.ndarray:

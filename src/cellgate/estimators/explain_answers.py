@@ -63,7 +63,7 @@ def confusions(names: list[str], actual: np.ndarray, given: np.ndarray, what: st
 
     Args:
         names: of the classes.
-        actual: codes, -1 for a class unknown to the model.
+        actual: codes, below 0 for a class unknown to the model.
         given: codes.
         what: is counted, in the plural.
     """

@@ -7,7 +7,8 @@
     metrics.json       how it did on data it had not seen, beside the baseline
     README.md          a model card
 
-config.json is written last: a folder that was cut short has none, or one whose sums do not match.
+All files take the place of those of an older model as one (cellgate.data.together): a save that is cut short, by a
+kill or by a disk that is full, leaves the whole old model or the whole new one.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from cellgate._version import __version__
-from cellgate.data.files import json_bytes, text_bytes, write_atomic
+from cellgate.data.files import json_bytes, text_bytes
+from cellgate.data.together import places_of, read_part, write_together
 from cellgate.errors import InputError
 
 FORMAT = 2  # 1 had no sum of config.json in it, and forecasters of another shape
@@ -33,6 +35,7 @@ CONFIG = "config.json"
 # Of the command that trains: its options, in the folder of what it saves until the model is done, then beside it.
 OPTIONS = ("checkpoint/train.toml", "train.toml")
 _LONGEST = 500
+_AGAIN = 10  # times a folder is read that another process saves to meanwhile
 
 
 class ModelFolderError(InputError):
@@ -54,18 +57,13 @@ def save_folder(path: str | Path, kind: str, config: dict[str, Any], files: Mapp
         files: name -> dict for .json, dict of tensors for .safetensors, str for .md.
 
     Raises:
-        OSError: if it cannot be written.
+        OSError: if it cannot be written; a model that was there then stands.
     """
-    folder = Path(path)
-    folder.mkdir(parents=True, exist_ok=True)
-    sums = {}
-    for name, content in files.items():
-        raw = _to_bytes(name, content)
-        write_atomic(folder / name, raw)
-        sums[name] = hashlib.sha256(raw).hexdigest()
-    head = {"format": FORMAT, "kind": kind, "cellgate": __version__}
-    whole = {**head, **config, "files": sums}
-    write_atomic(folder / CONFIG, json_bytes({**whole, "sum": sum_of(whole)}))
+    raw = {name: _to_bytes(name, content) for name, content in files.items()}
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in raw.items()}
+    whole = {"format": FORMAT, "kind": kind, "cellgate": __version__, **config, "files": sums}
+    raw[CONFIG] = json_bytes({**whole, "sum": sum_of(whole)})
+    write_together(Path(path), raw, CONFIG)
 
 
 def sum_of(config: dict[str, Any]) -> str:
@@ -91,17 +89,39 @@ def load_folder(path: str | Path) -> tuple[str, dict[str, Any], dict[str, Any]]:
     folder = Path(path)
     if not folder.is_dir():
         raise ModelFolderError(f"{folder}: expected a model folder, found none; give the --out of a training")
-    if not (folder / CONFIG).is_file() and any((folder / name).is_file() for name in OPTIONS):
+    for _ in range(_AGAIN):
+        places, config = _what_counts(folder)
+        try:
+            return _load(folder, places, config)
+        except ModelFolderError:
+            if (places, config) == _what_counts(folder):
+                raise
+    raise ModelFolderError(f"{folder}: expected a model, got one that is saved again and again; load it later")
+
+
+def _what_counts(folder: Path) -> tuple[tuple[Path, ...], bytes | None]:
+    """Where the files of a model lie, and config.json, which says what belongs together; None where there is none."""
+    places = places_of(folder, CONFIG)
+    try:
+        return places, read_part(places, CONFIG)
+    except (FileNotFoundError, IsADirectoryError):
+        return places, None
+
+
+def _load(
+    folder: Path, places: tuple[Path, ...], raw_config: bytes | None
+) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    if raw_config is None and any((folder / name).is_file() for name in OPTIONS):
         raise ModelFolderError(
             f"{folder}: expected a model folder with a {CONFIG}, got a training that was cut short; "
             f"cellgate train --resume --out {shlex.quote(str(folder))} goes on with it"
         )
-    if not (folder / CONFIG).is_file():
+    if raw_config is None:
         raise ModelFolderError(
             f"{folder}: expected a model folder with a {CONFIG}, found none in it; "
             "the training may not have finished: train again"
         )
-    config = _parse_json(folder / CONFIG, (folder / CONFIG).read_bytes())
+    config = _parse_json(folder / CONFIG, raw_config)
     found = config.get("format")
     if found != FORMAT:
         newer = isinstance(found, int) and found > FORMAT
@@ -122,7 +142,7 @@ def load_folder(path: str | Path) -> tuple[str, dict[str, Any], dict[str, Any]]:
         if Path(name).name != name:
             raise ModelFolderError(f"{folder / CONFIG}: expected files of the folder, got {name!r}; train again")
         try:
-            raw = (folder / name).read_bytes()
+            raw = read_part(places, name)
         except (FileNotFoundError, IsADirectoryError):
             raise ModelFolderError(
                 f"{folder / name}: expected this part of the model, found none; train again"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -201,7 +202,7 @@ class LanguageModel(Parameters):
         checkpoint_every: float,
     ) -> LanguageModel:
         objective = GenerateObjective(tokens, validation, self.batch_size, self.steps)
-        model = start or network_for(self.get_params(), len(self.vocabulary_), len(tokens))
+        model = start or network_for(self.get_params(), self.bigrams_.unigram, len(tokens))
         settings = training_settings(self.get_params(), objective, len(tokens))
         saved = None
         if checkpoint is not None:
@@ -215,8 +216,10 @@ class LanguageModel(Parameters):
         return self
 
     def _check(self) -> None:
-        for name in ("num_layers", "batch_size", "steps", "vocabulary_size"):
+        for name in ("num_layers", "batch_size", "steps"):
             expect(name, getattr(self, name), "a whole number of 1 or more", is_count)
+        wanted = "a whole number of 2 or more, as one is the unknown"
+        expect("vocabulary_size", self.vocabulary_size, wanted, lambda v: is_count(v) and v > 1)
         for name in ("hidden_size", "embedding_size", "max_epochs", "patience"):
             value = getattr(self, name)
             if value is not None:
@@ -276,12 +279,14 @@ class LanguageModel(Parameters):
             begin = newline if newline[0] else np.array([1])
         generator = torch.Generator().manual_seed(int(seed))
         drawn = write_on(self.model_, begin, int(length), generator, float(temperature), top_k, top_p)
-        return (self.vocabulary_.tokens[token] for token in each_in_plain_torch(drawn))
+        pieces = (self.vocabulary_.tokens[token] for token in each_in_plain_torch(drawn))
+        # The prompt has the space of the first word already.
+        return _without_space(pieces) if prompt.endswith(" ") and self.units == "words" else pieces
 
     def _beginning(self, name: str, text: str) -> np.ndarray:
         """The tokens of a text to go on from."""
         expect(name, text, "a str", lambda v: isinstance(v, str))
-        return self.vocabulary_.encode(one_line_end(text))
+        return self.vocabulary_.encode(self.vocabulary_.begun(one_line_end(text)))
 
     def generate(self, prompt: str = "", length: int = 200, **how: Any) -> str:
         """What follows the prompt, as one text; arguments as `stream` takes them."""
@@ -387,3 +392,9 @@ class LanguageModel(Parameters):
     @classmethod
     def _from_folder(cls, config: dict[str, Any], files: dict[str, Any]) -> LanguageModel:
         return restored(cls, config, files)
+
+
+def _without_space(pieces: Iterator[str]) -> Iterator[str]:
+    """Pieces of a text, the first without the space that it begins with."""
+    yield from (piece.removeprefix(" ") for piece in islice(pieces, 1))
+    yield from pieces

@@ -374,13 +374,12 @@ class SequenceTagger(SequenceEstimator):
         self.require_labels(sequences, self.roles_.target)
         sequences = self._per_step(sequences)
         data = self._prepare(sequences, None)
-        actual, given = (
-            class_codes(self.classes_, np.asarray(sequences.labels)),
-            tag_shares(self.model_, data).argmax(1),
-        )
+        labels = np.asarray(sequences.labels)
+        actual, given = class_codes(self.classes_, labels), tag_shares(self.model_, data).argmax(1)
         tokens = np.zeros(len(actual), dtype=np.int64) if data.tokens is None else data.tokens.numpy()
         rivals = {"cellgate": given, BASELINE: frequent_tags(self.tag_counts_)[tokens]}
-        tags = self.classes_.tolist()
+        tags = dict(enumerate(map(str, self.classes_.tolist())))
+        tags |= {code: str(labels[actual == code][0]) for code in np.unique(actual).tolist() if code < 0}
         return {
             "sequences": len(sequences),
             "steps": len(actual),

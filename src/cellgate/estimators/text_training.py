@@ -7,6 +7,9 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+import torch
+
 from cellgate.data.text import Text
 from cellgate.tasks.generate import GenerateObjective
 from cellgate.tasks.network import SequenceNetwork
@@ -24,18 +27,18 @@ def characters_held(share: float | None, text: Text) -> int:
     return int(len(text.text) * share)
 
 
-def network_for(params: dict[str, Any], vocabulary: int, tokens: int) -> SequenceNetwork:
-    """A new network.
+def network_for(params: dict[str, Any], shares: np.ndarray, tokens: int) -> SequenceNetwork:
+    """A new network. One of words begins with the share that each has: to learn thousands of them takes long.
 
     Args:
         params: the estimator's arguments.
-        vocabulary: how many different tokens there are.
+        shares: (V,) of each token in the text.
         tokens: how many there are to learn from.
     """
-    characters = params["units"] == "characters"
+    characters, vocabulary = params["units"] == "characters", len(shares)
     hidden = params["hidden_size"] or (128 if tokens < 50_000 else 256 if tokens < 500_000 else 512)
     with Draws(params["seed"]).turn():
-        return SequenceNetwork(
+        model = SequenceNetwork(
             0,
             vocabulary,
             hidden,
@@ -48,6 +51,10 @@ def network_for(params: dict[str, Any], vocabulary: int, tokens: int) -> Sequenc
             locked=True,
             state_dropout=params["state_dropout"],
         )
+    if not characters:
+        with torch.no_grad():
+            model.readout.bias.copy_(torch.from_numpy(np.log(shares)))
+    return model
 
 
 def training_settings(params: dict[str, Any], objective: GenerateObjective, tokens: int) -> TrainingSettings:

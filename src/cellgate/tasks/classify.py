@@ -80,25 +80,30 @@ def log_shares(codes: Tensor, classes: int) -> Tensor:
     return (counts / counts.sum()).log()
 
 
+def macro_f1(actual: np.ndarray, given: np.ndarray) -> float:
+    """The mean F1 of the (N,) codes that occur or are given."""
+    scores = []
+    for code in np.unique(np.concatenate([actual, given])):
+        hit = ((actual == code) & (given == code)).sum()
+        scores.append(2 * hit / max(1, (actual == code).sum() + (given == code).sum()))
+    return float(np.mean(scores))
+
+
 def classify_scores(actual: np.ndarray, shares: np.ndarray) -> dict[str, float]:
     """Accuracy, macro F1 and log loss.
 
     Args:
-        actual: (S,) codes; -1 for a class that training did not have, which counts as wrong.
+        actual: (S,) codes; one below 0 for each class that training did not have, which counts as wrong.
         shares: (S, C) the probability given to each class.
 
     Returns:
         {"accuracy": ..., "F1": the mean over the classes that occur or are given, "log loss": in nats}.
     """
     given = shares.argmax(1)
-    scores = []
-    for code in np.unique(np.concatenate([actual, given])):
-        hit = ((actual == code) & (given == code)).sum()
-        scores.append(2 * hit / max(1, (actual == code).sum() + (given == code).sum()))
     known = actual >= 0
     chance = np.where(known, shares[np.arange(len(actual)), np.maximum(actual, 0)], 0.0)
     return {
         "accuracy": float((given == actual).mean()),
-        "F1": float(np.mean(scores)),
+        "F1": macro_f1(actual, given),
         "log loss": float(-np.log(np.maximum(chance, 1e-12)).mean()),
     }

@@ -8,19 +8,21 @@ or every step where there are no words, the tag that is most frequent.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cellgate.tasks.classify import log_shares
+from cellgate.tasks.classify import log_shares, macro_f1
 from cellgate.tasks.network import SequenceNetwork
 from cellgate.tasks.sequence_batches import ResidentSequences
 
 BASELINE = "most frequent tag"
 _IGNORED = -100
+_PART = re.compile("[BIESLU]-")  # of a span: begin, inside, end or last, single or unit
 
 
 class TaggedSequences(ResidentSequences):
@@ -155,46 +157,45 @@ def frequent_tags(counts: np.ndarray) -> np.ndarray:
     return best
 
 
-def tag_scores(actual: np.ndarray, given: np.ndarray, tags: Sequence[str], lengths: np.ndarray) -> dict[str, float]:
-    """Accuracy and macro F1 over steps, and F1 over spans where tags are written B-x, I-x and O.
+def tag_scores(actual: np.ndarray, given: np.ndarray, tags: Mapping[int, str], lengths: np.ndarray) -> dict[str, float]:
+    """Accuracy and macro F1 over steps, and F1 over spans where tags are those of spans.
 
     Args:
-        actual: (N,) codes; -1 for a tag that training did not have, which counts as wrong.
+        actual: (N,) codes; one below 0 for each tag that training did not have, which counts as wrong.
         given: (N,) codes.
         tags: what each code stands for.
         lengths: (S,) steps of each sequence.
     """
-    scores = []
-    for code in np.unique(np.concatenate([actual, given])):
-        hit = ((actual == code) & (given == code)).sum()
-        scores.append(2 * hit / max(1, (actual == code).sum() + (given == code).sum()))
-    result = {"accuracy": float((actual == given).mean()), "F1": float(np.mean(scores))}
-    if is_spans(tags):
-        names = [*map(str, tags), "?"]  # the last, for code -1
+    result = {"accuracy": float((actual == given).mean()), "F1": macro_f1(actual, given)}
+    if is_spans([tag for code, tag in tags.items() if code >= 0]):
         right, found, there = 0, 0, 0
         for begin, length in zip(np.cumsum(lengths) - lengths, lengths, strict=True):
-            one = set(spans([names[k] for k in actual[begin : begin + length]]))
-            two = set(spans([names[k] for k in given[begin : begin + length]]))
+            one = set(spans([tags[k] for k in actual[begin : begin + length].tolist()]))
+            two = set(spans([tags[k] for k in given[begin : begin + length].tolist()]))
             right, found, there = right + len(one & two), found + len(two), there + len(one)
         result["span F1"] = 2 * right / max(1, found + there)
     return result
 
 
 def is_spans(tags: Sequence[str]) -> bool:
-    """Whether tags are those of spans: O, and others that begin with B- or I-."""
-    names = [str(tag) for tag in tags]
-    return any(name[:2] in ("B-", "I-") for name in names) and all(n == "O" or n[:2] in ("B-", "I-") for n in names)
+    """Whether tags are those of spans: O, and others that begin with B- or I- (or E-, S-, L-, U-), some with these."""
+    others = [tag for tag in tags if tag != "O"]
+    return all(_PART.match(tag) for tag in others) and any(tag[0] in "BI" for tag in others)
 
 
 def spans(tags: Sequence[str]) -> Iterator[tuple[int, int, str]]:
     """(first, past the last, kind) of each span, as CoNLL-2000's conlleval counts: a span begins at B-x, or at an I-x
-    that does not continue one of x.
+    that does not continue one of x. Of BIOES and BILOU it ends with E-x or L-x; S-x or U-x is one by itself.
     """  # noqa: D205
     start, kind = 0, ""
     for k, tag in enumerate([*tags, "O"]):
-        goes_on = tag.startswith("I-") and tag[2:] == kind
+        part = tag[0] if _PART.match(tag) else "O"
+        goes_on = bool(kind) and part in "IEL" and tag[2:] == kind
         if kind and not goes_on:
             yield start, k, kind
             kind = ""
-        if tag[:2] in ("B-", "I-") and not goes_on:
+        if part != "O" and not goes_on:
             start, kind = k, tag[2:]
+        if kind and part in "ESLU":
+            yield start, k + 1, kind
+            kind = ""

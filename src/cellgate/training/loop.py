@@ -18,6 +18,8 @@ from cellgate.training.average import RunningMean
 from cellgate.training.checkpoint import Checkpoint
 from cellgate.training.randomness import Draws
 
+_WARMUP = 0.05  # of the time, at most
+
 
 class TrainingError(CellgateError, RuntimeError):
     """The training cannot go on; the message says why and what to change."""
@@ -192,12 +194,9 @@ def _run(
     scheduled = settings.schedule_epochs or settings.max_epochs
     parameters = list(model.parameters())
 
-    def progress(step: int) -> float:
-        """How much of the schedule is done: by steps, or by time where that is running out sooner."""
-        done = step / max(1, scheduled * batches)
-        if settings.max_seconds is not None:
-            done = max(done, (time.perf_counter() - started) / settings.max_seconds)
-        return done
+    def used() -> float:
+        """The share of the time that is over, 0 where there is no limit."""
+        return 0.0 if settings.max_seconds is None else (time.perf_counter() - started) / settings.max_seconds
 
     while not _is_over(record, settings):
         epoch = record.epochs + 1
@@ -210,7 +209,7 @@ def _run(
         losses = []
         for k, rows in enumerate(order.split(settings.batch_size)):
             step = (epoch - 1) * batches + k
-            _set_rate(optimizer, settings, step, progress(step))
+            _set_rate(optimizer, settings, step, step / max(1, scheduled * batches), used())
             with draws.turn():
                 loss = objective.loss(model, rows, generator)
             for parameter in parameters:
@@ -296,9 +295,15 @@ def _clip(gradients: list[Tensor], most: float) -> float:
     return norm
 
 
-def _set_rate(optimizer: torch.optim.Optimizer, settings: TrainingSettings, step: int, done: float) -> None:
-    """Rise linearly over the warm-up; follow half a cosine down to a twentieth when all is done."""
-    share = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-    share *= min(1.0, (step + 1) / max(1, settings.warmup))
+def _set_rate(
+    optimizer: torch.optim.Optimizer, settings: TrainingSettings, step: int, done: float, used: float
+) -> None:
+    """Rise linearly over the warm-up; follow half a cosine down to a twentieth when all is done.
+
+    Where time is running out sooner than steps, the schedule goes by it, and the warm-up too: it takes no more than a
+    twentieth of the time. Of large models few steps fit into that, and a rate that rises until the end learns nothing.
+    """
+    share = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(1.0, max(done, used))))
+    share *= min(1.0, max((step + 1) / max(1, settings.warmup), used / _WARMUP))
     for group in optimizer.param_groups:
         group["lr"] = settings.learning_rate * share
