@@ -4,7 +4,8 @@ then write BENCHMARKS.md and the chart from both.
     python -m benchmarks                  everything, about twenty minutes on two cores
     python -m benchmarks --budget 65      a slice: begins no new cell after 65 seconds; run again, it goes on
     python -m benchmarks --far            again what was measured while the CPUs were far from one another
-    python -m benchmarks --beside         the grid alone, beside the record of another machine: grid_<isa>.json
+    python -m benchmarks --beside         beside the record of another machine, into grid_<isa>.json: the quiet grid
+                                          with all threads, in a third of the time
 
 A slice leaves with exit code 4 while cells are missing, so that a shell can repeat it, for instance between other work
 on a machine that is shared:
@@ -63,7 +64,9 @@ def main(argv: list[str] | None = None) -> int:
         "--far", action="store_true", help="measure cells of the record whose CPUs were far apart again"
     )
     parser.add_argument(
-        "--beside", action="store_true", help="keep grid.json, of another machine, and write this one's grid beside it"
+        "--beside",
+        action="store_true",
+        help="keep grid.json, of another machine, and write this one's quiet grid beside it",
     )
     arguments = parser.parse_args(argv)
     if arguments.far and (arguments.fresh or arguments.budget is not None):
@@ -80,7 +83,10 @@ def main(argv: list[str] | None = None) -> int:
             speed.PARTIAL_JSON.unlink(missing_ok=True)
 
     start, most = time.monotonic(), torch.get_num_threads()
-    cells = cells_of(GRID, [most, 1] if most > 1 else [1], ("quiet", "busy"))
+    counts, loads = ([most, 1] if most > 1 else [1]), ("quiet", "busy")
+    if arguments.beside:
+        counts, loads = [most], ("quiet",)
+    cells = cells_of(GRID, counts, loads)
     document = load(partial) if partial.exists() else new_document(describe())
     if arguments.far:
         document = load(grid)

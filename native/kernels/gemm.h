@@ -68,8 +68,8 @@ struct RightOperand {
   Panel<S> panel(int64_t j) const {
     return stride > 0 ? panel_in_place(b, stride, columns, j, false) : Panel<S>(b, depth, columns, j);
   }
-  // Rows at a time, so that what many rows of the left operand pass by stays in the second-level cache.
-  int64_t deep() const { return stride > 0 ? kDepth / 4 : kDepth; }
+  // Rows at a time: what many rows of the left operand pass by stays in the second-level cache, and sums round less.
+  int64_t deep() const { return stride > 0 ? kDepth / 4 : kDepth / 2; }
 };
 
 // Packs panels [first, last) of a row-major (depth, columns) matrix, rows `stride` apart.

@@ -12,6 +12,12 @@ constexpr int chains() {
   return R * N >= (many ? 12 : 8) ? 1 : R * N >= (many ? 6 : 4) ? 2 : 4;
 }
 
+// Roundings of a sum grow with the number of terms that are added one after the other, those of a sum of stretches hardly:
+// the length of nearly equal ones, even; 0 for few terms, which are added to what was there.
+constexpr int64_t stretch_of(int64_t terms) {
+  return terms <= 256 ? 0 : round_up(ceil_div(terms, ceil_div(terms, int64_t{384})), 2);
+}
+
 // Memory that will be needed soon, asked for line by line while the arithmetic runs: all at once they would hold up its
 // loads.
 struct Lines {
@@ -61,13 +67,30 @@ CELLGATE_INLINE void accumulate(Vec<S> (&acc)[R][N], const S* const* row, int64_
         for (int j = 0; j < N; ++j) acc[r][j] = fma(x, w[j], acc[r][j]);
       }
     };
-    int64_t k = 0;
-    for (; k + 2 <= K; k += 2) {
-      if (ahead) ahead->fetch<S>();
-      step(k);
-      step(k + 1);
+    auto run = [&](int64_t k, int64_t end) __attribute__((always_inline)) {
+      for (; k + 2 <= end; k += 2) {
+        if (ahead) ahead->fetch<S>();
+        step(k);
+        step(k + 1);
+      }
+      if (k < end) step(k);
+    };
+    const int64_t stretch = stretch_of(K);
+    if (stretch == 0) {
+      run(0, K);
+    } else {
+      V total[R][N];
+      for (int64_t k = 0; k < K; k += stretch) {
+        for (int r = 0; r < R; ++r)
+          for (int j = 0; j < N; ++j) {
+            total[r][j] = k == 0 ? acc[r][j] : total[r][j] + acc[r][j];
+            acc[r][j] = V::zero();
+          }
+        run(k, smaller(K, k + stretch));
+      }
+      for (int r = 0; r < R; ++r)
+        for (int j = 0; j < N; ++j) acc[r][j] = total[r][j] + acc[r][j];
     }
-    if (k < K) step(k);
   } else {
     V part[C][R][N];
     for (int c = 0; c < C; ++c)
