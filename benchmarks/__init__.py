@@ -7,7 +7,11 @@ RESULTS = REPOSITORY / "benchmarks" / "results"
 GRID_JSON = RESULTS / "grid.json"
 VARIANTS_JSON = RESULTS / "variants_speed.json"
 PARTIAL_JSON = RESULTS / "grid.partial.json"
-BESIDE_JSON = "grid_*.json"  # in RESULTS: runs of other machines, named by the instruction set of their kernels
 BENCHMARKS_MD = REPOSITORY / "BENCHMARKS.md"
 VARIANTS_MD = REPOSITORY / "docs" / "variants.md"
 CHART_SVG = REPOSITORY / "benchmarks" / "chart.svg"
+
+
+def beside_json(isa: str) -> Path:
+    """The run of another machine than that of the record, named by the instruction set of its kernels; "*" for all."""
+    return RESULTS / f"grid_{isa}.json"

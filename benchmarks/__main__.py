@@ -27,7 +27,7 @@ from typing import Any
 
 import torch
 
-from benchmarks import GRID_JSON, PARTIAL_JSON, RESULTS
+from benchmarks import GRID_JSON, PARTIAL_JSON, beside_json
 from benchmarks.report import write_reports
 from benchmarks.variants import speed
 from cellgate.bench import GRID, cells_of, load, new_document, save
@@ -76,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
         isa = describe()["machine"]["isa"]
         if isa is None:
             parser.error("--beside names the record by the native kernels' instruction set, and there are none here")
-        grid, partial = RESULTS / f"grid_{isa}.json", RESULTS / f"grid_{isa}.partial.json"
+        grid, partial = beside_json(isa), PARTIAL_JSON.with_name(f"grid.partial_{isa}.json")
     if arguments.fresh:
         partial.unlink(missing_ok=True)
         if not arguments.beside:

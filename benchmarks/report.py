@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import BENCHMARKS_MD, BESIDE_JSON, CHART_SVG, GRID_JSON, RESULTS, VARIANTS_JSON, VARIANTS_MD, shortfalls
+from benchmarks import BENCHMARKS_MD, CHART_SVG, GRID_JSON, VARIANTS_JSON, VARIANTS_MD, beside_json, shortfalls
 from benchmarks.accuracy import ACCURACY_JSON
 from benchmarks.accuracy.table import stored_section
 from benchmarks.chart import chart
@@ -52,14 +52,9 @@ def markdown(document: dict[str, Any], variants: dict[str, Any] | None = None) -
     parts += ["### Not reached, and why", reasons] if reasons else []
     counts = sorted({record["threads"] for record in document["cells"]}, reverse=True)
     for load_ in ("quiet", "busy"):
+        where = "" if load_ == "quiet" else ", beside two busy copies of itself"
         for count in counts:
-            for mode in ("inference", "training", "stream"):
-                records = records_of(document, mode, count, load_)
-                if records:
-                    where = "" if load_ == "quiet" else ", beside two busy copies of itself"
-                    parts.append(f"## {WORK[mode]}, {_threads(count)}{where}")
-                    parts.append(_grid(records, PEERS[mode]))
-                    parts += _means(records, PEERS[mode])
+            parts += _grids(document, count, load_, "## {work}, {threads}" + where)
     parts += _phases(document, threads)
     parts += ["## Beyond the plain call", _variants(document)]
     parts += ["## A busy machine", _LUCK, _slowdowns(document, counts)]
@@ -79,11 +74,7 @@ def another_machine(document: dict[str, Any]) -> str:
         _goals(document, threads, None),
     ]
     for count in sorted({record["threads"] for record in document["cells"]}, reverse=True):
-        for mode in ("inference", "training", "stream"):
-            records = records_of(document, mode, count)
-            if records:
-                parts += [f"### {WORK[mode]}, {_threads(count)}, on {document['machine']['isa']}"]
-                parts += [_grid(records, PEERS[mode]), *_means(records, PEERS[mode])]
+        parts += _grids(document, count, "quiet", f"### {{work}}, {{threads}}, on {document['machine']['isa']}")
     return "\n\n".join([*parts, _limits(document)]) + "\n"
 
 
@@ -135,6 +126,17 @@ def _goals(document: dict[str, Any], threads: int, variants: dict[str, Any] | No
     rows = [[v.goal, v.target, v.shown, {True: "yes", False: "**no**", None: "-"}[v.met], v.worst] for v in judged]
     note = f"On the quiet machine with {_threads(threads)} unless a goal says otherwise."
     return note + "\n\n" + table(["goal", "to reach", "reached", "met", "weakest"], rows)
+
+
+def _grids(document: dict[str, Any], count: int, load_: str, heading: str) -> list[str]:
+    """Each work's heading, table and means; `heading` takes `work` and `threads`."""
+    parts = []
+    for mode, work in WORK.items():
+        records = records_of(document, mode, count, load_)
+        if records:
+            parts += [heading.format(work=work, threads=_threads(count)), _grid(records, PEERS[mode])]
+            parts += _means(records, PEERS[mode])
+    return parts
 
 
 def _grid(records: Sequence[dict[str, Any]], peers: Sequence[str]) -> str:
@@ -294,8 +296,9 @@ def write_reports(document: dict[str, Any], text_to: Path = BENCHMARKS_MD, chart
     variants = speed_table.stored(VARIANTS_JSON)
     if variants and text_to == BENCHMARKS_MD:
         speed_table.put_costs(variants, VARIANTS_MD)
-    others = [another_machine(load(path)) for path in sorted(RESULTS.glob(BESIDE_JSON)) if ".partial" not in path.name]
-    parts = [markdown(document, variants), *others, stored_section(ACCURACY_JSON), variants_table.stored_section()]
+    others = beside_json("*")
+    beside = [another_machine(load(path)) for path in sorted(others.parent.glob(others.name))]
+    parts = [markdown(document, variants), *beside, stored_section(ACCURACY_JSON), variants_table.stored_section()]
     text_to.write_text("\n".join(part for part in parts if part).rstrip() + "\n", encoding="utf-8")
     chart_to.write_text(chart(document), encoding="utf-8")
 

@@ -296,7 +296,7 @@ class BackwardMember {
     const int64_t depth = right.depth, columns = right.columns;
     const Cuts cuts(fresh, V::gemm_rows);
     // What all tiles read of a panel must fit the second-level cache.
-    const Cuts deep(depth, cuts.parts > 1 && depth > kDepth ? kDepth : depth);
+    const Cuts deep(depth, cuts.parts > 1 && depth > kPanelDepth ? kPanelDepth : depth);
     S* const many = deep.parts > 1 ? job_.tile_sums + me_ * job_.B * kWidth : nullptr;
     int64_t j0 = 0, j1 = right.panels();
     if (job_.split_units) j0 = panel_begin(columns), j1 = panel_end(columns);

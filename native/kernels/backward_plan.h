@@ -228,7 +228,7 @@ struct BackwardJob {
     packed_hh_t = recompute ? arena.take<S>(packed_size<S>(P, 4 * H)) : nullptr;
     dc = arena.take<S>(B * H);
     sums = want_weights && !direct ? arena.take<S>(left_columns * stride) : nullptr;
-    tile_sums = 4 * H > kDepth ? arena.take<S>(members * B * panel_width<S>()) : nullptr;
+    tile_sums = 4 * H > kPanelDepth ? arena.take<S>(members * B * panel_width<S>()) : nullptr;
     cells = arena.take<CellRow<S>>(members * B);
     for (auto& of_chunk : taken)
       for (Taken*& of_product : of_chunk) of_product = arena.take<Taken>(members);

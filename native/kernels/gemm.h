@@ -7,8 +7,8 @@
 // copies and no cases of their own.
 //
 // A packed right operand is cut into panels of four vectors: panel j holds columns [j * width, ...) as [k][width]; the
-// last panel has only as many vectors as it needs, its missing columns are zero. One panel of kDepth rows stays in the
-// second-level cache while all rows of the left operand pass by.
+// last panel has only as many vectors as it needs, its missing columns are zero. Some rows of one panel stay in the
+// second-level cache while all rows of the left operand pass by: kDepth of them, or as many as kPanelDepth.
 #pragma once
 
 #include <cstring>
@@ -17,7 +17,8 @@
 #include "kernels/gemm_tile.h"
 
 CELLGATE_BEGIN
-constexpr int64_t kDepth = 1024;  // k at a time: a panel of 256 KB in float
+constexpr int64_t kDepth = 512;        // k at a time: a sum of so many terms rounds little
+constexpr int64_t kPanelDepth = 1024;  // where sums are few: a panel of 256 KB in float
 
 // Scalars of a packed right operand of `depth` x `columns`.
 template <class S>
@@ -69,7 +70,7 @@ struct RightOperand {
     return stride > 0 ? panel_in_place(b, stride, columns, j, false) : Panel<S>(b, depth, columns, j);
   }
   // Rows at a time: what many rows of the left operand pass by stays in the second-level cache, and sums round less.
-  int64_t deep() const { return stride > 0 ? kDepth / 4 : kDepth / 2; }
+  int64_t deep() const { return stride > 0 ? kDepth / 2 : kDepth; }
 };
 
 // Packs panels [first, last) of a row-major (depth, columns) matrix, rows `stride` apart.
