@@ -80,16 +80,17 @@ CELLGATE_INLINE void accumulate(Vec<S> (&acc)[R][N], const S* const* row, int64_
       run(0, K);
     } else {
       V total[R][N];
+      for (int r = 0; r < R; ++r)
+        for (int j = 0; j < N; ++j) total[r][j] = acc[r][j];
       for (int64_t k = 0; k < K; k += stretch) {
         for (int r = 0; r < R; ++r)
-          for (int j = 0; j < N; ++j) {
-            total[r][j] = k == 0 ? acc[r][j] : total[r][j] + acc[r][j];
-            acc[r][j] = V::zero();
-          }
+          for (int j = 0; j < N; ++j) acc[r][j] = V::zero();
         run(k, smaller(K, k + stretch));
+        for (int r = 0; r < R; ++r)
+          for (int j = 0; j < N; ++j) total[r][j] = total[r][j] + acc[r][j];
       }
       for (int r = 0; r < R; ++r)
-        for (int j = 0; j < N; ++j) acc[r][j] = total[r][j] + acc[r][j];
+        for (int j = 0; j < N; ++j) acc[r][j] = total[r][j];
     }
   } else {
     V part[C][R][N];
