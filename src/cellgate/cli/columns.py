@@ -23,7 +23,9 @@ Id = Annotated[
     typer.Option(metavar="COLUMN", help="The column that tells several series apart.", rich_help_panel=_PANEL),
 ]
 Wide = Annotated[bool, typer.Option("--wide", help="Every number column is a series.", rich_help_panel=_PANEL)]
-Freq = Annotated[str | None, typer.Option(help="The frequency: h, 30min, D, B, W, MS, Q, ...", rich_help_panel=_PANEL)]
+Freq = Annotated[
+    str | None, typer.Option(help="The frequency: h, 30min, D, B, Mon-Sat, W, MS, Q, ...", rich_help_panel=_PANEL)
+]
 Season = Annotated[int | None, typer.Option(min=1, help="Steps in a cycle; 1 for none.", rich_help_panel=_PANEL)]
 TimeFormat = Annotated[
     str | None, typer.Option(help="How times are written, as in strptime: '%d.%m.%Y'.", rich_help_panel=_PANEL)
