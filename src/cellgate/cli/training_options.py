@@ -37,6 +37,9 @@ Seed = Annotated[int, typer.Option(help="Equal seeds give equal runs.", rich_hel
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with a training in --out that was cut short.", rich_help_panel=RUN_PANEL)
 ]
+ResumeSearch = Annotated[
+    bool, typer.Option("--resume", help="Go on with a search in --out that was cut short.", rich_help_panel=RUN_PANEL)
+]
 CheckpointEvery = Annotated[
     float, typer.Option(min=0, help="The least seconds between two saves to resume from.", rich_help_panel=RUN_PANEL)
 ]
