@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from cellgate.cli.app import main
+from cellgate.data.panel import show_times
 from cellgate.estimators import Forecaster, load
 
 
@@ -401,3 +402,53 @@ def test_stream_reads_dates_as_the_training_did(three_shops, capsys, monkeypatch
     code, out, err = call(capsys, monkeypatch, "stream", three_shops / "m", "--steps", 1, rows=rows)
     assert (code, err) == (0, "")
     assert [line.split(",")[1] for line in out.splitlines()[1:]] == ["2024-05-01", "2024-05-02"]
+
+
+# ---------------------------------------------------------------- times, as other programs read them
+
+
+def test_stamps_of_a_column_are_written_in_one_form(tmp_path, capsys, monkeypatch):
+    """Midnights stood without their hour beside others with it, and pandas took the column for text."""
+    pd = pytest.importorskip("pandas")
+    hours = np.arange("2024-01-01T00", "2024-01-07T20", dtype="datetime64[h]")
+    lines = [f"{hour}:00,{k % 24}" for k, hour in enumerate(hours)]
+    (tmp_path / "d.csv").write_text("\n".join(["ds,y", *lines, ""]))
+    options = ("--horizon", 8, "--max-epochs", 1)
+    model = tmp_path / "m"
+    assert call(capsys, monkeypatch, "train", tmp_path / "d.csv", *options, "--out", model)[0] == 0
+    back = ("backtest", tmp_path / "d.csv", *options, "--origins", 2, "--step", 9, "--out", tmp_path / "b.csv")
+    assert call(capsys, monkeypatch, *back)[0] == 0
+    code, out, _ = call(capsys, monkeypatch, "predict", model)
+    assert code == 0
+    (tmp_path / "p.csv").write_text(out)
+    coming = pd.date_range("2024-01-07 20:00", periods=8, freq="h").tolist()
+    for path, expected in (
+        (tmp_path / "p.csv", coming),
+        (model / "forecast.csv", coming),
+        (model / "holdout.csv", pd.to_datetime(hours[-8:]).tolist()),
+        (tmp_path / "b.csv", None),
+    ):
+        read = pd.read_csv(path, parse_dates=["ds"])["ds"]
+        assert read.dtype.kind == "M", path
+        assert expected is None or read.tolist() == expected
+    told = json.loads(call(capsys, monkeypatch, "predict", model, "--json")[1])["forecast"]
+    assert [row["ds"] for row in told] == [f"{stamp:%Y-%m-%d %H:%M}" for stamp in coming]
+    # A single midnight has its hour, as the row before it and the one after.
+    rows = "".join(f"{hour},5\n" for hour in pd.date_range("2024-01-07 20:00", periods=5, freq="h"))
+    out = call(capsys, monkeypatch, "stream", model, "--steps", 1, rows="ds,y\n" + rows)[1]
+    assert [line.split(",")[1] for line in out.splitlines()[1:]][-2:] == ["2024-01-08 00:00", "2024-01-08 01:00"]
+    told = call(capsys, monkeypatch, "stream", model, "--json", rows='{"y": 5, "ds": "2024-01-07 20:00"}\n')[1]
+    assert json.loads(told)["after"] == "2024-01-07 20:00"
+    assert json.loads(told)["ds"][2:5] == ["2024-01-07 23:00", "2024-01-08 00:00", "2024-01-08 01:00"]
+
+
+@pytest.mark.parametrize(
+    ("stamps", "shown"),
+    [
+        (["2024-01-01", "2024-01-02"], ["2024-01-01", "2024-01-02"]),
+        (["2024-01-01", "NaT", "2024-01-01T00:00:30"], ["2024-01-01 00:00:00", "NaT", "2024-01-01 00:00:30"]),
+        (["2024-01-01T00:00:00.5", "2024-01-01T00:00:01"], ["2024-01-01 00:00:00.500", "2024-01-01 00:00:01.000"]),
+    ],
+)
+def test_the_shortest_form_that_says_each_stamp(stamps, shown):
+    assert show_times(np.array(stamps, dtype="datetime64[us]")) == shown

@@ -217,7 +217,7 @@ def test_ctrl_c_while_a_model_takes_its_place(call, tmp_path, monkeypatch):
     code, out, _ = call("tune", *QUICK, "--out", tmp_path / "t")
     assert code == 130
     assert "stopped by Ctrl-C after 1 training, the best so far kept" in out
-    assert sorted(path.name for path in (tmp_path / "t").iterdir()) == ["model", "trials.csv"]
+    assert sorted(path.name for path in (tmp_path / "t").iterdir()) == ["checkpoint", "model", "trials.csv"]
     horizon, score, scores = kept(tmp_path / "t")
     assert horizon == 4
     assert scores == [pytest.approx(score)]

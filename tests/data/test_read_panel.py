@@ -68,6 +68,74 @@ def test_frequencies_are_found(tmp_path, lines, frequency, season):
     assert steps.tolist() == list(range(len(lines), len(lines) + 40))
 
 
+LONG = np.arange("2024-01-01", "2024-03-25", dtype="datetime64[D]")  # twelve weeks from a Monday on
+
+
+@pytest.mark.parametrize(
+    ("off", "frequency", "season"),
+    [
+        ([6], "every day but Sunday", 6),
+        ([0, 6], "every day but Monday and Sunday", 5),
+        ([4, 5], "every day but Friday and Saturday", 5),
+        ([0, 1, 2, 3, 4], "every Saturday and Sunday", 2),
+        ([5, 6], "every business day", 5),
+    ],
+)
+def test_weekdays_without_any_row_are_no_steps(off, frequency, season):
+    days = LONG[~np.isin(np.arange(len(LONG)) % 7, off)]
+    closed = 9  # a holiday, and a value that is missing
+    y = np.arange(len(days)).astype(object)
+    y[20] = None
+    panel = read_panel({"ds": np.delete(days, closed).astype(str), "y": np.delete(y, closed)})
+    assert (str(panel.frequency), panel.season) == (frequency, season)
+    assert (panel.times(0) == days).all()
+    assert np.flatnonzero(np.isnan(panel.values[0])).tolist() == [closed, 20]
+    coming = np.arange(LONG[-1] + 1, LONG[-1] + 22)
+    coming = coming[~np.isin((coming - LONG[0]).astype(int) % 7, off)]
+    assert (panel.next_times(0, len(coming)) == coming).all()
+    assert panel.frequency.positions(coming, panel.starts[0])[0].tolist() == list(
+        range(len(days), len(days) + len(coming))
+    )
+    assert Frequency(**panel.frequency.to_json()) == panel.frequency
+    told = [note for note in panel.notes if "--freq D" in note]
+    note = f"no row on any other weekday: steps are {frequency}; --freq D has the days between as well"
+    assert told == ([] if off == [5, 6] else [note])
+    daily = read_panel({"ds": days.astype(str), "y": np.arange(len(days))}, Roles(freq="D"))
+    assert (str(daily.frequency), daily.season) == ("daily", 7)
+
+
+def test_weekdays_that_lack_their_rows_by_chance_are_steps():
+    six = LONG[np.arange(len(LONG)) % 7 != 6]
+    assert str(read_panel({"ds": six[:12].astype(str), "y": range(12)}).frequency) == "daily"  # two weeks say little
+    random = np.random.default_rng(0)
+    few = np.sort(random.choice(six[:30], 20, replace=False))  # five weeks, of which a third is missing
+    assert str(read_panel({"ds": few.astype(str), "y": range(20)}).frequency) == "daily"
+    # One series of several has rows on Sundays, though not the longest: they are steps of all.
+    columns = {"id": ["a"] * len(six) + ["b"] * 30, "ds": [*six.astype(str), *LONG[:30].astype(str)]}
+    panel = read_panel({**columns, "y": range(len(six) + 30)}, Roles(id="id"))
+    assert str(panel.frequency) == "daily"
+    assert [len(values) for values in panel.values] == [len(LONG) - 1, 30]
+
+
+@pytest.mark.parametrize(
+    ("alias", "frequency"),
+    [
+        ("Mon-Sat", Frequency("business day", 1, week="1111110")),
+        ("sunday - thursday", Frequency("business day", 1, week="1111001")),
+        ("Mon-Fri", Frequency("business day", 1)),
+        ("Mon-Sun", Frequency("second", 86_400)),
+        ("W-SUN", Frequency("second", 7 * 86_400)),
+        ("foo-Sat", None),
+    ],
+)
+def test_a_week_by_its_days(alias, frequency):
+    assert parse_frequency(alias) == frequency
+    rows = {"ds": LONG[:12].astype(str), "y": range(12)}
+    if frequency and frequency.unit == "business day":
+        with pytest.raises(DataError, match=r"no step of these series: leave its rows out, or train with --freq D"):
+            read_panel(rows, Roles(freq=alias))
+
+
 def test_a_day_that_not_every_month_has_comes_back():
     months = np.arange("2021-01", "2024-04", dtype="datetime64[M]")
     ends = (months + 1).astype("datetime64[D]") - 1

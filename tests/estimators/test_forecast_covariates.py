@@ -391,3 +391,25 @@ def test_gaps_that_the_training_had_none_of_are_told():
     }
     told = Forecaster(1, target="y", past=["heat"], future=["promo"], **options).fit(later)
     assert not any("empty at" in note for note in told.forecast(later).panel.notes)  # there the network is told
+
+
+def test_a_shop_that_is_closed_on_sundays_is_forecast_by_its_own_days(tmp_path):
+    """Sundays without rows were steps: forecast although it was shut, and future columns lacked them for ever."""
+    days = pd.date_range("2023-01-02", periods=300)
+    days = days[days.day_of_week != 6]
+    promo = (np.arange(len(days)) % 11 % 4 == 0).astype(float)
+    frame = pd.DataFrame({"ds": days, "y": 20 + 10 * promo, "promo": promo})
+    known = frame[:-8]
+    forecaster = Forecaster(8, target="y", future=["promo"], **OPTIONS).fit(known)
+    coming = frame[-8:].drop(columns="y")
+    forecaster.save(tmp_path / "m")
+    made = Forecaster.load(tmp_path / "m").predict(future=coming)
+    assert made["ds"].tolist() == frame["ds"][-8:].tolist()
+    assert made["cellgate"].to_numpy() == pytest.approx(forecaster.predict(future=coming)["cellgate"].to_numpy())
+    sunday = pd.DataFrame({"ds": [days[-1] + pd.Timedelta("1D")], "y": [3.0], "promo": [0.0]})
+    assert sunday["ds"][0].day_name() == "Sunday"
+    told = "a Sunday is no step of these series: leave its rows out, or train with --freq D"
+    with pytest.raises(DataError, match=told):
+        forecaster.update(sunday)
+    with pytest.raises(DataError, match=told):
+        forecaster.predict(future=pd.concat([coming, sunday]))

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from cellgate.data import DataError
+from cellgate.data.clocks import kept_clock
 from cellgate.estimators import Forecaster, load
 
 HOURS, ZONE = 100, "America/New_York"
@@ -153,6 +154,23 @@ def test_a_format_with_a_zone_keeps_its_clock():
     # What was found, as train.toml has it, reads the table again.
     again = Forecaster(3, time_format=model.panel_.roles.time_format, **SMALL).read({"t": written, "y": [1.0] * 60})
     assert (again.starts, again.roles.time_format) == (model.panel_.starts, model.panel_.roles.time_format)
+
+
+@pytest.mark.parametrize(("freq", "clock"), [("D", "local"), ("h", "UTC")])
+def test_a_folder_whose_notes_alone_tell_the_clock(tmp_path, rewrite, freq, clock):
+    """Folders of early versions: a row to come was read by the clock that it showed by itself."""
+    form, times = "%d.%m.%Y %H:%M %z", local(freq, steps=120)
+    written = [f"{time:%d.%m.%Y %H:%M} +0500" for time in times]
+    model = Forecaster(3, time_format=form, **SMALL).fit({"t": written, "y": np.arange(120) % 7 + 1.0})
+    kept = model.panel_.roles.time_format
+    assert kept_clock(kept) == clock
+    model.save(tmp_path)
+    rewrite(tmp_path, lambda preprocess: preprocess["roles"].update(time_format=form))
+    loaded = Forecaster.load(tmp_path)
+    assert loaded.panel_.roles.time_format == kept
+    row = {"t": [f"{times[-1] + times.freq:%d.%m.%Y %H:%M} +0500"], "y": [1.0]}
+    assert loaded.update(row).panel_.times(0)[-1] == model.update(row).panel_.times(0)[-1]
+    assert len(loaded.panel_.values[0]) == 121
 
 
 def test_a_format_finds_its_column():

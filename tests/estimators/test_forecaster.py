@@ -61,6 +61,8 @@ def test_the_table_of_a_forecast(fitted):
 
 def test_saved_and_loaded_it_predicts_the_same_bits(fitted, tmp_path):
     fitted.save(tmp_path / "m")
+    card = (tmp_path / "m" / "README.md").read_text()
+    assert "at once, as corrections of simple forecasts of which seasonal naive is one." in card
     loaded = load(tmp_path / "m")
     assert np.array_equal(loaded.forecast().values, fitted.forecast().values)
     assert loaded.get_params() == fitted.get_params()

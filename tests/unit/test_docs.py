@@ -1,6 +1,7 @@
 """README and docs keep up with the code: links lead somewhere, every public name is there, commands exist."""
 
 import io
+import json
 import re
 import shlex
 from pathlib import Path
@@ -90,3 +91,13 @@ def test_make_targets_exist(page):
     makefile = (ROOT / "Makefile").read_text()
     for target in targets:
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), f"{page.name}: make {target}"
+
+
+def test_the_figures_of_m4_hourly_in_the_readme_are_those_that_were_measured():
+    row = json.loads((ROOT / "benchmarks" / "results" / "accuracy.json").read_text())["rows"]["m4-hourly"]
+    told = re.search(
+        r"M4 Hourly, (\d+) series, takes (\d+) s on two cores and\s+scores OWA ([\d.]+) ", PAGES[0].read_text()
+    )
+    assert told
+    assert told[2] == f"{row['seconds']:.0f}"
+    assert told[3] == f"{row['result']['OWA']:.3f}"

@@ -98,7 +98,7 @@ class _LazyGroup(TyperGroup):
             if VERBS[name].takes_config:
                 from cellgate.cli.config import defaults_for, read_config, take_config
 
-                rest, path = take_config(rest)
+                rest, path = take_config(rest, name)
                 values = read_config(path, name, [n for n, verb in VERBS.items() if verb.takes_config]) if path else {}
             command = _load(name, [*(["--task", str(values["task"])] if "task" in values else []), *rest])
             ctx.default_map = {name: defaults_for(command, values, path)} if path else None

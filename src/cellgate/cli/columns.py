@@ -16,15 +16,30 @@ from cellgate.tasks.forecast_task import HIGHEST_LEVEL
 _PANEL = "What the table means"
 
 Data = Annotated[str, typer.Argument(help="A CSV, TSV, Parquet or Arrow file, or the name of bundled data: airline.")]
-Time = Annotated[str | None, typer.Option(metavar="COLUMN", help="The time column.", rich_help_panel=_PANEL)]
-Target = Annotated[str | None, typer.Option(metavar="COLUMN", help="The column to predict.", rich_help_panel=_PANEL)]
+Time = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="The time column; found if not given.", rich_help_panel=_PANEL),
+]
+Target = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="The column to predict; found if not given.", rich_help_panel=_PANEL),
+]
 Id = Annotated[
     str | None,
-    typer.Option(metavar="COLUMN", help="The column that tells several series apart.", rich_help_panel=_PANEL),
+    typer.Option(
+        metavar="COLUMN", help="The column that tells several series apart; found if not given.", rich_help_panel=_PANEL
+    ),
 ]
 Wide = Annotated[bool, typer.Option("--wide", help="Every number column is a series.", rich_help_panel=_PANEL)]
-Freq = Annotated[str | None, typer.Option(help="The frequency: h, 30min, D, B, W, MS, Q, ...", rich_help_panel=_PANEL)]
-Season = Annotated[int | None, typer.Option(min=1, help="Steps in a cycle; 1 for none.", rich_help_panel=_PANEL)]
+Freq = Annotated[
+    str | None,
+    typer.Option(
+        help="The frequency: h, 30min, D, B, Mon-Sat, W, MS, Q, ...; found if not given.", rich_help_panel=_PANEL
+    ),
+]
+Season = Annotated[
+    int | None, typer.Option(min=1, help="Steps in a cycle, 1 for none; found if not given.", rich_help_panel=_PANEL)
+]
 TimeFormat = Annotated[
     str | None, typer.Option(help="How times are written, as in strptime: '%d.%m.%Y'.", rich_help_panel=_PANEL)
 ]

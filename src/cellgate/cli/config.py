@@ -29,10 +29,11 @@ from cellgate.data.files import STANDARD_INPUT, text_bytes, write_atomic
 from cellgate.errors import InputError
 
 SAVED = "train.toml"
+TUNED = "tune.toml"  # the options of a search that is not done, in its checkpoint
 CHECKPOINT = "checkpoint"  # the folder of a training that is not done, within that of the model
 Config = Annotated[Path | None, typer.Option(help="A TOML file of options; those typed go before it.")]
-_FILES = {"data", "test"}  # what else has the name of a file, a column for instance, is none
-_READ = {*_FILES, "future_data", "source"}  # what may be - for standard input
+FILES = {"data", "test"}  # what else has the name of a file, a column for instance, is none
+_READ = {*FILES, "future_data", "source"}  # what may be - for standard input
 _OF_THE_RUN = {"out", "resume", "force", "json", "as_json", "config"}  # where and how, not what
 
 
@@ -48,14 +49,15 @@ class _Running:
 _current: ContextVar[_Running | None] = ContextVar("current command", default=None)
 
 
-def take_config(arguments: Sequence[str]) -> tuple[list[str], Path | None]:
+def take_config(arguments: Sequence[str], verb: str = "train") -> tuple[list[str], Path | None]:
     """The arguments without --config FILE, and the file; the last one counts.
 
-    `--resume --out FOLDER` without a file takes the options of the training that was cut short, from the folder.
+    `--resume --out FOLDER` without a file takes the options of what was cut short, from the folder.
 
     Raises:
-        InputError: for --config without a file, and for --resume where there is no training that was cut short.
+        InputError: for --config without a file, and for --resume where there is nothing that was cut short.
     """
+    search = verb == "tune"
     rest: list[str] = []
     path: Path | None = None
     words = iter(arguments)
@@ -74,12 +76,15 @@ def take_config(arguments: Sequence[str]) -> tuple[list[str], Path | None]:
     if path is None and "--resume" in rest:
         out = _value_of("--out", rest)
         # Those of 0.1.0 lay beside the checkpoint.
-        places = [Path(out) / CHECKPOINT / SAVED, Path(out) / SAVED] if out else []
+        names = [Path(CHECKPOINT, TUNED)] if search else [Path(CHECKPOINT, SAVED), Path(SAVED)]
+        places = [Path(out) / name for name in names] if out else []
         path = next((place for place in places if place.is_file()), None)
         if out and path is None:
             from cellgate.cli.training_run import require_fresh  # which imports this
 
-            require_fresh(Path(out), force=False, resume=True)  # says so if there is nothing to go on from
+            require_fresh(
+                Path(out), force=False, resume=True, search=search
+            )  # says so if there is nothing to go on from
     return rest, path
 
 
@@ -234,22 +239,32 @@ def save_config(out: Path, found: Mapping[str, Any] | None = None) -> None:
         return found.get(name) if off or isinstance(found.get(name), list) else value
 
     parameters = {name: decided(name, value) for name, value in running.parameters.items()}
-    lines = [
+    told = [
         f"# What this model was trained with, by cellgate {__version__}. To repeat it:",
         f"#   cellgate {verb} --config {SAVED} --out ANOTHER_FOLDER",
-        f"[{verb}]",
     ]
+    text = "\n".join(told) + "\n" + toml_table(verb, parameters)
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomic(out / SAVED, text.encode())
+
+
+def toml_table(verb: str, parameters: Mapping[str, Any]) -> str:
+    """The options of a verb as its table in TOML; without those of the run, and those that are off.
+
+    Raises:
+        InputError: for a file whose name TOML cannot hold.
+    """
+    lines = [f"[{verb}]"]
     for name, value in parameters.items():
-        if name in _FILES and text_bytes(str(value)).decode() != str(value):
+        if name in FILES and text_bytes(str(value)).decode() != str(value):
             raise InputError(
                 f"{name} {value}: expected a name in UTF-8, as {SAVED} can hold no other, got one that is none; "
                 "rename the file"
             )
         if name in _OF_THE_RUN or value is None or value is False or (isinstance(value, list | tuple) and not value):
             continue
-        lines.append(f"{name.replace('_', '-')} = {_toml(_absolute(value) if name in _FILES else value)}")
-    out.mkdir(parents=True, exist_ok=True)
-    write_atomic(out / SAVED, ("\n".join(lines) + "\n").encode())
+        lines.append(f"{name.replace('_', '-')} = {_toml(_absolute(value) if name in FILES else value)}")
+    return "\n".join(lines) + "\n"
 
 
 def _absolute(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from cellgate.cli.placing import FORECAST
 from cellgate.data import Panel
 from cellgate.data.files import text_bytes, write_atomic
-from cellgate.data.panel import show_time
+from cellgate.data.panel import show_time, show_times
 from cellgate.data.words import counted
 from cellgate.report.forecast_svg import Drawing, Segment, forecast_svg
 from cellgate.tasks.baselines import seasonal_naive
@@ -24,12 +25,24 @@ _DRAWN_SERIES = 4
 _DRAWN_HORIZONS = 10  # how much of the past is drawn, in horizons, where it is long
 
 
-def csv_text(columns: dict[str, np.ndarray]) -> str:
-    """Columns as CSV: times as short as they can be said, numbers with ten digits, missing ones empty."""
+def with_times_written(columns: Mapping[str, Any], panel: Panel | None = None) -> dict[str, Any]:
+    """The columns with their times as text, all of one column in one form.
+
+    Args:
+        columns: name -> values.
+        panel: the series that the times continue: a single midnight of hourly ones is written with its hour.
+    """
+    like = None if panel is None else panel.frequency.grid(panel.starts[0], 0, 2)
+    is_time = {name: getattr(values, "dtype", np.dtype(object)).kind == "M" for name, values in columns.items()}
+    return {name: show_times(values, like) if is_time[name] else values for name, values in columns.items()}
+
+
+def csv_text(columns: Mapping[str, Any], panel: Panel | None = None) -> str:
+    """Columns as CSV: times by `with_times_written`, numbers with ten digits, missing ones empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    for row in zip(*columns.values(), strict=True):
+    for row in zip(*with_times_written(columns, panel).values(), strict=True):
         writer.writerow([_cell(value) for value in row])
     return text.getvalue()
 
@@ -63,10 +76,10 @@ def write_forecast_files(
     """
     names = []
     if coming is not None:
-        write_atomic(out / FORECAST, csv_text(coming.columns()).encode())
+        write_atomic(out / FORECAST, csv_text(coming.columns(), panel).encode())
         names.append(FORECAST)
     if backcast is not None and rest is not None:
-        write_atomic(out / "holdout.csv", csv_text(_holdout_columns(backcast, rest)).encode())
+        write_atomic(out / "holdout.csv", csv_text(_holdout_columns(backcast, rest), panel).encode())
         names.append("holdout.csv")
     if coming is not None:
         write_atomic(out / "forecast.svg", text_bytes(_picture(panel, coming, backcast, rest, metrics)))

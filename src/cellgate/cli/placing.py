@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cellgate.cli.config import CHECKPOINT, SAVED
+from cellgate.cli.config import CHECKPOINT, SAVED, TUNED
 from cellgate.cli.locking import LOCK
 from cellgate.data.files import is_leftover, remove_leftovers
 from cellgate.data.together import finish_writing
@@ -38,8 +38,13 @@ TRIAL = "trial"  # within the checkpoint of a search: the training that is tried
 
 
 def is_search(out: Path) -> bool:
-    """Whether what was cut short in a folder is a search (`cellgate tune`), which cannot be resumed."""
-    return (out / CHECKPOINT / TRIAL).is_dir()
+    """Whether what was cut short in a folder is a search (`cellgate tune`)."""
+    return (out / CHECKPOINT / TRIAL).is_dir() or can_be_searched_on(out)
+
+
+def can_be_searched_on(out: Path) -> bool:
+    """Whether a search was cut short in a folder that can be resumed: it has left its options."""
+    return (out / CHECKPOINT / TUNED).is_file()
 
 
 def has_saves(out: Path) -> bool:
@@ -51,7 +56,7 @@ def is_no_loss(path: Path) -> bool:
     """Whether something in the folder of a training is worth nothing: options of a training without a save."""
     if path.name in (CHECKPOINT, TRIAL) and path.is_dir() and not path.is_symlink():
         return all(is_no_loss(one) for one in path.iterdir())
-    return path.name in (SAVED, LOCK) or is_leftover(path)
+    return path.name in (SAVED, TUNED, LOCK) or is_leftover(path)
 
 
 def require_places(out: Path) -> None:
@@ -88,20 +93,22 @@ def in_place_of_earlier(out: Path) -> Iterator[Path]:
     place(staged, out)
 
 
-def place(staged: Path, out: Path) -> None:
+def place(staged: Path, out: Path, names: Collection[str] | None = None) -> None:
     """Move a model and everything beside it to `out`, in the place of an earlier one; what else is there stays.
 
     Args:
         staged: a folder of nothing but these files, on the same disk.
         out: the folder, made if it is not there.
+        names: all files that are to be placed, where some of them may be in their places already; those in `staged`
+            by default.
     """
     out.mkdir(exist_ok=True)
     finish_writing(out, _MODEL)  # of an estimator's own save that was cut short, which would count before this one
-    names = {path.name for path in staged.iterdir()}
+    here = {path.name for path in staged.iterdir()}
     (out / _MODEL).unlink(missing_ok=True)
-    for name in set(_BESIDE) - names:  # of the model before
+    for name in set(_BESIDE).difference(here if names is None else names):  # of the model before
         (out / name).unlink(missing_ok=True)
-    for name in sorted(names, key=lambda name: name == _MODEL):
+    for name in sorted(here, key=lambda name: name == _MODEL):
         os.replace(staged / name, out / name)
 
 

@@ -14,9 +14,8 @@ from cellgate import estimators
 from cellgate.cli.columns import names
 from cellgate.cli.console import say_json
 from cellgate.cli.files import require_csv
-from cellgate.cli.forecast_files import csv_text
+from cellgate.cli.forecast_files import csv_text, with_times_written
 from cellgate.data.files import write_atomic
-from cellgate.data.panel import show_time
 from cellgate.errors import InputError
 
 if TYPE_CHECKING:
@@ -59,6 +58,7 @@ def command(
     notes = [note for note in made.panel.notes if note not in estimator.panel_.notes] if made else []
     for note in [*notes, *([made.note] if made and made.note else [])]:
         print(f"note: {note}", file=sys.stderr)
+    columns = with_times_written(columns, made.panel if made else None)
     text = csv_text(columns)
     if out is not None:
         write_atomic(out, text.encode())
@@ -95,6 +95,4 @@ def _predict(
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, np.datetime64):
-        return show_time(value)
     return value.item() if isinstance(value, np.generic) else value

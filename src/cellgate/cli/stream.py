@@ -11,7 +11,7 @@ import numpy as np
 import typer
 
 from cellgate import estimators
-from cellgate.cli.forecast_files import csv_text
+from cellgate.cli.forecast_files import csv_text, with_times_written
 from cellgate.cli.stream_rows import csv_rows, json_rows, pushes
 from cellgate.data import DataError
 from cellgate.data.clocks import unzoned_note, without_zone
@@ -143,18 +143,16 @@ class _Known:
 def _print(made: Forecast, as_json: bool, header: bool) -> None:
     columns = made.columns()
     if as_json:
-        last = made.panel.times(0)[-1]
-        plain = {
-            name: [_plain(stamp) for stamp in values] if name == "ds" else values.tolist()
-            for name, values in columns.items()
-            if name != "unique_id"
-        }
-        print(json.dumps({"unique_id": made.panel.ids[0], "after": _plain(last), **plain}), flush=True)
+        after = {"after": made.panel.times(0)[-1:]}
+        written = with_times_written({**after, **columns}, made.panel)
+        plain: dict[str, Any] = {"unique_id": made.panel.ids[0], "after": _plain(written["after"][0])}
+        plain |= {name: [_plain(value) for value in written[name]] for name in columns if name != "unique_id"}
+        print(json.dumps(plain), flush=True)
         return
-    text = csv_text(columns)
+    text = csv_text(columns, made.panel)
     sys.stdout.write(text if header else text.partition("\n")[2])
     sys.stdout.flush()
 
 
-def _plain(stamp: Any) -> str | int:
-    return show_time(stamp) if isinstance(stamp, np.datetime64) else int(stamp)
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value

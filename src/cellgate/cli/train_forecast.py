@@ -142,6 +142,8 @@ def command(
     scored = _scored(head, min(tail, horizon)) if tail else []
     unscored = [name for k, name in enumerate(head.ids) if tail and k not in set(scored)]
     rest = rest.select(scored) if rest and scored else None
+    if unscored and not as_json:
+        say(_unscored_line(panel, unscored))  # before the training: who wants scores may give what lacks first
     with alone_in(out, force, resume):
         with saying_what_is_kept(out):
             with training_progress(as_json, board_of(out, tensorboard)) as watch, warnings.catch_warnings():
@@ -184,7 +186,7 @@ def command(
             }
         )
     else:
-        _report(out, forecaster, metrics, files, coming is not None, tail, unscored)
+        _report(out, forecaster, metrics, files, coming is not None, tail if rest else 0)
         if coming and coming.note:
             say(f"forecast.csv has {coming.note}")
         if coming is None:
@@ -213,6 +215,12 @@ def _columns_found(panel: Panel) -> dict[str, Any]:
     return {} if roles.id else {name: getattr(roles, name) for name in ("time", "wide", "time_format")}
 
 
+def _unscored_line(panel: Panel, unscored: list[str]) -> str:
+    columns = panel.future_names
+    are = "is" if len(columns) == 1 else "are"
+    return f"not scored: {some(unscored)}, as {', '.join(columns)} {are} not known in all of the held-out steps"
+
+
 def _report(
     out: Path,
     forecaster: estimators.Forecaster,
@@ -220,7 +228,6 @@ def _report(
     files: list[str],
     known: bool,
     held: int,
-    unscored: list[str],
 ) -> None:
     record, model = forecaster.record_, forecaster.model_
     units = f"{forecaster.num_layers} x {model.lstm.hidden_size} units"
@@ -241,12 +248,8 @@ def _report(
             inside = metrics["cellgate"][f"coverage-{level:g}"]
             say(f"{inside:.0%} of the held-out values lie in the {level:g} % interval")
         say_verdict(metrics)
-    if unscored:
-        columns = forecaster.panel_.future_names
-        are = "is" if len(columns) == 1 else "are"
-        say(f"not scored: {some(unscored)}, as {', '.join(columns)} {are} not known in all of the held-out steps")
-    elif held and not metrics:
+    if held and not metrics:
         say(f"no scores, as nothing was observed in the {counted(held, 'step')} held out")
     say()
-    say(f"wrote {out}: {', '.join(files)} and the model{took()}")
+    say(f"wrote {out}: {' and '.join([', '.join(files), 'the model'] if files else ['the model'])}{took()}")
     say(f"next  {next_command(out, 'Forecaster', known)}")

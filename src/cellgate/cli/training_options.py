@@ -17,7 +17,8 @@ Task = Annotated[
 ]
 Out = Annotated[Path, typer.Option(help="The folder to write; nothing is written outside it.")]
 HiddenSize = Annotated[
-    int | None, typer.Option(min=1, help="Units of the LSTM; by the amount of data.", rich_help_panel=MODEL_PANEL)
+    int | None,
+    typer.Option(min=1, help="Units of the LSTM; by the amount of data if not given.", rich_help_panel=MODEL_PANEL),
 ]
 Layers = Annotated[int, typer.Option(min=1, help="Layers of the LSTM.", rich_help_panel=MODEL_PANEL)]
 Dropout = Annotated[
@@ -27,15 +28,26 @@ Dropout = Annotated[
 LearningRate = Annotated[float, typer.Option(help="The highest of the schedule.", rich_help_panel=MODEL_PANEL)]
 BatchSize = Annotated[int, typer.Option(min=1, help="Examples in a step.", rich_help_panel=MODEL_PANEL)]
 MaxEpochs = Annotated[
-    int | None, typer.Option(min=1, help="The most passes over the data.", rich_help_panel=MODEL_PANEL)
+    int | None,
+    typer.Option(min=1, help="The most passes over the data; by its amount if not given.", rich_help_panel=MODEL_PANEL),
 ]
-MaxTime = Annotated[float | None, typer.Option(help="The most seconds of training.", rich_help_panel=MODEL_PANEL)]
+MaxTime = Annotated[
+    float | None, typer.Option(help="The most seconds of training; no limit if not given.", rich_help_panel=MODEL_PANEL)
+]
 Patience = Annotated[
-    int | None, typer.Option(min=1, help="Passes without improvement before it stops.", rich_help_panel=MODEL_PANEL)
+    int | None,
+    typer.Option(
+        min=1,
+        help="Passes without improvement before it stops; by the amount of data if not given.",
+        rich_help_panel=MODEL_PANEL,
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="Equal seeds give equal runs.", rich_help_panel=MODEL_PANEL)]
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with a training in --out that was cut short.", rich_help_panel=RUN_PANEL)
+]
+ResumeSearch = Annotated[
+    bool, typer.Option("--resume", help="Go on with a search in --out that was cut short.", rich_help_panel=RUN_PANEL)
 ]
 CheckpointEvery = Annotated[
     float, typer.Option(min=0, help="The least seconds between two saves to resume from.", rich_help_panel=RUN_PANEL)

@@ -15,6 +15,7 @@ from cellgate.cli.console import training_progress
 from cellgate.cli.locking import locked
 from cellgate.cli.placing import (
     REPORT,
+    can_be_searched_on,
     forget_checkpoint,
     has_saves,
     in_place_of_earlier,
@@ -38,16 +39,27 @@ _WHY = {
 }
 
 
-def require_fresh(out: Path, force: bool, resume: bool) -> None:
-    """Refuse a folder with something in it, before any time is spent."""
-    search = is_search(out)
-    cut_short = (out / CHECKPOINT).is_dir() and not search
+def require_fresh(out: Path, force: bool, resume: bool, search: bool = False) -> None:
+    """Refuse a folder with something in it, before any time is spent; `search` says that it is for one."""
+    searched, asked = is_search(out), "search" if search else "training"
+    cut_short = can_be_searched_on(out) if search else (out / CHECKPOINT).is_dir() and not searched
     require_places(out)
+    if resume and search:
+        if not cut_short:
+            found = (
+                "a training"
+                if (out / CHECKPOINT).is_dir()
+                else "a finished one"
+                if (out / "model").is_dir()
+                else "none"
+            )
+            raise InputError(f"--resume: expected a search in {out} that was cut short, found {found}; leave it out")
+        return
     if resume:
         finished = (out / "config.json").is_file()
         # A training killed before its first save has left its options: it begins again.
         if not cut_short and (finished or not (out / SAVED).is_file()):
-            found = "a finished one" if finished else "a search (cellgate tune)" if search else "none"
+            found = "a finished one" if finished else "a search (cellgate tune)" if searched else "none"
             raise InputError(f"--resume: expected a training in {out} that was cut short, found {found}; leave it out")
         return
     if out.exists() and not out.is_dir():
@@ -56,12 +68,12 @@ def require_fresh(out: Path, force: bool, resume: bool) -> None:
     if out.is_dir() and not all(is_no_loss(path) for path in out.iterdir()) and not force:
         remedy = "give another, or --force"
         if cut_short:
-            remedy = "--resume goes on with the training in it that was cut short, --force starts again"
+            remedy = f"--resume goes on with the {asked} in it that was cut short, --force starts again"
         raise InputError(f"--out {out}: expected a new or empty folder, got one with files in it; {remedy}")
 
 
 @contextmanager
-def alone_in(out: Path, force: bool, resume: bool) -> Iterator[None]:
+def alone_in(out: Path, force: bool, resume: bool, search: bool = False) -> Iterator[None]:
     """Around all that is written to the folder: no other training writes to it, and none has since `require_fresh`.
 
     Two into one folder would leave parts of both there. Nothing is left of the lock, in whatever way the training ends.
@@ -74,7 +86,7 @@ def alone_in(out: Path, force: bool, resume: bool) -> Iterator[None]:
     out.mkdir(parents=True, exist_ok=True)
     try:
         with locked(out):
-            require_fresh(out, force, resume)
+            require_fresh(out, force, resume, search)
             earlier, model = [], out / "config.json"
             before = model.stat() if model.exists() else None
             if not resume:

@@ -16,7 +16,7 @@ import shutil
 import signal
 import threading
 import time as clock
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,9 +30,11 @@ from cellgate.cli.config import CHECKPOINT, SAVED, remembered
 from cellgate.cli.console import say, say_json, say_pairs
 from cellgate.cli.evaluate import say_verdict_of
 from cellgate.cli.forecast_files import csv_text
-from cellgate.cli.placing import FORECAST, TRIAL, place, require_places
+from cellgate.cli.placing import FORECAST, TRIAL, has_saves, place, require_places
+from cellgate.cli.search_state import SearchState, identity_of, load_state, save_options, save_state
+from cellgate.cli.training_options import ResumeSearch
 from cellgate.cli.training_run import alone_in, next_command, require_fresh
-from cellgate.data.files import write_atomic
+from cellgate.data.files import remove_leftovers, write_atomic
 from cellgate.data.words import counted, some
 from cellgate.errors import CellgateError, InputError
 
@@ -43,6 +45,7 @@ Budget = Annotated[
     float | None, typer.Option(min=1, help="Start no training after so many seconds.", rich_help_panel=_PANEL)
 ]
 _TRIALS, _KEPT = "trials.csv", "model"
+_MEASURED = ("trial", "validation", "seconds")  # of a row; all else in it was chosen
 # What is searched, where the task has it and it is not typed.
 _SPACE: dict[str, Callable[[Any], Any]] = {
     "hidden_size": lambda trial: trial.suggest_categorical("hidden_size", [16, 32, 64, 128]),
@@ -55,40 +58,51 @@ _SPACE: dict[str, Callable[[Any], Any]] = {
 
 @dataclass
 class _Search:
-    """What has been tried."""
+    """What is tried, and what has been."""
 
     out: Path
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    best: int | None = None
-    left_out: list[str] = field(default_factory=list)  # series that are too short to learn from
+    identity: Mapping[str, Any]
+    state: SearchState = field(default_factory=SearchState)
+    stopped: bool = False  # by Ctrl-C
 
     @property
     def model(self) -> Path:
         return self.out / _KEPT
 
-    def score(self, k: int) -> float:
-        return self.rows[k]["validation"]
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return self.state.rows
+
+    @property
+    def best(self) -> int | None:
+        return self.state.best
 
     def take(self, row: dict[str, Any], folder: Path) -> None:
         """Note a trial, and keep its model if it is the best.
 
         Whatever is cut short here, the table has the trial that the model is of, or there is no table yet: that of an
-        earlier search goes before its model does.
+        earlier search goes before its model does. So it is with what --resume goes on from.
         """
-        self.rows.append(row)
-        better = row["validation"] is not None and (self.best is None or row["validation"] < self.score(self.best))
         with _uninterrupted():
-            if self.best is not None:
-                self._write()
+            before = self.best
+            self.rows.append(row)
+            better = self.best != before
+            if better:
+                self.state.placing = sorted(path.name for path in folder.iterdir())
+            save_state(self.out, self.state, self.identity)
+            if before is not None:
+                self.write_table()
             elif better:
                 (self.out / _TRIALS).unlink(missing_ok=True)
             if better:
                 place(folder, self.model)
-                if self.best is None:
-                    self._write()
-                self.best = len(self.rows) - 1
+                self.state.placing = None  # in the file too, or the next trial's model would be taken for this one
+                save_state(self.out, self.state, self.identity)
+                if before is None:
+                    self.write_table()
 
-    def _write(self) -> None:
+    def write_table(self) -> None:
+        """Write trials.csv."""
         names = dict.fromkeys(name for row in self.rows for name in row)
         columns: Any = {name: [row.get(name, "") for row in self.rows] for name in names}
         write_atomic(self.out / _TRIALS, csv_text(columns).encode())
@@ -104,23 +118,33 @@ def choose(arguments: Sequence[str]) -> Callable[..., Any]:
         inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY, annotation=signature.parameters["out"].annotation),
         inspect.Parameter("trials", inspect.Parameter.KEYWORD_ONLY, default=20, annotation=Trials),
         inspect.Parameter("budget", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Budget),
+        inspect.Parameter("resume", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=ResumeSearch),
         *(signature.parameters[name].replace(kind=inspect.Parameter.KEYWORD_ONLY) for name in ("force", "as_json")),
     ]
 
     def command(
-        *, ctx: Any, out: Path, trials: int, budget: float | None, force: bool, as_json: bool, **parameters: Any
+        *,
+        ctx: Any,
+        out: Path,
+        trials: int,
+        budget: float | None,
+        resume: bool,
+        force: bool,
+        as_json: bool,
+        **parameters: Any,
     ) -> int | None:
         """Train many times with other sizes and rates, and keep the training with the best validation score.
 
         Options of `cellgate train` that are typed are kept. Searched are, where they are not typed, the size of the
         LSTM, its layers, the learning rate and the batch size; also the dropout, for tasks that have the option
-        (forecasts do not). The first trial has the defaults.
-        Needs Optuna: pip install optuna.
+        (forecasts do not). The first trial has the defaults. --resume --out DIR goes on with a search that was cut
+        short. Needs Optuna: pip install optuna.
 
         [bold]cellgate tune airline --horizon 12 --trials 20 --out tuned[/bold]
         """
         typed = {name for name in parameters if _was_given(ctx, name)}
-        return _run(remembered(trained, "train"), parameters, typed, out, trials, budget, force, as_json)
+        run = remembered(trained, "train")
+        return _run(run, parameters, typed, out, trials, budget, resume, force, as_json)
 
     command.__signature__ = signature.replace(parameters=[*kept, *extra])  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in (*kept, *extra)}
@@ -140,6 +164,7 @@ def _run(
     out: Path,
     trials: int,
     budget: float | None,
+    resume: bool,
     force: bool,
     as_json: bool,
 ) -> int | None:
@@ -150,35 +175,75 @@ def _run(
     searched = {name: draw for name, draw in _SPACE.items() if name in parameters and name not in typed}
     if not searched:
         raise InputError("tune: expected something to search, got every option typed; leave one of them out")
-    require_fresh(out, force, resume=False)
+    require_fresh(out, force, resume, search=True)
     _require_places(out)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=parameters.get("seed", 0)))
-    search, began = _Search(out), clock.monotonic()
+    search = _Search(out, identity_of(parameters, typed))
     if not as_json:
         say_pairs(
             [("searches", ", ".join(name.replace("_", " ") for name in searched)), ("trials", f"at most {trials}")]
         )
-    with alone_in(out, force, resume=False), _trying_in(out / CHECKPOINT):
-        code = None
-        for k in range(trials):
-            if k and budget is not None and clock.monotonic() - began > budget:
-                break
-            trial = study.ask() if k else None
-            chosen = {name: draw(trial) for name, draw in searched.items()} if trial else {}
-            try:
-                code = _try(trained, {**parameters, **chosen}, chosen, search)
-            except KeyboardInterrupt:
-                code = INTERRUPTED
-            if code == INTERRUPTED:
-                break
-            if trial is not None:
-                failed = search.rows[-1]["validation"] is None
-                state = optuna.trial.TrialState.FAIL if failed else optuna.trial.TrialState.COMPLETE
-                study.tell(trial, None if failed else search.rows[-1]["validation"], state=state)
-            if not as_json:
-                say(_line(search, searched))
-        return _end(search, as_json, code)
+    with alone_in(out, force, resume, search=True):
+        if resume:
+            search.state = load_state(out, search.model, search.identity)
+            if search.best is not None:
+                search.write_table()
+        done = len(search.rows)
+        for k in range(done):
+            _require_same(_ask(study, searched, k), search.rows[k], out)
+            _tell(study, search.rows[k])
+        given = {name: parameters[name] for name in parameters if name in typed}
+        save_options(out, {**given, "trials": trials, "budget": budget})
+        began = clock.monotonic() - sum(row["seconds"] for row in search.rows)
+        if done and not as_json:
+            say_pairs([("resumed", f"{counted(done, 'training')} done before")])
+        with _trying_in(search):
+            for k in range(done, trials):
+                if k and budget is not None and clock.monotonic() - began > budget:
+                    break
+                chosen = _ask(study, searched, k)
+                try:
+                    code = _try(trained, {**parameters, **chosen}, chosen, search)
+                except KeyboardInterrupt:
+                    code = INTERRUPTED
+                if code == INTERRUPTED:
+                    search.stopped = True
+                    break
+                _tell(study, search.rows[k])
+                if not as_json:
+                    say(_line(search, searched))
+            return _end(search, as_json, INTERRUPTED if search.stopped else None)
+
+
+def _ask(study: Any, searched: Mapping[str, Callable[[Any], Any]], k: int) -> dict[str, Any]:
+    """What Optuna chooses for a trial; nothing for the first, which has the defaults."""
+    trial = study.ask() if k else None
+    return {name: draw(trial) for name, draw in searched.items()} if trial else {}
+
+
+def _tell(study: Any, row: Mapping[str, Any]) -> None:
+    """Tell Optuna how a trial did; the first was none of its own."""
+    import optuna
+
+    if row["trial"]:
+        failed = row["validation"] is None
+        state = optuna.trial.TrialState.FAIL if failed else optuna.trial.TrialState.COMPLETE
+        study.tell(row["trial"] - 1, row["validation"], state=state)
+
+
+def _require_same(chosen: Mapping[str, Any], row: Mapping[str, Any], out: Path) -> None:
+    """Refuse to go on with a search whose first choices come out as others.
+
+    Raises:
+        InputError: where they do.
+    """
+    tried = {name: row[name] for name in row if name not in _MEASURED}
+    if tried != chosen:
+        raise InputError(
+            f"--resume: expected trial {row['trial']} of the search in {out} to come out as {tried}, got "
+            f"{dict(chosen)}; is it another version of Optuna? Take the one it began with, or start again with --force"
+        )
 
 
 def _require_places(out: Path) -> None:
@@ -213,12 +278,21 @@ def _uninterrupted() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _trying_in(folder: Path) -> Iterator[None]:
-    """Around the trials: what they are tried in is removed, however the search ends."""
+def _trying_in(search: _Search) -> Iterator[None]:
+    """Around the trials: what they are tried in is removed at the end.
+
+    After Ctrl-C, or an error such as a full disk, what --resume goes on from stays, if there is anything to go on from.
+    """
+    folder, ended = search.out / CHECKPOINT, False
     try:
         yield
+        ended = not search.stopped
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if ended or not (search.best is not None or has_saves(folder / TRIAL)):
+            remove_leftovers(search.out)
+            shutil.rmtree(folder, ignore_errors=True)
+        elif not has_saves(folder / TRIAL):
+            shutil.rmtree(folder / TRIAL, ignore_errors=True)
 
 
 def _try(
@@ -233,12 +307,14 @@ def _try(
 
     began = clock.monotonic()
     folder = search.out / CHECKPOINT / TRIAL
+    saved = has_saves(folder)  # of this very trial: what is left of an earlier one is removed
     row: dict[str, Any] = {"trial": len(search.rows), **chosen, "validation": None, "seconds": 0.0}
-    shutil.rmtree(folder, ignore_errors=True)
+    if not saved:
+        shutil.rmtree(folder, ignore_errors=True)
     try:
         with contextlib.redirect_stdout(io.StringIO()) as told:
-            code = trained(**parameters, out=folder, force=True, as_json=True)
-        search.left_out = json.loads(told.getvalue()).get("not_trained", [])
+            code = trained(**parameters, out=folder, resume=saved, force=True, as_json=True)
+        search.state.left_out = json.loads(told.getvalue()).get("not_trained", [])
     except TrainingError:
         code = None  # a rate too high for this size, say: a trial that failed
     if code == INTERRUPTED:
@@ -263,6 +339,10 @@ def _line(search: _Search, searched: dict[str, Any]) -> str:
     return f"trial {row['trial']:<3} validation {score}  {row['seconds']:6.1f} s  {told}{mark}"
 
 
+def _again(search: _Search) -> str:
+    return f"cellgate tune --resume --out {shlex.quote(str(search.out))}"
+
+
 def _numbers(scores: Any) -> list[tuple[str, float]]:
     return [(k, v) for k, v in scores.items() if isinstance(v, float)] if isinstance(scores, dict) else []
 
@@ -270,19 +350,22 @@ def _numbers(scores: Any) -> list[tuple[str, float]]:
 def _end(search: _Search, as_json: bool, code: int | None) -> int | None:
     if search.best is None:
         if code == INTERRUPTED:
+            if has_saves(search.out / CHECKPOINT / TRIAL):
+                raise KeyboardInterrupt(f"stopped by Ctrl-C in the first training; {_again(search)} goes on")
             raise KeyboardInterrupt("stopped by Ctrl-C before the first training was done: nothing is kept")
         raise CellgateError("tune: expected a training that ends well, got none; lower --learning-rate, check the data")
     best, first = search.rows[search.best], search.rows[0]
-    chosen = {name: value for name, value in best.items() if name not in ("trial", "validation", "seconds")}
+    chosen = {name: value for name, value in best.items() if name not in _MEASURED}
     metrics = json.loads((search.model / "metrics.json").read_text())
     metrics.pop("history", None)
     if as_json:
-        left_out = {"not_trained": search.left_out} if search.left_out else {}
+        left_out = {"not_trained": search.state.left_out} if search.state.left_out else {}
         say_json({"out": str(search.out), "best": best, "trials": search.rows, "metrics": metrics, **left_out})
         return code
     say()
     if code == INTERRUPTED:
         say(f"stopped by Ctrl-C after {counted(len(search.rows), 'training')}, the best so far kept")
+        say(f"{_again(search)} goes on")
     if len(search.rows) == 1:
         say("one training only, with the defaults: nothing to compare it with")
     elif search.best == 0:
@@ -293,8 +376,8 @@ def _end(search: _Search, as_json: bool, code: int | None) -> int | None:
         say(f"validation {best['validation']:.5f}, that of the defaults {first['validation']:.5f}")
     else:
         say(f"best: trial {search.best}; the defaults failed")
-    if search.left_out:
-        say(f"left out of the training: {some(search.left_out)}, too short to learn from")
+    if search.state.left_out:
+        say(f"left out of the training: {some(search.state.left_out)}, too short to learn from")
     for name, scores in metrics.items():
         values = [f"{score} {value:.3f}" for score, value in _numbers(scores)]
         if values:

@@ -194,7 +194,7 @@ def _continue(
         row = int(rows[after][np.argmin(exact[after])])
         raise DataError(
             f"{table.place(row)}: expected {panel.frequency.steps} that go on from series {panel.ids[k]!r}, got "
-            f"{show_time(times[row])}; correct the time stamp"
+            f"{show_time(times[row])}; {panel.frequency.remedy(times[row])}"
         )
     if not after.any():
         return held[:0]

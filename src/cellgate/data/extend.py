@@ -94,7 +94,7 @@ def _offset(panel: Panel, newer: Panel, pair: _Pair) -> int:
     if not exact[0]:
         raise DataError(
             f"{newer.source}: expected {panel.frequency} steps that continue series {panel.ids[pair.older]!r} from "
-            f"{show_time(start)}, got {show_time(begins)}; correct the time stamps"
+            f"{show_time(start)}, got {show_time(begins)}; {panel.frequency.remedy(begins)}"
         )
     steps, length = int(offset[0]), len(newer.values[pair.newer])
     require_near(newer.source, panel, pair.older, max(steps + length - len(panel.values[pair.older]), -steps), begins)

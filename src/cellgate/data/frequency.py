@@ -42,6 +42,9 @@ _ALIASES = {
     "year": (MONTH, 12), "yearly": (MONTH, 12),
     "step": (COUNT, 1),
 }  # fmt: skip
+_WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_OFFICE_WEEK = "1111100"
+_BY_CHANCE = 1e-4  # how likely it may be that rows of a weekday are only missing, where it is taken for a day off
 
 
 @dataclass(frozen=True)
@@ -54,15 +57,21 @@ class Frequency:
         step: how many units lie between two steps.
         month_end: for months, whether stamps stand on the last day.
         day: for months, the day of the month where not every month has it, 29 or 30; 0 for the day of the first stamp.
+        week: for business days, which weekdays are such, "1111110" for Monday to Saturday; "" for Monday to Friday.
     """
 
     unit: str
     step: int
     month_end: bool = False
     day: int = 0
+    week: str = ""
 
     def __str__(self) -> str:
-        """In words: "monthly", "every 30 minutes"."""
+        """In words: "monthly", "every 30 minutes", "every day but Sunday"."""
+        if self.week and self.step == 1:
+            at_work = self.week.count("1") <= 3
+            named = [day for day, mark in zip(_WEEKDAYS, self.week, strict=True) if (mark == "1") == at_work]
+            return f"every {'' if at_work else 'day but '}{' and '.join(named)}"
         if (self.unit, self.step) in _NAMES:
             return _NAMES[self.unit, self.step]
         if self.unit == SECOND:
@@ -82,6 +91,11 @@ class Frequency:
         )
 
     @property
+    def series(self) -> str:
+        """In words of messages: "monthly series", "series with a step every 30 minutes"."""
+        return f"series with a step {self}" if str(self).startswith("every") else f"{self} series"
+
+    @property
     def season(self) -> int | None:
         """Steps in the cycle that such data usually follows; 1 for none, None where nothing is known."""
         if self.unit in (COUNT, MICROSECOND):
@@ -89,7 +103,7 @@ class Frequency:
         if self.unit == MONTH:
             return 12 // self.step if 12 % self.step == 0 else 1
         if self.unit == BUSINESS_DAY:
-            return 5
+            return self._week.count("1")
         if self.step % (7 * _DAY) == 0:
             weeks = self.step // (7 * _DAY)
             return 52 // weeks if 52 % weeks == 0 else 1
@@ -115,7 +129,8 @@ class Frequency:
             return start + steps * np.timedelta64(self._microseconds, "us")
         if self.unit == BUSINESS_DAY:
             day = start.astype("datetime64[D]")
-            return np.busday_offset(day, steps * self.step, roll="forward").astype("datetime64[us]") + (start - day)
+            days = np.busday_offset(day, steps * self.step, roll="forward", weekmask=self._week)
+            return days.astype("datetime64[us]") + (start - day)
         return self._add_months(start, steps * self.step)
 
     def positions(self, times: np.ndarray, start: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -133,8 +148,8 @@ class Frequency:
             return off // self._microseconds, off % self._microseconds == 0
         if self.unit == BUSINESS_DAY:
             days, day = times.astype("datetime64[D]"), start.astype("datetime64[D]")
-            off = np.busday_count(day, days)
-            exact = np.is_busday(days) & (times - days == start - day) & (off % self.step == 0)
+            off = np.busday_count(day, days, weekmask=self._week)
+            exact = np.is_busday(days, weekmask=self._week) & (times - days == start - day) & (off % self.step == 0)
             return off // self.step, exact
         months = times.astype("datetime64[M]").astype(np.int64) - start.astype("datetime64[M]").astype(np.int64)
         exact = (months % self.step == 0) & (times == self._add_months(start, months))
@@ -156,6 +171,19 @@ class Frequency:
         off = (times - start).astype(np.int64)
         steps = np.round(off / self._microseconds).astype(np.int64)
         return steps, np.abs(off - steps * self._microseconds) <= self._allowed
+
+    def remedy(self, stamp: Any) -> str:
+        """What to do about a stamp that is not on the grid."""
+        day = np.datetime64(stamp, "D") if self.unit == BUSINESS_DAY else None
+        if day is None or np.is_busday(day, weekmask=self._week):
+            return "correct the time stamp"
+        name = _WEEKDAYS[(int(day.astype(np.int64)) + 3) % 7]
+        return f"a {name} is no step of these series: leave its rows out, or train with --freq D"
+
+    @property
+    def _week(self) -> str:
+        """The weekdays of business days, as numpy has them."""
+        return self.week or _OFFICE_WEEK
 
     @property
     def _allowed(self) -> float:
@@ -221,8 +249,8 @@ class Frequency:
         return (target.astype("datetime64[D]") + days.astype("timedelta64[D]")).astype("datetime64[us]") + clock
 
     def to_json(self) -> dict[str, object]:
-        """As plain values for a config file."""
-        return asdict(self)
+        """As plain values for a config file; versions without weeks of other days read those that have none."""
+        return {name: value for name, value in asdict(self).items() if name != "week" or value}
 
 
 def _month_lengths(months: Any) -> Any:
@@ -231,9 +259,14 @@ def _month_lengths(months: Any) -> Any:
 
 
 def parse_frequency(text: str) -> Frequency | None:
-    """A frequency by its alias ("h", "30min", "MS", "weekly"), or None if it is not one."""
+    """A frequency by its alias ("h", "30min", "MS", "weekly", "Mon-Sat"), or None if it is not one."""
     if text.strip() in ("ms", "us"):  # for pandas, "ms" is a millisecond and "MS" a month
         return Frequency(MICROSECOND, 1_000 if text.strip() == "ms" else 1)
+    span = re.fullmatch(r"([A-Za-z]{3,9})\s*-\s*([A-Za-z]{3,9})", text.strip())
+    first, last = (_weekday(word) for word in span.groups()) if span else (None, None)
+    if first is not None and last is not None:
+        days = {(first + k) % 7 for k in range((last - first) % 7 + 1)}
+        return _by_weekdays("".join("01"[day in days] for day in range(7)))
     match = re.fullmatch(r"(\d*)\s*([A-Za-z]+)(-[A-Za-z]{3})?", text.strip())
     times = int(match[1] or 1) if match else 0
     if not match or match[2].lower() not in _ALIASES or not times:
@@ -277,9 +310,38 @@ def infer_frequency(times: np.ndarray) -> Frequency | None:
             return Frequency(MONTH, _most_common(apart) or 1, at_end, int(day.max()) + 1 if some_lack_it else 0)
     if common == _DAY * 1_000_000 and same_clock and len(times) >= 10 and np.is_busday(days).all():
         return Frequency(BUSINESS_DAY, 1)
+    if common == _DAY * 1_000_000 and same_clock:
+        return _by_weekdays(_weekdays_worked(days))
     if common % 1_000_000:
         return Frequency(MICROSECOND, common)
     return Frequency(SECOND, common // 1_000_000)
+
+
+def _weekday(word: str) -> int | None:
+    """The number of a weekday by its name or the beginning of it, 0 for Monday; None for another word."""
+    return next((k for k, name in enumerate(_WEEKDAYS) if name.lower().startswith(word.lower())), None)
+
+
+def _by_weekdays(week: str) -> Frequency:
+    """Steps of a day on the weekdays that are marked."""
+    if week == "1111111":
+        return Frequency(SECOND, _DAY)
+    return Frequency(BUSINESS_DAY, 1, week="" if week == _OFFICE_WEEK else week)
+
+
+def _weekdays_worked(days: np.ndarray) -> str:
+    """The weekdays of daily rows, all of them where some may lack theirs by chance: a shop is closed every Sunday.
+
+    Args:
+        days: (n,) datetime64[D], sorted and different.
+    """
+    there = np.bincount((days.astype(np.int64) + 3) % 7, minlength=7) > 0  # 1 January 1970 was a Thursday
+    week = "".join("01"[seen] for seen in there.astype(int))
+    end = days[-1] + 1
+    expected = int(np.busday_count(days[0], end, weekmask=week))
+    missed = (expected - len(days) + 1) / (expected + 2)  # of the other days' rows
+    off = [int(np.busday_count(days[0], end, weekmask=np.arange(7) == day)) for day in np.flatnonzero(~there)]
+    return week if off and missed ** min(off) < _BY_CHANCE else "1111111"
 
 
 def round_frequency(times: np.ndarray) -> Frequency | None:

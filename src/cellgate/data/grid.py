@@ -111,6 +111,8 @@ def _on_grid(rows: Rows, times: np.ndarray) -> Panel:
     missing = sum(series.without_row for series in made)
     if missing:
         notes.append(f"{missing:,} step{'s have' if missing > 1 else ' has'} no row in the table")
+    if frequency.week and roles.freq is None:
+        notes.append(f"no row on any other weekday: steps are {frequency}; --freq D has the days between as well")
     grids = [series.values for series in made]
     season = _season_said(roles, frequency)
     if season is None:
@@ -221,14 +223,14 @@ def _choose_frequency(table: Table, roles: Roles, longest: np.ndarray, times: np
         if (times.dtype.kind == "i") != (roles.freq.unit == COUNT):
             got = "numbered steps" if times.dtype.kind == "i" else "time stamps"
             raise DataError(
-                f"{table.source}: expected {roles.freq} series, as in training, got {got}; write them alike"
+                f"{table.source}: expected {roles.freq.series}, as in training, got {got}; write them alike"
             )
         return roles.freq
     found = infer_frequency(times[longest])
     if roles.freq is not None:
         asked = parse_frequency(roles.freq)
         if asked is None:
-            raise DataError(f"--freq {roles.freq}: expected a frequency such as h, 30min, D, W, MS, Q or Y")
+            raise DataError(f"--freq {roles.freq}: expected a frequency such as h, 30min, D, Mon-Sat, W, MS, Q or Y")
         if times.dtype.kind == "i":
             # Numbered steps keep their numbers; the frequency given tells their season.
             return Frequency(COUNT, found.step if found else 1)
@@ -336,7 +338,9 @@ def _refuse_irregular(
     series = f" in series {name!r}" if len(rows.names) > 1 else ""
     distances = np.diff(times[group].astype(np.int64))
     expected = frequency.steps
-    remedy = f"correct the time stamp, put the data on a regular grid, or {_other(rows.roles)}"
+    remedy = frequency.remedy(times[group[bad]])
+    if remedy == "correct the time stamp":
+        remedy += f", put the data on a regular grid, or {_other(rows.roles)}"
     if (
         frequency.unit != COUNT
         and len(distances) > 2

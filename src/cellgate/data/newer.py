@@ -268,4 +268,4 @@ def _refuse_other_frequency(table: Table, roles: Roles, trained: Panel) -> None:
     except DataError:
         return
     if (found.unit, found.step) != (trained.frequency.unit, trained.frequency.step):
-        raise DataError(f"{table.source}: expected {trained.frequency} series, as in training, got {found}") from None
+        raise DataError(f"{table.source}: expected {trained.frequency.series}, as in training, got {found}") from None

@@ -305,3 +305,21 @@ def show_time(stamp: Any) -> str:
         return str(stamp.astype("datetime64[us]")).replace("T", " ").rstrip("0")
     text = str(stamp.astype("datetime64[s]"))
     return text[:10] if text.endswith("T00:00:00") else text.replace("T", " ").removesuffix(":00")
+
+
+def show_times(stamps: np.ndarray, like: np.ndarray | None = None) -> list[str]:
+    """Stamps all in one form, the shortest that says each of them: 2024-01-31 23:00 and 2024-02-01 00:00.
+
+    Readers of CSV files take the form of a column's first cell for that of all.
+
+    Args:
+        stamps: (n,) of one column, datetime64 or the numbers of steps.
+        like: (m,) further stamps that the form has to have room for, if there are any.
+    """
+    if stamps.dtype.kind != "M":
+        return [str(stamp) for stamp in stamps.tolist()]
+    every = stamps if like is None else np.concatenate([stamps, like])
+    every = every[~np.isnat(every)]
+    whole = (unit for unit in ("D", "m", "s", "ms") if (every.astype(f"datetime64[{unit}]") == every).all())
+    shown = np.datetime_as_string(stamps.astype(f"datetime64[{next(whole, 'us')}]"))
+    return [text[:10] + text[10:].replace("T", " ") for text in shown.tolist()]  # NaT stays

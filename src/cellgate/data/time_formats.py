@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -49,6 +49,17 @@ def parted_clock(form: str) -> tuple[str, str]:
         if form.endswith(kept):
             return form.removesuffix(kept), clock
     return form, ""
+
+
+def with_noted_clock(form: str, notes: Iterable[str]) -> str:
+    """The form with the clock that was kept, where only the notes of the training tell it.
+
+    So it is in folders of early versions, of times that were read by a format that was given, with %z in it.
+    """
+    if "%z" not in form or parted_clock(form)[1]:
+        return form
+    told = {note.partition(": ")[2] for note in notes}
+    return next((with_clock(form, clock) for clock, note in CLOCK_NOTES.items() if note in told), form)
 
 
 def parser(form: str) -> Callable[[str], datetime]:

@@ -64,7 +64,8 @@ def forecaster_card(config: dict[str, Any], preprocess: dict[str, Any], metrics:
         f"a season has {task['season']}"
         + (f", a longer one {task['long_season']}." if task["long_season"] > 1 else "."),
         *_beside(roles),
-        f"- Answers for {counted(task['horizon'], 'step')} at once, as differences from the seasonal naive forecast.",
+        f"- Answers for {counted(task['horizon'], 'step')} at once, as corrections of simple forecasts of which "
+        "seasonal naive is one.",
         f"- {counted(training['epochs'], 'epoch')} in {training['seconds']:.1f} s, "
         f"stopped by {training['stopped_by']}.",
         f"- The weights are those of epoch {training['best_epoch']}"

@@ -97,7 +97,7 @@ def like_training(forecaster: Forecaster, panel: Panel, gaps: bool = True) -> Pa
 def _require_frequency(forecaster: Forecaster, panel: Panel) -> None:
     trained = forecaster.panel_.frequency
     if (panel.frequency.unit, panel.frequency.step) != (trained.unit, trained.step):
-        raise DataError(f"{panel.source}: expected {trained} series, as in training, got {panel.frequency}")
+        raise DataError(f"{panel.source}: expected {trained.series}, as in training, got {panel.frequency}")
 
 
 def series_to_continue(forecaster: Forecaster, data: Any, future: Any) -> Panel:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cellgate.data import Frequency, Panel, Roles
 from cellgate.data.numbers import has_decimal_comma
+from cellgate.data.time_formats import with_noted_clock
 from cellgate.estimators.card import forecaster_card
 from cellgate.estimators.folder import save_folder
 from cellgate.tasks.covariates import CovariateCoding
@@ -120,7 +121,7 @@ def _panel(preprocess: dict[str, Any], history: dict[str, Tensor]) -> Panel:
         starts=tuple(_stamp(entry["start"]) for entry in series),
         frequency=Frequency(**preprocess["frequency"]),
         season=preprocess["season"],
-        roles=Roles(**preprocess["roles"]),
+        roles=_roles(preprocess),
         notes=tuple(preprocess["notes"]),
         past=parts("past", steps),
         future=parts("future", steps + ahead),
@@ -133,6 +134,12 @@ def _panel(preprocess: dict[str, Any], history: dict[str, Tensor]) -> Panel:
         columns=tuple(preprocess.get("columns", ())),  # a folder of an earlier version has none
         decimal_comma=preprocess.get("decimal_comma", has_decimal_comma(preprocess["notes"])),  # nor this one
     )
+
+
+def _roles(preprocess: dict[str, Any]) -> Roles:
+    """The columns and how their times are written; a folder of an earlier version may tell the clock in a note only."""
+    roles = Roles(**preprocess["roles"])
+    return replace(roles, time_format=roles.time_format and with_noted_clock(roles.time_format, preprocess["notes"]))
 
 
 def _mix(entry: dict[str, Any]) -> Mix:
