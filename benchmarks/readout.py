@@ -3,22 +3,21 @@
     python -m benchmarks.readout
 
 One training step of readout and loss, forward and backward, with the two ways taking turns in one process, after a
-check that their numbers are equal; memory is the growth of a fresh process's peak, as Linux tells it.
+check that their numbers are equal; memory is the growth of a fresh process's peak.
 Vocabularies for which the plain way is used are marked: there all scores are no more than are held at a time.
 """
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from cellgate.bench.memory import _peak, _resident
 from cellgate.tasks.many_scores import are_many, cross_entropy
 
 STEPS, UNITS, TURNS = 2048, 256, 7
@@ -61,14 +60,9 @@ def growth(way: str, tokens: int) -> float:
 def grown(way: str, tokens: int) -> float:
     """The same, of this process, which must have done nothing else."""
     given = arguments(tokens)
-    before = memory("VmRSS")
+    before = _resident()
     step(way, given)
-    return (memory("VmHWM") - before) / 1e3
-
-
-def memory(field: str) -> int:
-    """Kilobytes of this process. Its resource usage would not do: a child begins with the peak of its parent."""
-    return int(re.findall(rf"{field}:\s*(\d+) kB", Path("/proc/self/status").read_text())[0])
+    return (_peak() - before) / 1e6
 
 
 def main() -> None:
