@@ -6,7 +6,11 @@ from torch import nn
 
 import cellgate
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    # Dynamo's own, where it is first to import PyTorch's symbolic shapes.
+    pytest.mark.filterwarnings("ignore:.torch.jit.*. is deprecated:DeprecationWarning"),
+]
 
 
 class Net(nn.Module):
@@ -79,3 +83,61 @@ def test_export(make):
     x = torch.randn(2, 5, 3)
     program = torch.export.export(model, (x,))
     torch.testing.assert_close(program.module()(x), model(x))
+
+
+# Dynamo looks at .grad of whatever tensor it is given, and PyTorch warns of that; with nn.LSTM it does, too.
+looks_at_grad = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+
+LAYERS = {
+    "plain": (nn.LSTM, {}),
+    "dropout": (nn.LSTM, {"num_layers": 2, "dropout": 0.5}),
+    "bfloat16": (nn.LSTM, {"dtype": torch.bfloat16}),
+    "peephole": (cellgate.LSTM, {"peephole": True}),
+    "cifg, without bias": (cellgate.LSTM, {"cell": "cifg", "bias": False}),
+    "memory": (cellgate.LSTM, {"memory": "minimal"}),
+}
+
+
+@looks_at_grad
+@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("lengths", [None, [2, 4]], ids=["dense", "lengths"])
+def test_backward_inside_a_compiled_function(name, lengths):
+    """Dynamo runs what autograd calls in Python as code of the compiled function, and loses natives' self."""
+    kind, keywords = LAYERS[name]
+    layer = cellgate.convert(kind(3, 4, **keywords))
+    x = torch.randn(4, 2, 3, dtype=layer.weight_ih_l0.dtype)
+
+    def gradients(backward):
+        torch.manual_seed(0)
+        backward(layer(x, lengths=lengths)[0].square().sum())
+        found = [parameter.grad for parameter in layer.parameters()]
+        layer.zero_grad()
+        return found
+
+    wanted = gradients(lambda loss: loss.backward())
+    found = gradients(torch.compile(lambda loss: loss.backward(), backend="eager"))
+    torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+
+
+@looks_at_grad
+def test_a_whole_step_of_a_converted_model():
+    torch.manual_seed(0)
+    models = [kept(), ours()]
+    models[1].load_state_dict(models[0].state_dict())
+    x = torch.randn(2, 5, 3)
+
+    def step(model):
+        loss = model(x).square().mean()
+        loss.backward()
+        return loss
+
+    losses = []
+    for model, run in zip(models, (torch.compile(step, backend="eager"), step), strict=True):
+        optimizer = torch.optim.SGD(model.parameters(), 0.5)
+        losses.append([])
+        for _ in range(4):
+            optimizer.zero_grad()
+            losses[-1].append(float(run(model).detach()))
+            optimizer.step()
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert losses[0][-1] < losses[0][0]

@@ -65,11 +65,11 @@ def test_columns_of_the_training_do_not_keep_arrays_from_being_read():
 
 
 def test_a_conll_file_has_columns_by_number(tmp_path):
-    (tmp_path / "s.conll").write_text("the DT O\ndog NN O\n\na DT O\ncat NN O\n")
+    (tmp_path / "s.conll").write_text("the DT O\ndog NN B\n\na DT O\ncat NN B\n")
     roles = SequenceRoles(token="", features=("2",))
     assert list(read_sequences(tmp_path / "s.conll", roles=roles).texts) == ["token", "2"]
     tagger = SequenceTagger(features=("2",), hidden_size=2, max_epochs=1).fit(tmp_path / "s.conll")
-    assert tagger.classes_.tolist() == ["O"]
+    assert tagger.classes_.tolist() == ["B", "O"]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.int16])

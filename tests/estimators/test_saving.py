@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from cellgate.cli.placing import in_place_of_earlier
+from cellgate.cli.placing import in_place_of_earlier, place
 from cellgate.estimators import Forecaster, LanguageModel, ModelFolderError, SequenceClassifier, load
 
 
@@ -148,3 +148,34 @@ def test_a_training_placed_over_a_save_that_was_cut_short(two, tmp_path, killed_
         old.save(staged)
     assert same(load(tmp_path / "m"), old)
     assert not (tmp_path / "m" / ".saving").exists()
+
+
+def test_a_folder_that_is_read_while_a_training_takes_its_place(two, tmp_path, monkeypatch):
+    """Between the old config.json and the new one there is none, for as long as it takes to move some files."""
+    folder, staged = tmp_path / "model", tmp_path / "staged"
+    two[0].save(folder)
+    two[1].save(staged)
+    replace, in_between, seen = os.replace, threading.Event(), threading.Event()
+
+    def at_place(source, target):
+        if os.path.basename(target) == "config.json":
+            in_between.set()
+            seen.wait(0.2)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", at_place)
+    thread = threading.Thread(target=place, args=(staged, folder))
+    thread.start()
+    assert in_between.wait(10)
+    assert not (folder / "config.json").exists()
+    try:
+        assert same(load(folder), two[1])
+    finally:
+        thread.join()
+
+
+def test_a_folder_that_stays_without_its_config_is_no_model(two, tmp_path):
+    two[0].save(tmp_path)
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(ModelFolderError, match=r"expected a model folder with a config\.json, found none"):
+        load(tmp_path)

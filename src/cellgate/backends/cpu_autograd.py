@@ -40,6 +40,7 @@ from .cpu_tensors import (
 from .cpu_traces import gates_of, trace_addresses, trace_views
 from .problem import Inputs, Problem, Result
 from .ragged import padded_inputs, repacked_result
+from .uncompiled import uncompiled
 
 __all__ = [
     "KEEP",
@@ -283,6 +284,7 @@ class _Stack(Function):
         return (y, *h_n, *c_n, *(trace_views(saved, problem) if problem.gates else ()))
 
     @staticmethod
+    @uncompiled
     def backward(ctx: Any, dy: Tensor | None, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         call: _Call = ctx.call
         tensors, problem = ctx.saved_tensors, call.problem

@@ -32,6 +32,7 @@ from .cpu_tensors import (
     strides,
 )
 from .problem import Inputs, Problem, Result
+from .uncompiled import uncompiled
 
 __all__ = ["reason_against", "run"]
 
@@ -138,6 +139,7 @@ class _Half(Function):
         return (y, *h_n, *c_n)
 
     @staticmethod
+    @uncompiled
     def backward(ctx: Any, dy: Tensor | None, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         call: _Call = ctx.call
         problem, sizes = call.problem, call.problem.output_sizes

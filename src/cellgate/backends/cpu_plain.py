@@ -17,6 +17,7 @@ from torch.autograd import Function, forward_ad
 
 from . import cpu, cpu_autograd, cpu_tensors
 from .problem import Inputs, Problem, nested_weights
+from .uncompiled import uncompiled
 
 __all__ = ["train"]
 
@@ -35,6 +36,7 @@ class _Plain(Function):
         return y, h_n, c_n
 
     @staticmethod
+    @uncompiled
     def backward(ctx: Any, dy: Tensor | None, dh_n: Tensor | None, dc_n: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         tensors, needs = ctx.saved_tensors, ctx.needs_input_grad
         if not _is_grad_enabled() and forward_ad._current_level < 0:

@@ -28,6 +28,7 @@ from . import cpu_tensors, reference
 from .cpu_autograd import gradients_of, leaves_of
 from .problem import Gates, Inputs, Problem, Result, join_state, split_state
 from .ragged import padded_inputs, repacked_result
+from .uncompiled import uncompiled
 
 __all__ = ["DirectionCall", "form_of", "kept_scalars", "recorded_backward", "run"]
 
@@ -199,6 +200,7 @@ class _Direction(Function):
         return outs
 
     @staticmethod
+    @uncompiled
     def backward(ctx: Any, dy: Tensor | None, dh_n: Any, dc_n: Any, *trace: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         call: DirectionCall = ctx.call
         output, x, *tensors = saved = ctx.saved_tensors

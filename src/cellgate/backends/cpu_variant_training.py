@@ -19,6 +19,7 @@ from . import cpu, cpu_tensors
 from .cpu_tensors import more_than_numbers
 from .cpu_variant import DirectionCall, recorded_backward
 from .problem import Inputs, Problem
+from .uncompiled import uncompiled
 
 __all__ = ["train_direction"]
 
@@ -37,6 +38,7 @@ class _Direction(Function):
         return y, h_n, c_n
 
     @staticmethod
+    @uncompiled
     def backward(ctx: Any, dy: Tensor | None, dh_n: Tensor | None, dc_n: Tensor | None) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         training, cell, masks = ctx.call
         tensors, needs = ctx.saved_tensors, ctx.needs_input_grad[3:]

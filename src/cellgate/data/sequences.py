@@ -6,7 +6,7 @@ A sequence is (T, F): T steps of F features. Lengths may differ. Whatever the se
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Collection, Iterator, Mapping, Set
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -237,10 +237,22 @@ def with_labels(sequences: SequenceSet, labels: Any) -> SequenceSet:
             raise DataError("labels: expected a list of arrays, as the lengths differ, got one (n, T) array")
         return replace(sequences, labels=as_labels(array.reshape(-1)), per_step=True)
     if array.shape != (len(sequences),):
+        if array.ndim == 2 and len(array) == len(sequences):
+            raise _steps_unlike(sequences, array)
         raise DataError(
             f"y: expected {len(sequences)} labels, one a sequence, got shape {array.shape}; give one for each"
         )
     return replace(sequences, labels=as_labels(array), per_step=False)
+
+
+def _steps_unlike(sequences: SequenceSet, array: np.ndarray) -> DataError:
+    """The error for labels (n, T) of another T than the sequences have."""
+    fewest, most = int(sequences.lengths.min()), int(sequences.lengths.max())
+    each = f"shape {(len(sequences), most)}" if fewest == most else "a list of arrays, as the lengths differ"
+    return DataError(
+        f"y: expected {each}, a label for each of the {most if fewest == most else f'{fewest} to {most}'} steps, or "
+        f"{len(sequences)} labels, one a sequence, got shape {array.shape}; give one for each"
+    )
 
 
 def _ordered(name: str, data: Any) -> Any:
@@ -262,8 +274,11 @@ def as_labels(array: np.ndarray, what: str = "y") -> np.ndarray:
     """Numbers and truth values as they are, also as objects; everything else as text, bytes as the text they encode.
 
     Raises:
-        DataError: for a missing label, and for bytes that are no UTF-8.
+        DataError: for a missing label, for bytes that are no UTF-8, and for objects that are no single value.
     """
+    if array.dtype.kind in "mM":
+        # Python's own dates and durations: of those in nanoseconds numpy would make bare numbers.
+        array = array.astype(f"{array.dtype.kind}8[us]").astype(object)
     missing = np.isnan(array) if array.dtype.kind == "f" else np.array([_is_missing(v) for v in array.tolist()], bool)
     if missing.any():
         k = int(np.argmax(missing))
@@ -283,10 +298,28 @@ def as_labels(array: np.ndarray, what: str = "y") -> np.ndarray:
             with suppress(OverflowError):  # whole numbers too large for an array stay what they are: text
                 return array.astype(dtype)
             break
+    for k, value in enumerate(values):
+        _require_value(value, f"{what}: expected numbers, words or truth values", k)
     try:
         return np.array([value.decode() if isinstance(value, bytes) else str(value) for value in values], dtype=object)
     except UnicodeDecodeError as error:
         raise DataError(f"{what}: expected text, got bytes that are no UTF-8 ({error.object!r}); decode them") from None
+
+
+def _require_value(value: Any, expected: str, place: int) -> None:
+    """Refuse a label that is no single value, or of which Python writes no more than where it lies in memory."""
+    if isinstance(value, str | bytes):
+        return
+    if isinstance(value, complex | np.complexfloating):
+        raise DataError(
+            f"{expected}, got the complex number {value} at {place}. Complex data not supported: give its "
+            "real part, or the name of its class"
+        )
+    kind = type(value)
+    nameless = kind.__repr__ is object.__repr__ and kind.__str__ is object.__str__
+    if isinstance(value, Collection) or callable(value) or nameless:
+        shown = "" if nameless or callable(value) else f" ({' '.join(repr(value).split())[:60]})"
+        raise DataError(f"{expected}, got a {kind.__name__}{shown} at {place}; give one value for each, such as a word")
 
 
 def _is_missing(value: Any) -> bool:

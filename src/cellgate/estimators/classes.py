@@ -34,16 +34,23 @@ def class_codes(classes: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return place
 
 
-def all_classes(labels: np.ndarray) -> np.ndarray:
+def all_classes(labels: np.ndarray, name: str = "class", plural: str = "classes") -> np.ndarray:
     """(C,) the classes, ascending.
+
+    Args:
+        labels: numbers, truth values or object of str.
+        name: what to call one.
+        plural: what to call some.
 
     Raises:
         InputError: for fewer than two.
     """
     classes = np.unique(labels)
     if len(classes) < 2:
+        found = f" ({classes.tolist()[0]!r})" if len(classes) else ""
         raise InputError(
-            f"expected two classes or more, got 1 class ({classes.tolist()[0]!r}); give sequences of the others"
+            f"expected two {plural} or more, got {len(classes)} {name if len(classes) == 1 else plural}{found}; "
+            "give sequences of the others"
         )
     return classes
 

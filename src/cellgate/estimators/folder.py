@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ CONFIG = "config.json"
 # Of the command that trains: its options, in the folder of what it saves until the model is done, then beside it.
 OPTIONS = ("checkpoint/train.toml", "train.toml")
 _LONGEST = 500
+_MOMENT = 0.5  # seconds in which a model that takes the place of another has come with all its files
 _AGAIN = 10  # times a folder is read that another process saves to meanwhile
 
 
@@ -90,13 +92,26 @@ def load_folder(path: str | Path) -> tuple[str, dict[str, Any], dict[str, Any]]:
     if not folder.is_dir():
         raise ModelFolderError(f"{folder}: expected a model folder, found none; give the --out of a training")
     for _ in range(_AGAIN):
-        places, config = _what_counts(folder)
+        places, config = _what_will_count(folder)
         try:
             return _load(folder, places, config)
         except ModelFolderError:
             if (places, config) == _what_counts(folder):
                 raise
     raise ModelFolderError(f"{folder}: expected a model, got one that is saved again and again; load it later")
+
+
+def _what_will_count(folder: Path) -> tuple[tuple[Path, ...], bytes | None]:
+    """The same as `_what_counts`, some time later where there are weights and no config.json.
+
+    The folder of a training or a search is so while its new model takes the place of the one before.
+    """
+    until = time.monotonic() + _MOMENT
+    while True:
+        places, config = _what_counts(folder)
+        if config is not None or not (folder / "model.safetensors").is_file() or time.monotonic() > until:
+            return places, config
+        time.sleep(0.01)
 
 
 def _what_counts(folder: Path) -> tuple[tuple[Path, ...], bytes | None]:

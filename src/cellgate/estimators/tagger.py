@@ -16,7 +16,7 @@ from cellgate.data.sequences import SequenceRoles, SequenceSet, with_labels
 from cellgate.data.tagged import from_words
 from cellgate.data.text import UNKNOWN
 from cellgate.errors import InputError
-from cellgate.estimators.classes import class_codes, restored_classes
+from cellgate.estimators.classes import all_classes, class_codes, restored_classes
 from cellgate.estimators.explain_tags import explain_tags
 from cellgate.estimators.protocol import check_columns_named, expect, is_count, is_whole
 from cellgate.estimators.sequence_estimator import SequenceEstimator
@@ -217,7 +217,7 @@ class SequenceTagger(SequenceEstimator):
         if labels.dtype.kind == "f" and (labels != np.round(labels)).any():
             raise InputError(f"expected tags, got numbers such as {labels[0]:g}; use words or whole numbers")
         if fresh:
-            self.classes_ = np.unique(labels)
+            self.classes_ = all_classes(labels, "tag", "tags")
         codes = class_codes(self.classes_, labels)
         if (codes < 0).any():
             raise InputError(

@@ -51,7 +51,8 @@ class GenerateObjective:
                 self.steps = max(32, self.steps // 2)
         self.length = (len(tokens) - 1) // self.streams
         self.rounds = max(1, min(_MOST_STEPS, (self.length - 1) // self.steps))
-        self._starts, self._state = torch.arange(self.streams) * self.length, None
+        self._starts = torch.arange(self.streams) * self.length
+        self._state: tuple[Tensor, Tensor] | None = None
         self._inside = torch.arange(self.steps + 1)
 
     @property
@@ -67,9 +68,9 @@ class GenerateObjective:
             self._first = torch.randint(0, max(1, slack), (1,), generator=generator)
             self._state = None
         chunk = self.tokens[(self._starts + self._first + turn * self.steps)[:, None] + self._inside]
-        scores, state = model(model.embed(chunk[:, :-1], None), self._state, return_state=True)
-        self._state = tuple(part.detach() for part in state)
-        return nn.functional.cross_entropy(scores.flatten(0, 1), chunk[:, 1:].flatten())
+        loss, (h_n, c_n) = model.mean_loss(model.embed(chunk[:, :-1], None), self._state, chunk[:, 1:])
+        self._state = h_n.detach(), c_n.detach()
+        return loss
 
     @torch.no_grad()
     def validate(self, model: SequenceNetwork) -> float | None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cellgate.nn import SequenceModel
+from cellgate.tasks.many_scores import are_many, cross_entropy
 
 __all__ = ["SequenceNetwork"]
 
@@ -18,10 +19,14 @@ class _DroppedLinear(nn.Linear):
     dropped, locked = 0.0, False
 
     def forward(self, input: Tensor) -> Tensor:
+        return super().forward(self.drop(input))
+
+    def drop(self, input: Tensor) -> Tensor:
+        """What the linear layer reads of an input: all of it, or in training what is not dropped."""
         if self.locked and self.training and self.dropped and input.ndim == 3:
             mask = input.new_empty(len(input), 1, input.shape[-1]).bernoulli_(1 - self.dropped)
-            return super().forward(input * mask.div_(1 - self.dropped))
-        return super().forward(nn.functional.dropout(input, self.dropped, self.training))
+            return input * mask.div_(1 - self.dropped)
+        return nn.functional.dropout(input, self.dropped, self.training)
 
 
 class SequenceNetwork(SequenceModel):
@@ -102,6 +107,26 @@ class SequenceNetwork(SequenceModel):
     def config(self) -> dict[str, Any]:
         """The constructor's arguments as plain data: ``SequenceNetwork(**config)``."""
         return dict(self._arguments)
+
+    def mean_loss(
+        self, input: Tensor, hx: tuple[Tensor, Tensor] | None, targets: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """The mean cross-entropy of the scores of every step, without holding all of them where they are many.
+
+        Args:
+            input: (B, T, I), what the LSTM reads.
+            hx: (h_0, c_0), or None for zeros.
+            targets: (B, T) int64, the right answer of each step.
+
+        Returns:
+            The loss in nats, a scalar, and (h_n, c_n).
+        """
+        if not are_many(targets.numel(), self.readout.out_features):
+            scores, state = self(input, hx, return_state=True)
+            return nn.functional.cross_entropy(scores.flatten(0, 1), targets.flatten()), state
+        output, state = self.lstm(input, hx)
+        read, readout = self.readout.drop(output).flatten(0, 1), self.readout
+        return cross_entropy(read, readout.weight, readout.bias, targets.flatten()), state
 
     def embed(self, tokens: Tensor | None, numbers: Tensor | None) -> Tensor:
         """What the LSTM reads.

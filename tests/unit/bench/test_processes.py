@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -95,3 +96,11 @@ def test_closing_a_worker_leaves_no_process():
     assert worker._process.returncode is not None
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux tells the peak of a process alone")
+def test_memory_is_not_that_of_the_process_which_asked():
+    large = bytearray(1 << 29)
+    large[:: 1 << 12] = b"x" * (1 << 17)  # every page of it, more than a child ever has
+    del large
+    assert measure_memory("cellgate", Shape(20, 4, 8, 8), threads=1)["bytes"] < 100 << 20
