@@ -141,3 +141,19 @@ def test_a_whole_step_of_a_converted_model():
             optimizer.step()
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     assert losses[0][-1] < losses[0][0]
+
+
+def test_without_the_mark_of_dynamo_a_backward_is_wrapped(monkeypatch):
+    """The mark is PyTorch's own affair and may be gone in another version: it costs time then, and no more."""
+    from cellgate.backends.uncompiled import uncompiled
+
+    monkeypatch.delattr(torch._C._dynamo.eval_frame, "set_code_exec_strategy")
+    seen = []
+
+    @uncompiled
+    def plain():
+        seen.append(torch.compiler.is_compiling())
+
+    torch.compile(lambda: plain(), backend="eager")()
+    plain()
+    assert seen == [False, False]

@@ -19,8 +19,14 @@ Code = TypeVar("Code", bound=Callable[..., Any])
 
 
 def uncompiled(function: Code) -> Code:
-    """Mark a function, and all that it calls, as code that Dynamo neither compiles nor looks into; return it."""
-    frames: Any = torch._C._dynamo.eval_frame  # pyright: ignore[reportAttributeAccessIssue]
-    skip = frames._FrameAction.SKIP
-    frames.set_code_exec_strategy(function.__code__, frames._FrameExecStrategy(skip, skip))
+    """Mark a function, and all that it calls, as code that Dynamo neither compiles nor looks into; return it.
+
+    Where a version of PyTorch has no such mark, the function is wrapped, which does the same at the price above.
+    """
+    try:
+        frames: Any = torch._C._dynamo.eval_frame  # pyright: ignore[reportAttributeAccessIssue]
+        skip = frames._FrameAction.SKIP
+        frames.set_code_exec_strategy(function.__code__, frames._FrameExecStrategy(skip, skip))
+    except AttributeError:
+        return torch.compiler.disable(function)  # pyright: ignore[reportReturnType, reportUnknownVariableType]
     return function
