@@ -100,6 +100,10 @@ def _call(problem: Problem, inputs: Inputs) -> Result:
         rest = (flat, problem.bias, problem.layers, dropout, train, problem.directions == 2)
         if inputs.batch_sizes is not None:
             output, h_n, c_n = torch_lstm(x, inputs.batch_sizes, (h0, c0), *rest)
+        elif problem.compiling and problem.tracing:
+            # torch.onnx.export: where steps come before sequences it writes their number into the graph.
+            output, h_n, c_n = torch_lstm(x.transpose(0, 1), (h0, c0), *rest, True)
+            return Result(output.transpose(0, 1), h_n, c_n, batch_first=output)
         else:
             output, h_n, c_n = torch_lstm(x, (h0, c0), *rest, False)
     return Result(output, h_n, c_n)

@@ -62,7 +62,7 @@ class Problem:
         gates: The caller wants all gates and cell states back.
         transformed: A torch.func transform (vmap, jvp, grad) or forward-mode AD is under way.
         compiling: Inside torch.compile or torch.export.
-        tracing: Inside torch.jit.trace, which records PyTorch's operators and nothing else.
+        tracing: Inside torch.jit.trace or torch.onnx.export, which take PyTorch's operators and nothing else.
         autocast: Autocast is on for this device.
         wrapped: A tensor is of a subclass with ``__torch_dispatch__``, such as a DTensor, and has no memory of its own.
         memory: What training keeps for backward: "fast", "lean" or "minimal".
@@ -181,12 +181,14 @@ class Result:
         h_n: h after each sequence's own last step (its first step for the backward direction); h0 for length 0.
         c_n: c likewise.
         gates: One :class:`Gates` a layer if ``Problem.gates``, else None.
+        batch_first: (B, T, D*P), the output as it was before it became (T, B, D*P), where it was made so.
     """
 
     output: Tensor
     h_n: State
     c_n: State
     gates: tuple[Gates, ...] | None = None
+    batch_first: Tensor | None = None
 
 
 def any_wrapped(tensors: Iterable[Tensor]) -> bool:

@@ -7,7 +7,7 @@ all go through one door.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from cellgate.backends import (
     Gates,
     Inputs,
     Problem,
+    Result,
     State,
     choose,
     execute,
@@ -47,6 +48,7 @@ from .checks import (
 from .initial import initial_state
 from .jagged import jagged_like, padded_from_jagged
 from .noise import add_noise, draw_dropout_masks
+from .onnx_export import choose_for_onnx, exporting_to_onnx
 from .quick import run_quick
 from .quick_training import run_quick_training
 from .recorders import leaf, under_make_fx
@@ -234,7 +236,10 @@ def prepare(
         connection=variant.connection,
     )
     uncapturable = gates or transformed
-    if compiling:
+    if compiling and exporting_to_onnx():
+        problem = replace(problem, tracing=True, needs_grad=bool(module.training))
+        choice = choose_for_onnx(problem)
+    elif compiling:
         # Dynamo can neither look up what use_backend asks for nor use a cache; what runs is chosen when the graph runs.
         choice = Choice("reference" if uncapturable else CAPTURED, "auto", {})
     elif capturing and not uncapturable:
@@ -283,10 +288,11 @@ def run_recorded(
             call.inputs.dropout_masks = draw_dropout_masks(problem, call.inputs.x)
     captured = call.choice.name == CAPTURED
     result = run_captured(problem, call.inputs) if captured else execute(problem, call.inputs, call.choice)
-    return _public(module, call, result.output, result.h_n, result.c_n), result.gates, call
+    return _public(module, call, result), result.gates, call
 
 
-def _public(module: Any, call: Prepared, output: Tensor, h_n: State, c_n: State) -> Any:
+def _public(module: Any, call: Prepared, result: Result) -> Any:
+    output, h_n, c_n = result.output, result.h_n, result.c_n
     if call.packed is not None:
         packed = call.packed
         if packed.unsorted_indices is not None:
@@ -294,7 +300,8 @@ def _public(module: Any, call: Prepared, output: Tensor, h_n: State, c_n: State)
         return PackedSequence(output, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices), (h_n, c_n)
     if not call.batched:
         return output.squeeze(1), (_squeeze(h_n), _squeeze(c_n))
-    output = output.transpose(0, 1) if module.batch_first else output
+    if module.batch_first:
+        output = output.transpose(0, 1) if result.batch_first is None else result.batch_first
     return output if call.jagged is None else jagged_like(call.jagged, output), (h_n, c_n)
 
 
