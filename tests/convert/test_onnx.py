@@ -121,7 +121,8 @@ def test_open_numbers_of_sequences_and_steps(tmp_path):
     assert run.stdout.endswith("equal\n"), run.stderr
 
 
-def test_what_onnx_does_not_know_needs_a_fixed_number_of_steps(tmp_path):
-    run = _in_a_process("LSTM(5, 8, peephole=True, batch_first=True)", tmp_path / "model.onnx")
+@pytest.mark.parametrize("layer", ["LSTM(5, 8, peephole=True)", "LSTM(5, [8, 6], batch_first=True)"])
+def test_what_would_be_right_for_one_number_of_steps_needs_a_fixed_one(layer, tmp_path):
+    run = _in_a_process(layer, tmp_path / "model.onnx")
     assert run.returncode
     assert "expected a fixed number of steps, got one that is left open; leave the time out" in run.stderr

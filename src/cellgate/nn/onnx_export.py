@@ -28,17 +28,21 @@ def choose_for_onnx(problem: Problem) -> Choice:
     """Choose what PyTorch's exporter knows how to write.
 
     Raises:
-        BackendError: for a layer that is written step by step, with a number of steps that is left open.
+        BackendError: for a number of steps that is left open, where the graph would be right for one only.
     """
+    # Under Dynamo every number passes for an int. The exporter goes there only where its first way has failed.
+    fixed = isinstance(problem.steps, int) and not torch.compiler.is_dynamo_compiling()
     if any(problem.proj_sizes):
         reason = "ONNX's LSTM has no projection"
     else:
         reason = aten.reason_against(problem)
-    if reason is None:
-        return Choice(aten.NAME, "auto", {})
-    if not isinstance(problem.steps, int):
+    if fixed and reason is not None:
+        return Choice("reference", "auto", {aten.NAME: reason})
+    if not fixed and reason is None and not problem.uniform:
+        reason = "PyTorch's exporter fixes it between layers of different sizes"
+    if reason is not None:
         raise BackendError(
             "torch.onnx.export: expected a fixed number of steps, got one that is left open; leave the time out of "
-            f"dynamic_shapes. {reason}, so the graph has every step by itself"
+            f"dynamic_shapes, as {reason}"
         )
-    return Choice("reference", "auto", {aten.NAME: reason})
+    return Choice(aten.NAME, "auto", {})
