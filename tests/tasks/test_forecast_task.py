@@ -8,9 +8,10 @@ import torch
 
 from cellgate.data import read_panel
 from cellgate.tasks.baselines import seasonal_naive
-from cellgate.tasks.forecast import ForecastObjective, ask, forecast, forecast_at, known_ahead, pinball, reading_start
+from cellgate.tasks.forecast import ask, forecast, forecast_at, known_ahead, reading_start
 from cellgate.tasks.forecast_data import Units, fit_units, prepare, simple_lags, simple_values, wants_log
 from cellgate.tasks.forecast_network import ForecastNetwork
+from cellgate.tasks.forecast_objective import ForecastObjective, pinball
 from cellgate.tasks.forecast_operators import rows_of
 from cellgate.tasks.forecast_task import ForecastTask
 from cellgate.tasks.intervals import level_bounds, widening

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from cellgate.data import read_panel
-from cellgate.tasks.forecast import ForecastObjective, forecast, known_ahead, shrunk
+from cellgate.tasks.forecast import forecast, known_ahead, shrunk
 from cellgate.tasks.forecast_data import Units, prepare
 from cellgate.tasks.forecast_network import ForecastNetwork
+from cellgate.tasks.forecast_objective import ForecastObjective
 from cellgate.tasks.forecast_task import ForecastTask
 from cellgate.tasks.intervals import widening
 from cellgate.tasks.shrinkage import shrinkage

@@ -23,11 +23,13 @@ from torch import Tensor
 from cellgate.data import Panel
 from cellgate.data.words import by_name
 from cellgate.errors import InputError
+from cellgate.estimators.forecast_folds import folded
 from cellgate.estimators.trainable import held_back, train_ends
 from cellgate.tasks.covariates import CovariateCoding
-from cellgate.tasks.forecast import ForecastObjective, known_ahead, pinball
+from cellgate.tasks.forecast import known_ahead
 from cellgate.tasks.forecast_data import Prepared, Units, cycles_shown, fit_units, prepare, wants_log
 from cellgate.tasks.forecast_network import ForecastNetwork
+from cellgate.tasks.forecast_objective import ForecastObjective, pinball
 from cellgate.tasks.forecast_task import ForecastTask
 from cellgate.tasks.intervals import level_bounds, widening
 from cellgate.tasks.seasons import long_season
@@ -35,7 +37,6 @@ from cellgate.tasks.shrinkage import shrinkage
 from cellgate.training import (
     Checkpoint,
     Draws,
-    FoldedObjective,
     Progress,
     TrainingError,
     TrainingRecord,
@@ -108,7 +109,7 @@ class PanelObjective(ForecastObjective):
     def answered_by(self, same: Tensor) -> float | None:
         """What `validate` gives where everything is answered by the same (horizon, Q) numbers."""
         total, weight = 0.0, 0.0
-        for part in self._validation:
+        for part in self.validation:
             answers = same.expand(*part.targets.shape, len(self.quantiles))
             total += float(pinball(answers, part.targets, self.quantiles, part.counted))
             weight += float(part.counted.sum())
@@ -160,7 +161,7 @@ def fit_forecaster(
     identity = _identity(panel, task, params, settings, models[0]) if checkpoint else ""
     with threads_for(_multiplications(models, objectives, settings)):
         begun = [objective.answered_by(model.constant()) for model, objective in zip(models, objectives, strict=True)]
-        record = train(torch.nn.ModuleList(models), FoldedObjective(objectives), settings, watch, saved("search"))
+        record = train(torch.nn.ModuleList(models), folded(objectives), settings, watch, saved("search"))
         _refuse_diverged(record, objectives)
         factors = shrinkage(models, objectives)
         added = _widening(models, objectives, task, params["levels"], factors)

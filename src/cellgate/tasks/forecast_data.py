@@ -7,7 +7,8 @@ and the drivers that are known beforehand) reaches past the end of a series.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -195,6 +196,21 @@ def prepare_tail(
     part = _described(panel, 0, z, known, task, units.one(0), coding, last_only=True)
     part["lowest"], part["highest"] = np.minimum(part["lowest"], before[0]), np.maximum(part["highest"], before[1])
     return _together([part], task, units)
+
+
+def join(parts: Sequence[Prepared]) -> Prepared | None:
+    """The series of all parts, one after the other; None where parts are of other sizes, or read in other pieces."""
+    horizons = Horizons.join([part.horizons for part in parts])
+    if horizons is None or len({(part.planned, part.features.shape[1]) for part in parts}) > 1:
+        return None
+    joined = {
+        field.name: torch.cat([getattr(part, field.name) for part in parts])
+        for field in fields(Prepared)
+        if isinstance(getattr(parts[0], field.name), Tensor) and field.name not in ("far", "offsets")
+    }
+    ends = joined["lengths"].cumsum(0)
+    scales = np.concatenate([part.scales for part in parts])
+    return replace(parts[0], **joined, horizons=horizons, offsets=ends - joined["lengths"], scales=scales)
 
 
 def _described(

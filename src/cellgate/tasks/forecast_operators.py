@@ -42,31 +42,39 @@ class _Answers(Function):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         read, weight, known, simple, units = ctx.saved_tensors
         _, quantiles, horizon = dy.shape
-        _, by_ahead, by_simple = _parts(read, horizon, quantiles, len(weight))
+        _, by_ahead, by_simple = _parts(read, horizon, quantiles, len(units))
         d_read = torch.empty_like(read)
-        d_direct, d_by_ahead, d_by_simple = _parts(d_read, horizon, quantiles, len(weight))
+        d_direct, d_by_ahead, d_by_simple = _parts(d_read, horizon, quantiles, len(units))
         d_direct.copy_(dy)
         by_units = torch.bmm(dy, units.permute(1, 2, 0))
         torch.add(-dy.sum(-1, keepdim=True), by_units, alpha=2, out=d_by_ahead)
         d_by_simple.copy_(torch.bmm(dy, simple.permute(1, 2, 0)))
         d_units = torch.bmm(by_ahead.transpose(1, 2), dy).transpose(0, 1)
         # Of tanh(x), with its half: 2 s (1 - s).
-        d_twice = torch.addcmul(units, units, units, value=-1).mul_(d_units).flatten(1)
-        d_known = 4 * weight.t() @ d_twice if ctx.needs_input_grad[3] else None
+        d_twice = _by_model(torch.addcmul(units, units, units, value=-1).mul_(d_units), len(weight))
+        d_known = 4 * weight.transpose(1, 2) @ d_twice if ctx.needs_input_grad[3] else None
+        d_known = None if d_known is None else d_known.transpose(0, 1).reshape(known.shape)
         d_simple = torch.bmm(by_simple.transpose(1, 2), dy).transpose(0, 1) if ctx.needs_input_grad[4] else None
-        return d_read, 4 * (known @ d_twice.t()).t(), 4 * d_twice.sum(1), d_known, d_simple, None
+        d_weight = 4 * torch.bmm(_by_model(known, len(weight)), d_twice.transpose(1, 2)).transpose(1, 2)
+        return d_read, d_weight, 4 * d_twice.sum(2), d_known, d_simple, None
 
 
 def _formula(
     read: Tensor, weight: Tensor, bias: Tensor, known: Tensor, simple: Tensor, quantiles: int
 ) -> tuple[Tensor, Tensor]:
     """Answers (n, Q, horizon), and (U, n, horizon) sigmoid(2 x), where tanh(x) is meant."""
-    horizon, rows = simple.shape[-1], len(read)
-    direct, by_ahead, by_simple = _parts(read, horizon, quantiles, len(weight))
+    horizon, rows, size = simple.shape[-1], len(read), weight.shape[1]
+    direct, by_ahead, by_simple = _parts(read, horizon, quantiles, size)
     # w tanh(x) = 2 w sigmoid(2 x) - w, since torch.tanh takes ten times as long as torch.sigmoid on a CPU.
-    units = torch.addmm(2 * bias[:, None], 2 * weight, known).sigmoid_().view(-1, rows, horizon)
+    twice = torch.baddbmm(2 * bias[..., None], 2 * weight, _by_model(known, len(weight)))
+    units = twice.sigmoid_().transpose(0, 1).reshape(size, rows, horizon)
     products = torch.baddbmm(torch.bmm(by_simple, simple.transpose(0, 1)), 2 * by_ahead, units.transpose(0, 1))
     return products + direct - by_ahead.sum(-1, keepdim=True), units
+
+
+def _by_model(numbers: Tensor, models: int) -> Tensor:
+    """(m, X, n / m * horizon) of (X, n, horizon) or (X, n * horizon) numbers, as a view: those of each model."""
+    return numbers.view(len(numbers), models, -1).transpose(0, 1)
 
 
 def _parts(read: Tensor, horizon: int, quantiles: int, units: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -91,12 +99,12 @@ def rows_of(table: Tensor, rows: Tensor, dropout: float = 0.0) -> Tensor:
 def answers_of(
     read: Tensor, weight: Tensor, bias: Tensor, known: Tensor, simple: Tensor, quantiles: int, training: bool
 ) -> Tensor:
-    """Answers by the formula of tasks.forecast_network.
+    """Answers by the formula of tasks.forecast_network, of m models that have as many rows each, one after the other.
 
     Args:
-        read: (n, horizon * Q + Q * (U + C)) what the readout makes of the states.
-        weight: (U, A) of what is known of each step ahead.
-        bias: (U,) likewise.
+        read: (n, horizon * Q + Q * (U + C)) what the readouts make of the states.
+        weight: (m, U, A) of what is known of each step ahead.
+        bias: (m, U) likewise.
         known: (A, n * horizon) what is known of each step ahead.
         simple: (C, n, horizon) simple forecasts.
         quantiles: Q.

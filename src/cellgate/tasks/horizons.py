@@ -26,6 +26,7 @@ class Horizons:
         places: (R, L, P) int64 for each row that is read, and each lag that series have of their own: how far from an
             origin in the first row of the table its pieces begin.
         kinds: (S,) int64 which of these lags a series has.
+        values: (R,) int64 the row of the table that each row is read from.
     """
 
     table: Tensor
@@ -33,6 +34,7 @@ class Horizons:
     piece: int
     places: Tensor
     kinds: Tensor
+    values: Tensor
 
     @classmethod
     def build(
@@ -72,7 +74,23 @@ class Horizons:
             piece,
             torch.from_numpy(np.array(places)),
             torch.from_numpy(kinds),
+            torch.tensor([value for value, _ in rows]),
         )
+
+    @classmethod
+    def join(cls, parts: Sequence[Horizons]) -> Horizons | None:
+        """The series of all parts, one after the other; None where other rows are read of some, or in other pieces."""
+        if len({(part.piece, len(part.table), tuple(part.values.tolist())) for part in parts}) > 1:
+            return None
+        table = torch.cat([part.table for part in parts], dim=1)
+        begins, places, kinds, steps, lags = [], [], [], 0, 0
+        for part in parts:
+            own = part.table.shape[1]
+            begins.append(part.begins + steps)
+            places.append(part.places + (part.values * (table.shape[1] - own))[:, None, None])
+            kinds.append(part.kinds + lags)
+            steps, lags = steps + own, lags + part.places.shape[1]
+        return cls(table, torch.cat(begins), parts[0].piece, torch.cat(places, 1), torch.cat(kinds), parts[0].values)
 
     def read(self, series: Tensor, origins: Tensor) -> Tensor:
         """(R, B, K, horizon) each row, at some steps (B, K) of some series (B,)."""

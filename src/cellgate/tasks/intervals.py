@@ -16,8 +16,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from cellgate.tasks.forecast import ForecastObjective, shrunk
+from cellgate.tasks.forecast import shrunk
 from cellgate.tasks.forecast_network import ForecastNetwork
+from cellgate.tasks.forecast_objective import ForecastObjective
 
 _NEIGHBOURS = 8  # a step ahead borrows the scores of a horizon's eighth on both sides
 

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from cellgate.tasks.forecast import ForecastObjective
 from cellgate.tasks.forecast_network import ForecastNetwork
+from cellgate.tasks.forecast_objective import ForecastObjective
 from cellgate.tasks.start import likely
 
 _FACTORS = np.linspace(0.0, 1.0, 21)

@@ -240,8 +240,8 @@ def _run(
         record.history.append((trained, score))
         if score is None or score < record.best_score:
             record.best_score, record.best_epoch = (record.best_score if score is None else score), epoch
-            for name, value in (mean.weights if mean is not None else model.state_dict()).items():
-                best[name].copy_(value)
+            reached = mean.weights if mean is not None else model.state_dict()
+            torch._foreach_copy_([best[name] for name in reached], list(reached.values()))  # pyright: ignore[reportPrivateImportUsage]
         now = time.perf_counter()
         record.seconds = now - started
         if watch is not None:
@@ -290,8 +290,7 @@ def _clip(gradients: list[Tensor], most: float) -> float:
     """
     norm = float(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients])))
     if norm > most:
-        for gradient in gradients:
-            gradient.mul_(most / (norm + 1e-6))
+        torch._foreach_mul_(gradients, most / (norm + 1e-6))  # pyright: ignore[reportPrivateImportUsage]
     return norm
 
 
