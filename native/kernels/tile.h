@@ -13,9 +13,9 @@ constexpr int chains() {
 }
 
 // Roundings of a sum grow with the number of terms that are added one after the other, those of a sum of stretches hardly:
-// the length of nearly equal ones, even; 0 for few terms, which are added to what was there.
+// the length of nearly equal ones, in whole turns of the loop below.
 constexpr int64_t stretch_of(int64_t terms) {
-  return terms <= 256 ? 0 : round_up(ceil_div(terms, ceil_div(terms, int64_t{384})), 2);
+  return terms <= 256 ? larger<int64_t>(terms, 1) : round_up(ceil_div(terms, ceil_div(terms, int64_t{384})), 8);
 }
 
 // Memory that will be needed soon, asked for line by line while the arithmetic runs: all at once they would hold up its
@@ -25,17 +25,25 @@ struct Lines {
   int64_t count = 0;
   const char* weights = nullptr;  // what comes after this panel, to be read from beyond the second-level cache
   const char* end = nullptr;
-  template <class S>
+  template <class S, int N>
   CELLGATE_INLINE void fetch() {
-    if (count > 0) __builtin_prefetch(line[--count], 1, 3);
+    for (int k = 0; k < N && count > 0; ++k) __builtin_prefetch(line[--count], 1, 3);
     if constexpr (fetches_further<S>()) {
       if (weights < end) {
-        __builtin_prefetch(weights, 0, 2);
-        weights += 64;
+#pragma GCC unroll 4
+        for (int k = 0; k < N; ++k) __builtin_prefetch(weights + k * 64, 0, 2);
+        weights += N * 64;
       }
     }
   }
 };
+
+// So many k in one turn of the loop: with few registers a tile has few multiply-adds for each k, beside which counting,
+// comparing and asking for lines weigh, above all where another thread has half of the core's way in.
+template <class S>
+constexpr int turn() {
+  return Vec<S>::registers > 16 ? 2 : 8;
+}
 
 // acc[r][j] += sum over k of row[r][k] * panel(k, j), j < N. The panel is [K][N][lanes], one of four vectors in two halves,
 // as pack.h has it: [2][K][2][lanes].
@@ -57,40 +65,44 @@ CELLGATE_INLINE void accumulate(Vec<S> (&acc)[R][N], const S* const* row, int64_
     for (int h = 0; h < N / W; ++h) part_of[h] += count * W * L;
   };
   if constexpr (C == 1) {
-    auto step = [&](int64_t k) __attribute__((always_inline)) {
+    constexpr int U = turn<S>();
+    auto step = [&](int64_t k, int c) __attribute__((always_inline)) {
       V w[N];
-      for (int j = 0; j < N; ++j) w[j] = weights(0, j);
-      go_on(1);
+      for (int j = 0; j < N; ++j) w[j] = weights(c, j);
 #pragma GCC unroll 16
       for (int r = 0; r < R; ++r) {
-        V x = V::set1(a[r][k]);
-        for (int j = 0; j < N; ++j) acc[r][j] = fma(x, w[j], acc[r][j]);
+        V x = V::set1(a[r][k + c]);
+        for (int j = 0; j < N; ++j) add_product(acc[r][j], x, w[j]);
       }
     };
     auto run = [&](int64_t k, int64_t end) __attribute__((always_inline)) {
-      for (; k + 2 <= end; k += 2) {
-        if (ahead) ahead->fetch<S>();
-        step(k);
-        step(k + 1);
+      for (; k + U <= end; k += U) {
+        if (ahead) ahead->fetch<S, U / 2>();
+#pragma GCC unroll 8
+        for (int c = 0; c < U; ++c) step(k, c);
+        go_on(U);
       }
-      if (k < end) step(k);
+      for (; k < end; ++k, go_on(1)) step(k, 0);
     };
+    // Sums of all stretches but the last, which stays where it is: one stretch needs no more than its own additions.
+    V total[R][N];
     const int64_t stretch = stretch_of(K);
-    if (stretch == 0) {
-      run(0, K);
-    } else {
-      V total[R][N];
+    if (stretch < K) {
       for (int r = 0; r < R; ++r)
-        for (int j = 0; j < N; ++j) total[r][j] = acc[r][j];
-      for (int64_t k = 0; k < K; k += stretch) {
-        for (int r = 0; r < R; ++r)
-          for (int j = 0; j < N; ++j) acc[r][j] = V::zero();
-        run(k, smaller(K, k + stretch));
-        for (int r = 0; r < R; ++r)
-          for (int j = 0; j < N; ++j) total[r][j] = total[r][j] + acc[r][j];
-      }
+        for (int j = 0; j < N; ++j) total[r][j] = V::zero();
+    }
+    for (int64_t k = 0;; k += stretch) {
+      run(k, smaller(K, k + stretch));
+      if (k + stretch >= K) break;
       for (int r = 0; r < R; ++r)
-        for (int j = 0; j < N; ++j) acc[r][j] = total[r][j];
+        for (int j = 0; j < N; ++j) {
+          total[r][j] = total[r][j] + acc[r][j];
+          acc[r][j] = V::zero();
+        }
+    }
+    if (stretch < K) {
+      for (int r = 0; r < R; ++r)
+        for (int j = 0; j < N; ++j) acc[r][j] = total[r][j] + acc[r][j];
     }
   } else {
     V part[C][R][N];
@@ -99,7 +111,7 @@ CELLGATE_INLINE void accumulate(Vec<S> (&acc)[R][N], const S* const* row, int64_
         for (int j = 0; j < N; ++j) part[c][r][j] = c ? V::zero() : acc[r][j];
     int64_t k = 0;
     for (; k + C <= K; k += C) {
-      if (ahead) ahead->fetch<S>();
+      if (ahead) ahead->fetch<S, 1>();
 #pragma GCC unroll 8
       for (int c = 0; c < C; ++c) {
 #pragma GCC unroll 8

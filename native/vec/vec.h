@@ -85,6 +85,11 @@ CELLGATE_END
 #endif
 
 CELLGATE_BEGIN
+// sum += a * b in the register that sum is in.
+template <class V>
+CELLGATE_INLINE void add_product(V& sum, V a, V b) {
+  sum = fma(a, b, sum);
+}
 // Whether tiles fetch weights from beyond the second-level cache before their turn. Cores with AVX-512 have larger caches of
 // that level, and fetch by themselves as well.
 template <class S>
