@@ -260,7 +260,7 @@ class LSTM(nn.RNNBase):
         Returns:
             ``output, (h_n, c_n), gates``: the first two as from :meth:`forward`; gates has a :class:`LayerGates` for
             each layer, with i, f, g, o, c of (T, B, H) and h of (T, B, P) in the input's layout, the layer's second
-            direction in its attribute ``backward``.
+            direction in its attribute ``backward``. The last layer's h may be a view of the output.
 
         Raises:
             InputError, BackendError: As :meth:`forward`.
@@ -392,6 +392,9 @@ class LSTM(nn.RNNBase):
     def _flat_weights(self, weights: list[Tensor | None]) -> None:
         # Weight-dropping wrappers assign this list after replacing the attributes it is made of; the attributes count.
         pass
+
+    # What ``step`` runs; a module that is traced has a recording one.
+    _run_lstm = run
 
     # What code derived from nn.LSTM calls: those of RNNBase know one state, not a pair.
     check_forward_args = nn.LSTM.check_forward_args  # pyright: ignore[reportAssignmentType]

@@ -47,7 +47,7 @@ def step(module: Any, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
     if x.dim() not in (1, 2):
         raise ShapeError(f"x_t: expected (B, I) or (I,), got {tuple(x.shape)}: step takes one time step, without a T")
     time = 1 if module.batch_first and x.dim() == 2 else 0
-    output, state = run(module, x.unsqueeze(time), state)
+    output, state = module._run_lstm(x.unsqueeze(time), state)
     return output.squeeze(time), state
 
 
