@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
+import os
 import threading
 import weakref
 from collections.abc import Iterable, Iterator
@@ -154,6 +155,9 @@ _listeners: contextvars.ContextVar[_Listeners] = contextvars.ContextVar("cellgat
 # Which modules have a recording class, in any context: how many open tapes hold them, the class they had, and that one.
 _lock = threading.Lock()
 _held: dict[int, tuple[int, type, type]] = {}
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    # A thread that opens or closes a block meanwhile is not there to let go of the lock in the child.
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 @contextlib.contextmanager
