@@ -66,6 +66,9 @@ def test_gates_that_a_model_asks_for_are_recorded_too(kind, given, grad):
             assert torch.equal(recorded, getattr(theirs, name))
             assert torch.equal(getattr(mine, name), recorded)
     assert tape["lstm"].only().distance == 0
+    for layer in traced[2]:
+        layer.f.detach().zero_()
+    assert all(torch.equal(tape["lstm"].layer(k).f, layer.f) for k, layer in enumerate(gates))
 
 
 def test_a_step_of_a_net_that_reads_backwards_is_refused_as_ever():

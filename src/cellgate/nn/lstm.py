@@ -69,7 +69,8 @@ class LSTM(nn.RNNBase):
         forget_bias: Initial bias of the forget gate.
         chrono: Longest dependency in steps; initial biases of i and f are drawn for it.
         orthogonal: Initial recurrent weights of each gate are an orthogonal matrix.
-        learned_state: The state to begin with is a parameter, ``h0_l{k}`` and ``c0_l{k}``, where ``hx`` is left out.
+        learned_state: The state to begin with is a parameter, ``h0_l{k}`` and ``c0_l{k}``, where ``hx`` is left out;
+            episodes that begin by ``reset=`` have zeros.
         connection: "residual" or "highway": every layer but the first adds what it reads to what it writes.
         memory: What training on the CPU keeps of a layer for backward, beside its output, in floats for each of T*B*H:
             ``"fast"`` gates and cell states (5), ``"lean"`` cell states (1), ``"minimal"`` the cell state of every 16th

@@ -263,8 +263,10 @@ def _record(
             "batch_first": bool(module.batch_first) and batched,
             "batched": batched,
         }
+        layers = [_parts(layer, detach=False) for layer in public]
+        given = (output, state, layers) if with_gates else (output, state)
         for tape, name in listening:
-            tape._keep(name, [_parts(layer, detach=False) for layer in public], rest, cpu.NAME, 0.0, (output, state))
+            tape._keep(name, layers, rest, cpu.NAME, 0.0, given)
         return (output, state, public) if with_gates else (output, state)
     differentiable = any(tape.differentiable for tape, _ in listening)
     # A parametrization may draw random numbers or step its own state; both runs must see the same weights.
@@ -288,9 +290,10 @@ def _record(
         raise InputError("trace: expected an ordinary call, got one under torch.func or forward-mode AD: trace outside")
     public = tuple(layer_gates(module, call, layer) for layer in gates)
     rest = _layout(module, call)
+    given = (result, [_parts(layer, detach=True) for layer in public]) if with_gates else result
     for tape, name in listening:
         layers = [_parts(layer, detach=not tape.differentiable) for layer in public]
-        tape._keep(name, layers, rest, call.choice.name, distance, result)
+        tape._keep(name, layers, rest, call.choice.name, distance, given)
     return (*result, public) if with_gates else result
 
 

@@ -275,14 +275,14 @@ class Tape(Mapping[str, Track]):
         rest: dict[str, Any],
         backend: str,
         distance: Tensor | float,
-        result: Any,
+        given: Any,
     ) -> None:
         """Add a call: of each layer and direction the gates, in the caller's layout.
 
-        What shares memory with the call's ``result`` is copied, since the model may write to that (``relu_``). So is
-        what lies in a larger block, where the rest of the block is not kept.
+        What shares memory with something that was ``given`` to the model is copied, since that may be written to
+        (``relu_``). So is what lies in a larger block, where the rest of the block is not kept.
         """
-        given = {part.untyped_storage().data_ptr() for part in _tensors(result) if not any_wrapped((part,))}
+        others = {part.untyped_storage().data_ptr() for part in _tensors(given) if not any_wrapped((part,))}
         some = self._layers is not None or len(set(self.gates)) < len(GATES)
 
         def own(part: Tensor) -> Tensor:
@@ -290,7 +290,7 @@ class Tape(Mapping[str, Track]):
                 return part
             storage = part.untyped_storage()
             alone = some and not part.requires_grad and storage.nbytes() > part.nbytes
-            return part.clone() if alone or storage.data_ptr() in given else part
+            return part.clone() if alone or storage.data_ptr() in others else part
 
         layers = []
         for index, parts in enumerate(directions):
@@ -308,10 +308,10 @@ class Tape(Mapping[str, Track]):
             track._calls.append(Call(name, len(track), tuple(layers), backend, distance))
 
 
-def _tensors(result: Any) -> Iterator[Tensor]:
-    """Yield the tensors of ``output, (h_n, c_n)``, whatever form they have."""
-    if isinstance(result, Tensor):
-        yield result.values() if result.is_nested else result
-    elif isinstance(result, tuple):  # a PackedSequence too
-        for part in result:
+def _tensors(given: Any) -> Iterator[Tensor]:
+    """Yield the tensors of ``output, (h_n, c_n)`` and of gates, whatever form they have."""
+    if isinstance(given, Tensor):
+        yield given.values() if given.is_nested else given
+    elif isinstance(given, tuple | list | dict):  # a PackedSequence too
+        for part in given.values() if isinstance(given, dict) else given:
             yield from _tensors(part)
