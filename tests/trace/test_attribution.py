@@ -1,5 +1,7 @@
 """What an output owes to its input: exact where it can be, marked where the two ways disagree."""
 
+import math
+
 import pytest
 import torch
 
@@ -82,3 +84,35 @@ def test_a_model_keeps_its_gradients_and_its_input():
 def test_errors_say_what_was_expected(x, x0, function, message):
     with pytest.raises(cellgate.InputError, match=message):
         attribute(function, x, x0)
+
+
+@pytest.mark.parametrize("name", ["cells", "at_once"])
+@pytest.mark.parametrize("count", [0, -1, 1.5])
+def test_counts_are_positive(name, count):
+    with pytest.raises(cellgate.InputError, match=f"{name}: expected a positive integer, got {count}"):
+        attribute(linear, torch.ones(3, 2), **{name: count})
+
+
+@pytest.mark.parametrize("x", [torch.ones(3, 2, dtype=torch.int64), [[1.0, 2.0]]])
+def test_what_has_no_gradient_is_refused(x):
+    with pytest.raises(cellgate.DtypeError, match="x: expected a tensor of floats, got"):
+        attribute(linear, x)
+
+
+def test_the_modes_around_it_change_nothing():
+    lstm = cellgate.LSTM(2, 4, batch_first=True)
+    x = torch.randn(5, 2)
+
+    def last(x):
+        return lstm(x)[0][:, -1, 0]
+
+    expected = attribute(last, x)
+    for mode in (torch.no_grad(), torch.inference_mode()):
+        with mode:
+            found = attribute(last, x * 1)
+        torch.testing.assert_close(found.gradient, expected.gradient)
+        torch.testing.assert_close(found.occlusion, expected.occlusion)
+
+
+def test_influences_that_are_no_numbers_agree_on_nothing():
+    assert math.isnan(attribute(lambda x: x.sum((1, 2)), torch.full((3, 2), math.nan)).agreement)

@@ -241,3 +241,90 @@ def test_a_browser_draws_it(theme, tmp_path):
             at = drawn[int(dy + y + (r + 0.5) * h / rows), int(dx + x + (t + 0.5) * w / columns)]
             expected = [np.interp(values[r, t], np.linspace(0, 1, len(table)), table) for table in tables]
             assert at == pytest.approx(expected, abs=0.02)
+
+
+def axis(svg: str, names: set[str]) -> list[tuple[float, str]]:
+    """Return where the names of steps stand and what is shown of them, from left to right."""
+    found = []
+    for text in ElementTree.fromstring(svg).iter(f"{SVG}text"):
+        whole = text.find(f"{SVG}title")
+        if (text.text if whole is None else whole.text) in names:
+            found.append((float(text.get("x")), text.text))
+    return found
+
+
+@pytest.mark.parametrize(("steps", "letters"), [(4, 6), (12, 30), (40, 6), (40, 30), (400, 12), (1, 200)])
+def test_names_of_steps_never_overlap(steps, letters):
+    names = [f"{t:03d}".rjust(letters, "m") for t in range(steps)]
+    for across in ({}, {"bidirectional": True}):
+        found = axis(traced(steps=steps, sequences=1, **across)["lstm"].layer(0).figure(labels=names), set(names))
+        assert found
+        for (x, shown), (after, next_shown) in itertools.pairwise(found):
+            # Half of each, of letters of six pixels, and some air.
+            assert after - x > 3 * (len(shown) + len(next_shown)) + 3
+        assert max(len(shown) for _, shown in found) * 6 <= 640 + 104
+
+
+def test_long_names_are_shortened_before_steps_are_left_out():
+    names = ["a", "<b>", "a-very-long-word", "d1", "e1", "f1", "g1", "h1"]
+    found = [shown for _, shown in axis(traced(steps=8, sequences=1).figure(labels=names), set(names))]
+    assert len(found) == 8
+    assert found[1] == "<b>"
+    assert found[2].startswith("a-")
+    assert found[2].endswith("rd")
+    assert "…" in found[2]
+
+
+def test_white_space_is_seen_and_no_name_breaks_the_file():
+    names = [" ", "\n", "\t", "\x00", "\x1b[0m", "\ud800", "\uffff", "a b", "早", "", 7, 1.5]
+    svg = traced(steps=12, sequences=1).figure(labels=names)
+    svg.encode()
+    shown = texts(svg)
+    assert {"␣", "↵", "⇥", "U+0000", "U+001B[0m", "U+D800", "U+FFFF", "a b", "早", "7", "1.5"} <= set(shown)
+    numbers = traced(steps=3, sequences=1).figure(labels=torch.tensor([5, 6, 7]))
+    assert {"5", "6", "7"} <= set(texts(numbers))
+
+
+def test_titles_stay_in_their_block():
+    name = "encoder_of_a_very_deep_model_with_blocks_in_blocks_and_layers_in_layers"
+    model = nn.ModuleDict({name: nn.LSTM(3, 7, bidirectional=True)})
+    with cellgate.trace(model) as tape:
+        model[name](torch.randn(5, 1, 3))
+    titles = [t for t in ElementTree.fromstring(tape.figure()).iter(f"{SVG}text") if "title" in t.get("class")]
+    assert [t.find(f"{SVG}title").text for t in titles] == [f"{name} layer 0 {d}" for d in ("forward", "backward")]
+    for title, end in zip(titles, ("forward", "backward"), strict=True):
+        assert len(title.text) * 9.9 <= 440 + 12 + 64  # a letter of that size and weight
+        assert title.text.startswith("encoder")
+        assert title.text.endswith(end)
+
+
+def test_a_signal_with_holes_has_gaps():
+    root = ElementTree.fromstring(traced(steps=6, sequences=1).figure(signal=[1, 2, float("nan"), 5, float("inf"), 4]))
+    curves = [line for line in root.iter(f"{SVG}polyline") if line.get("class") == "signal"]
+    points = [[tuple(map(float, p.split(","))) for p in line.get("points").split()] for line in curves]
+    assert [len(stretch) for stretch in points] == [2, 2, 2]  # two steps, then two dots
+    assert points[1][0] == points[1][1]
+    heights = {y for stretch in points for _, y in stretch}
+    assert len(heights) == 4
+    assert "max 5.0" in texts(ElementTree.tostring(root, "unicode"))
+    nothing = traced(steps=2, sequences=1).figure(signal=[float("nan")] * 2)
+    assert 'class="signal"' not in nothing
+
+
+def test_nothing_to_draw_warns_of_nothing():
+    lstm = cellgate.LSTM(3, 7)
+    with cellgate.trace(lstm) as tape:
+        lstm(torch.randn(4, 2, 3), lengths=[0, 4])
+    assert any("0 steps" in text for text in texts(tape.figure()))
+    with cellgate.trace(lstm) as tape:
+        lstm(torch.randn(4, 0, 3))
+    with pytest.raises(IndexError, match="sequence: expected a batch with sequences, got 0 of none"):
+        tape.figure()
+    with pytest.raises(cellgate.InputError, match=r"sequence: expected an integer, the number of a sequence, got 1\.0"):
+        tape.figure(1.0)
+
+
+def test_a_memory_that_is_not_known_is_not_told():
+    tape = traced()
+    tape["lstm"].layer(0).f[0] = float("nan")
+    assert not any("memory" in text and "steps" in text for text in texts(tape.figure()))

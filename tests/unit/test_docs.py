@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 
 import cellgate
@@ -45,6 +46,13 @@ def test_reference_holds_every_public_name():
     text = (ROOT / "docs" / "reference.md").read_text()
     missing = [name for name in cellgate.__all__ if not re.search(rf"`{name}\b", text)]
     assert not missing
+
+
+def test_reference_holds_every_method_of_the_layer_and_every_verb():
+    text = (ROOT / "docs" / "reference.md").read_text()
+    own = [name for name, part in vars(cellgate.LSTM).items() if callable(part) and not hasattr(torch.nn.LSTM, name)]
+    assert not [name for name in own if name[0] != "_" and not re.search(rf"`lstm\.{name}\b", text)]
+    assert not [verb for verb in app.VERBS if not re.search(rf"`cellgate {verb}\b", text)]
 
 
 def test_reference_names_exist():

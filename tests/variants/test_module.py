@@ -396,3 +396,16 @@ def test_penalty() -> None:
     want = 2 * y.square().mean() + (y[:, 1:] - y[:, :-1]).square().mean()
     torch.testing.assert_close(first.penalty(y), want)
     torch.testing.assert_close(first.penalty(y[0, :1]), 2 * y[0, :1].square().mean())
+
+
+def test_an_episode_begins_with_zeros_beside_a_learned_state() -> None:
+    lstm = cellgate.LSTM(3, 4, learned_state=True)
+    with torch.no_grad():
+        lstm.h0_l0.fill_(0.5)
+        lstm.c0_l0.fill_(-0.5)
+    x, reset, zeros = torch.randn(6, 1, 3), torch.zeros(6, 1, dtype=torch.bool), torch.zeros(1, 1, 4)
+    reset[3] = True
+    output, _ = lstm(x, reset=reset)
+    torch.testing.assert_close(output[:3], lstm(x[:3])[0])
+    torch.testing.assert_close(output[3:], lstm(x[3:], (zeros, zeros))[0])
+    assert not torch.allclose(output[3:], lstm(x[3:])[0], atol=1e-3)

@@ -50,6 +50,7 @@ class ConvertedLSTM(nn.LSTM):
 
     __prepare_scriptable__ = LSTM.__prepare_scriptable__
     explain_backend = LSTM.explain_backend
+    _run_lstm = LSTM._run_lstm
     gates = LSTM.gates
     step = LSTM.step
     stream = LSTM.stream

@@ -69,7 +69,8 @@ class LSTM(nn.RNNBase):
         forget_bias: Initial bias of the forget gate.
         chrono: Longest dependency in steps; initial biases of i and f are drawn for it.
         orthogonal: Initial recurrent weights of each gate are an orthogonal matrix.
-        learned_state: The state to begin with is a parameter, ``h0_l{k}`` and ``c0_l{k}``, where ``hx`` is left out.
+        learned_state: The state to begin with is a parameter, ``h0_l{k}`` and ``c0_l{k}``, where ``hx`` is left out;
+            episodes that begin by ``reset=`` have zeros.
         connection: "residual" or "highway": every layer but the first adds what it reads to what it writes.
         memory: What training on the CPU keeps of a layer for backward, beside its output, in floats for each of T*B*H:
             ``"fast"`` gates and cell states (5), ``"lean"`` cell states (1), ``"minimal"`` the cell state of every 16th
@@ -260,7 +261,7 @@ class LSTM(nn.RNNBase):
         Returns:
             ``output, (h_n, c_n), gates``: the first two as from :meth:`forward`; gates has a :class:`LayerGates` for
             each layer, with i, f, g, o, c of (T, B, H) and h of (T, B, P) in the input's layout, the layer's second
-            direction in its attribute ``backward``.
+            direction in its attribute ``backward``. The last layer's h may be a view of the output.
 
         Raises:
             InputError, BackendError: As :meth:`forward`.
@@ -392,6 +393,9 @@ class LSTM(nn.RNNBase):
     def _flat_weights(self, weights: list[Tensor | None]) -> None:
         # Weight-dropping wrappers assign this list after replacing the attributes it is made of; the attributes count.
         pass
+
+    # What ``step`` runs; a module that is traced has a recording one.
+    _run_lstm = run
 
     # What code derived from nn.LSTM calls: those of RNNBase know one state, not a pair.
     check_forward_args = nn.LSTM.check_forward_args  # pyright: ignore[reportAssignmentType]

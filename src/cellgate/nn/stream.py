@@ -8,7 +8,9 @@ weights at every call.
 from __future__ import annotations
 
 import numbers
+import os
 import threading
+import weakref
 from typing import Any
 
 import torch
@@ -47,8 +49,22 @@ def step(module: Any, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
     if x.dim() not in (1, 2):
         raise ShapeError(f"x_t: expected (B, I) or (I,), got {tuple(x.shape)}: step takes one time step, without a T")
     time = 1 if module.batch_first and x.dim() == 2 else 0
-    output, state = run(module, x.unsqueeze(time), state)
+    output, state = module._run_lstm(x.unsqueeze(time), state)
     return output.squeeze(time), state
+
+
+_streams: weakref.WeakSet[Stream] = weakref.WeakSet()
+
+
+def _renew_locks() -> None:
+    """Give every stream a lock that is free: in the child of a fork the thread that held it is not there to let go."""
+    for stream in list(_streams):
+        # A step computes into the other set of states, which then becomes the present one: no step is half done.
+        stream._lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_renew_locks)
 
 
 class Stream:
@@ -69,8 +85,8 @@ class Stream:
     A stream of a module in half precision carries its state in float32, as a call of the module does from step to step,
     and holds its weights in float32, biases too; the copy follows the weights as a packed one does.
 
-    Several threads may use one stream; they take turns. ``copy.deepcopy`` and ``pickle`` copy the module with it;
-    :meth:`fork` shares it.
+    Several threads may use one stream; they take turns, and the child of a process that forks goes on from the last
+    whole step. ``copy.deepcopy`` and ``pickle`` copy the module with it; :meth:`fork` shares it.
 
     Args:
         module: An LSTM, with the attributes of ``torch.nn.LSTM``, of one direction.
@@ -95,6 +111,7 @@ class Stream:
         self._rows = self._batch or 1
         self._sizes = (output_sizes(module), memory_sizes(module))
         self._lock = threading.RLock()  # held by every public call
+        _streams.add(self)
         self._weights: list[Tensor] = []
         self._versions: list[tuple[Any, ...]] = []
         self._memory: list[Tensor] = []  # keeps what the addresses point to, whatever becomes of the parameters
@@ -304,6 +321,7 @@ class Stream:
             other = object.__new__(type(self))
             vars(other).update(vars(self))
             other._lock = threading.RLock()
+            _streams.add(other)
             other._states = stream_state.two_sets(
                 self._sizes, self._rows, stream_state.kept_as(self._dtype), self._device
             )

@@ -17,6 +17,7 @@ same blocks before the two are compared.
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -24,7 +25,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from cellgate.errors import InputError
+from cellgate.errors import DtypeError, InputError
 
 __all__ = ["Attribution", "attribute"]
 
@@ -66,9 +67,12 @@ class Attribution:
 
     @property
     def agreement(self) -> float:
-        """Spearman's rank correlation of the sizes of the two influences over all cells; NaN for fewer than three."""
+        """Spearman's rank correlation of the sizes of the two influences over all cells.
+
+        NaN for fewer than three, and where one is not a number.
+        """
         a, b = self.gradient.abs().flatten(), self.occlusion.abs().flatten()
-        if len(a) < 3:
+        if len(a) < 3 or bool((a + b).isnan().any()):
             return math.nan
         return float(torch.corrcoef(torch.stack([_ranks(a), _ranks(b)]))[0, 1])
 
@@ -94,13 +98,16 @@ def attribute(
     Args:
         function: (N, T, I) to (N,), differentiable: the model in eval mode with the number of interest picked out. It
             is called on copies of x with parts replaced.
-        x: (T, I) the sequence, T and I of at least 1.
+        x: (T, I) the sequence, T and I of at least 1, of a float dtype.
         x0: What stands for "nothing known", (I,) or (T, I); zeros if left out, the mean of standardised columns.
-        cells: The most occlusions to compute; more steps are taken together until there are no more than that.
-        at_once: Occlusions in one call of the function.
+        cells: The most occlusions to compute, at least 1; more steps are taken together until there are no more than
+            that, or one block is left, of I occlusions.
+        at_once: Occlusions in one call of the function, at least 1.
 
     Raises:
-        InputError: x is not (T, I) or empty, x0 does not fit, or the function gives something else than N numbers.
+        InputError: x is not (T, I) or empty, x0 does not fit, ``cells`` or ``at_once`` is no positive integer, or the
+            function gives something else than N numbers.
+        DtypeError: x is no tensor of floats, which alone have gradients.
 
     Example:
         >>> import torch
@@ -109,10 +116,23 @@ def attribute(
         >>> found.occlusion.tolist()
         [[0.0, 2.0], [0.0, 0.0], [-1.0, 0.0]]
     """
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        got = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise DtypeError(f"x: expected a tensor of floats, got {got}: convert it with torch.as_tensor(x).float()")
     if x.dim() != 2 or 0 in x.shape:
         raise InputError(f"x: expected one sequence (T, I) with steps and columns, got {tuple(x.shape)}")
+    for name, count in (("cells", cells), ("at_once", at_once)):
+        if not isinstance(count, numbers.Integral) or count < 1:
+            raise InputError(f"{name}: expected a positive integer, got {count!r}")
+    # What was made in inference mode has no gradients, in or out of it; a copy made outside has.
+    with torch.inference_mode(False):
+        return _attribute(function, x.detach().clone(), x0, int(cells), int(at_once))
+
+
+def _attribute(
+    function: Callable[[Tensor], Tensor], x: Tensor, x0: Tensor | None, cells: int, at_once: int
+) -> Attribution:
     steps, columns = x.shape
-    x = x.detach()
     x0 = torch.zeros_like(x) if x0 is None else x0.detach().to(x)
     if x0.shape not in ((columns,), (steps, columns)):
         raise InputError(f"x0: expected ({columns},) or ({steps}, {columns}), got {tuple(x0.shape)}")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numbers
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from cellgate.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -161,7 +164,7 @@ class Direction:
         sequence: int = 0,
         *,
         order: str = "similarity",
-        labels: Sequence[str] | None = None,
+        labels: Sequence[object] | Tensor | None = None,
         signal: Sequence[float] | None = None,
     ) -> HeatMaps:
         """Return the plain numbers of a picture: of one sequence, its own length, units in a readable order.
@@ -169,18 +172,23 @@ class Direction:
         Args:
             sequence: Which sequence of the batch.
             order: "similarity" (units that do alike stand together), "memory" (long memory on top) or "index".
-            labels: A name for each step, such as the character that was read.
-            signal: A number for each step, such as the input, for a curve above the maps.
+            labels: A name for each step, such as the character that was read; what is no str is written as one.
+            signal: A number for each step, such as the input, for a curve above the maps; one that is not finite
+                leaves a gap.
 
         Raises:
             IndexError: There is no such sequence.
+            InputError: ``sequence`` is not an integer.
             ValueError: No such order, or not one label or number a step.
         """
         from .order import unit_order
         from .picture import HeatMaps
 
+        if not isinstance(sequence, numbers.Integral):
+            raise InputError(f"sequence: expected an integer, the number of a sequence, got {sequence!r}")
         if not -self.sequences <= sequence < self.sequences:
-            raise IndexError(f"sequence: expected 0 to {self.sequences - 1}, got {sequence}")
+            known = f"0 to {self.sequences - 1}" if self.sequences else "a batch with sequences"
+            raise IndexError(f"sequence: expected {known}, got {sequence}{'' if self.sequences else ' of none'}")
         length = self.steps if self.lengths is None else int(self.lengths[sequence])
         for name, given in (("labels", labels), ("signal", signal)):
             if given is not None and len(given) != length:
@@ -191,7 +199,9 @@ class Direction:
             title=self.title,
             maps={name: values.T for name, values in maps.items()},
             order=unit_order(maps, order),
-            labels=None if labels is None else tuple(labels),
+            labels=None
+            if labels is None
+            else tuple(map(str, labels.tolist() if isinstance(labels, Tensor) else labels)),
             signal=None if signal is None else tuple(float(value) for value in signal),
             resets=() if resets is None else tuple(resets.tolist()),
         )

@@ -25,7 +25,7 @@ def unit_order(maps: dict[str, np.ndarray], order: str) -> tuple[int, ...]:
     if order == "memory" and "f" not in maps:
         raise ValueError("order='memory': expected f among the recorded gates: trace(..., gates=...) left it out")
     units = max(values.shape[1] for values in maps.values())
-    if order == "index" or units < 3:
+    if order == "index" or units < 3 or not any(len(values) for values in maps.values()):
         return tuple(range(units))
     if order == "memory":
         return tuple(np.argsort(-maps["f"].mean(0), kind="stable").tolist())

@@ -6,6 +6,7 @@ has the same place in all maps of a layer.
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from html import escape
 from math import ceil
@@ -13,6 +14,7 @@ from math import ceil
 import numpy as np
 
 from .raster import colour_filters, png_uri
+from .walkthrough.characters import visible
 
 __all__ = ["HeatMaps", "draw"]
 
@@ -30,6 +32,11 @@ LANE = 52  # height of the signal
 AXIS = 26  # below
 LEGEND = 46
 FINEST = 1200  # columns of a map; more steps are averaged
+WIDEST = 44  # room for the name of a step; longer ones are shortened before any is left out
+
+# Text is not measured here, so a letter of each kind gets the room that an average one of its size takes, in the wider
+# of the usual fonts.
+LETTER = {"title": 9.9, "step": 7.8, "small": 6.6}
 
 STYLE = """
 .paper{fill:#fdfdfb}.ink{fill:#1c2430}.soft{fill:#66717f}.line{stroke:#c9d0d6}.frame{stroke:#dfe3e6}
@@ -46,7 +53,7 @@ text{font-family:ui-sans-serif,system-ui,-apple-system,"Segoe UI","Noto Sans","N
 .title{font-size:17px;font-weight:650}.note{font-size:12px}.gate{font-size:22px;font-style:italic;
 font-family:ui-serif,Georgia,"Times New Roman","Noto Serif",serif}.small{font-size:11px}.step{font-size:13px}
 image{image-rendering:pixelated}.line,.frame{fill:none;stroke-width:1}.curve,.signal{fill:none;stroke-width:1.6;
-stroke-linejoin:round}.wash{opacity:.13}.reset{stroke-width:1;stroke-dasharray:3 3;opacity:.55}
+stroke-linejoin:round;stroke-linecap:round}.wash{opacity:.13}.reset{stroke-width:1;stroke-dasharray:3 3;opacity:.55}
 """
 
 
@@ -120,8 +127,29 @@ def draw(rows: list[list[HeatMaps]], *, theme: str = "auto") -> str:
     )
 
 
-def _text(x: float, y: float, kind: str, text: str, anchor: str = "start") -> str:
-    return f'<text x="{x:g}" y="{y:g}" class="{kind}" text-anchor="{anchor}">{escape(text)}</text>'
+def _text(x: float, y: float, kind: str, text: str, anchor: str = "start", room: float | None = None) -> str:
+    """Return a line of text, shortened to its room if it has one, the whole under the pointer."""
+    # What no SVG file may hold is written by its number.
+    text = "".join(visible(c) if unicodedata.category(c) in ("Cc", "Cs") or c in "\ufffe\uffff" else c for c in text)
+    shown, whole = escape(text), ""
+    if room is not None and _width(text, kind) > room:
+        shown, whole = escape(_shortened(text, kind, room)), f"<title>{escape(text)}</title>"
+    return f'<text x="{x:g}" y="{y:g}" class="{kind}" text-anchor="{anchor}">{shown}{whole}</text>'
+
+
+def _width(text: str, kind: str) -> float:
+    """Return about how wide a text is, in pixels; letters of East Asia are as wide as they are high."""
+    em = sum(1.65 if unicodedata.east_asian_width(c) in "WF" else not unicodedata.combining(c) for c in text)
+    return em * LETTER[kind.split()[-1]]
+
+
+def _shortened(text: str, kind: str, room: float) -> str:
+    """Return both ends of a text, with an ellipsis between them."""
+    for kept in range(len(text) - 1, 0, -1):
+        shown = f"{text[: (kept + 1) // 2].rstrip()}…{text[len(text) - kept // 2 :].lstrip()}"
+        if _width(shown, kind) <= room:
+            return shown
+    return "…"
 
 
 def _block(data: HeatMaps, width: int) -> tuple[str, float]:
@@ -130,13 +158,15 @@ def _block(data: HeatMaps, width: int) -> tuple[str, float]:
     fold = max(1, ceil(steps / FINEST))
     facts = [f"{units} units" if units != 1 else "1 unit", f"{steps} steps" if steps != 1 else "1 step"]
     if "f" in data.maps and steps:
-        facts.append(f"median memory {_number(_median_memory(data.maps['f']))} steps")
+        memory = _median_memory(data.maps["f"])
+        facts += [] if np.isnan(memory) else [f"median memory {_number(memory)} steps"]
     strange = sum(int((~np.isfinite(values)).sum()) for values in data.maps.values())
     if strange:
         facts.append(f"{strange} values are not finite and drawn as zero")
     if fold > 1:
         facts.append(f"{fold} steps averaged in a column")
-    parts = [_text(LABEL, 16, "ink title", data.title), _text(LABEL, 36, "soft note", "  ·  ".join(facts))]
+    room = width + 12 + PROFILE
+    parts = [_text(LABEL, 16, "ink title", data.title, room=room), _text(LABEL, 36, "soft note", "  ·  ".join(facts))]
     y = float(HEAD)
     if data.signal is not None:
         parts.append(_curve(np.asarray(data.signal, dtype=float), y, width, LANE, "signal", "input", wash=False))
@@ -194,42 +224,56 @@ def _profile(values: np.ndarray, y: float, width: int, height: float, reach: flo
 
 def _curve(values: np.ndarray, y: float, width: int, height: float, kind: str, name: str, *, wash: bool) -> str:
     """Return a curve with its name at the left and its largest value at the right; from zero if it has a wash."""
-    if not len(values):
+    finite = np.isfinite(values)
+    if not finite.any():
         return ""
-    low = min(0.0, float(values.min())) if wash else float(values.min())
-    high = float(values.max())
+    low = min(0.0, float(values[finite].min())) if wash else float(values[finite].min())
+    high = float(values[finite].max())
     span = (high - low) or 1.0
     xs = LABEL + width * (np.arange(len(values)) + 0.5) / len(values)
-    ys = y + height - 3 - (height - 8) * (values - low) / span
-    points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(xs, ys, strict=True))
+    ys = y + height - 3 - (height - 8) * (np.where(finite, values, low) - low) / span
+    # A curve has a gap where there is no number; a stretch of one step is a dot.
+    stretches = np.split(np.arange(len(values)), np.flatnonzero(np.diff(finite)) + 1)
+    lines = [
+        " ".join(f"{xs[t]:.1f},{ys[t]:.1f}" for t in (s if len(s) > 1 else np.repeat(s, 2)))
+        for s in stretches
+        if finite[s[0]]
+    ]
     foot = y + height
     parts = [_text(LABEL - 14, y + height / 2 + 4, "soft small", name, "end")]
     if wash:
+        (points,) = lines  # the norm of c, in which zero stands for what is not finite
         parts.append(f'<polygon class="wash" points="{xs[0]:.1f},{foot:g} {points} {xs[-1]:.1f},{foot:g}"/>')
         parts.append(f'<path class="line" d="M{LABEL} {foot:g}h{width}"/>')
-    parts.append(f'<polyline class="{kind}" points="{points}"/>')
+    parts += [f'<polyline class="{kind}" points="{points}"/>' for points in lines]
     parts.append(_text(LABEL + width + 8, y + 12, "soft small", f"max {_number(high)}"))
     return "".join(parts)
 
 
 def _axis(data: HeatMaps, y: float, width: int) -> str:
-    """Return the names of the steps under the maps: their labels if there is room for them, else some numbers."""
+    """Return the names of the steps under the maps, as many as there is room for: their labels, or else numbers."""
     steps = data.steps
     if not steps:
         return ""
     cell = width / steps
-    if data.labels is not None and cell >= 7:
-        kind = "ink step" if cell >= 11 else "ink small"
-        return "".join(
-            _text(LABEL + cell * (t + 0.5), y + 14, kind, label, "middle") for t, label in enumerate(data.labels)
-        )
-    every = _round_step(steps, max(2, width // 80))
-    marks = range(0, steps, every)
-    numbers = [data.labels[t] if data.labels is not None else str(t) for t in marks]
+    labels = None if data.labels is None else ["".join(map(visible, n)) if n.isspace() else n for n in data.labels]
+    for kind in ("step", "small"):
+        if labels is not None and max(_width(label, kind) for label in labels) <= cell:
+            return "".join(
+                _text(LABEL + cell * (t + 0.5), y + 14, f"ink {kind}", label, "middle")
+                for t, label in enumerate(labels)
+            )
+    if labels is None:
+        every = _round_step(steps, max(2, width // 80))
+    else:
+        widest = min(WIDEST, max(_width(label, "small") for label in labels))
+        every = _round_step(steps, max(1, int(width / (widest + 8))))
+    room = every * cell - 8
     text = "".join(
-        _text(LABEL + cell * (t + 0.5), y + 12, "soft small", n, "middle") for t, n in zip(marks, numbers, strict=True)
+        _text(LABEL + cell * (t + 0.5), y + 12, "soft small", str(t) if labels is None else labels[t], "middle", room)
+        for t in range(0, steps, every)
     )
-    return text + _text(LABEL - 14, y + 12, "soft small", "step", "end")
+    return text if labels is not None else text + _text(LABEL - 14, y + 12, "soft small", "step", "end")
 
 
 def _legend(signed: bool) -> str:

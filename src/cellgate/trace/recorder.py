@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
+import os
 import threading
 import weakref
 from collections.abc import Iterable, Iterator
@@ -23,6 +24,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses import FakeTensor
 from torch.nn.utils import parametrize
 from torch.nn.utils.rnn import PackedSequence
 
@@ -35,6 +37,7 @@ from cellgate.nn.derived import derived, rebased
 from cellgate.nn.eager import Eager
 from cellgate.nn.gates import LayerGates, layer_gates, to_public
 from cellgate.nn.quick import run_quick_with_gates
+from cellgate.nn.recorders import under_make_fx
 from cellgate.nn.variant import variant_of
 
 from .layer import GATES
@@ -56,9 +59,11 @@ def trace(
 ) -> Tape:
     """Record what a model's gates do: i, f, g, o, c and h of every layer, direction and step, inside a ``with`` block.
 
-    Every :class:`cellgate.LSTM` and ``nn.LSTM`` in the model is heard, nested, shared, converted or subclassed. The
+    Every :class:`cellgate.LSTM` and ``nn.LSTM`` in the model is heard, nested, shared, converted or subclassed, and
+    every way of calling it: itself, ``step`` (a call of one step) and ``gates``. Streams and cells are not. The
     model's outputs, gradients and random numbers are bit for bit those of the untraced model; each call costs a second,
-    recorded run of its LSTM (the larger part of a block's time) and six floats a unit, sequence and step.
+    recorded run of its LSTM (the larger part of a block's time) and six floats a unit, sequence and step. The tape's
+    numbers are its own: what the model writes into an output afterwards does not reach them.
 
     Compiled models can be traced: ``torch.compile`` sees other classes inside the block, compiles again with a break
     at each LSTM, and takes up the old code after it. With ``fullgraph=True`` it raises instead; trace the original.
@@ -75,7 +80,8 @@ def trace(
         The tape, for a ``with`` statement.
 
     Raises:
-        InputError: No LSTM in the model, no such module, gate or layer.
+        InputError: No LSTM in the model, no such module, gate or layer. Inside the block: a call under a transform of
+            torch.func, or one of ``torch.jit.trace`` or ``torch.export``, whose gates have no numbers.
 
     Example:
         >>> import torch, cellgate
@@ -87,10 +93,12 @@ def trace(
     """
     found = _lstms(model)
     wanted = _wanted_modules(found, model, modules)
-    kept = tuple(gates)
+    kept = tuple(gates) if isinstance(gates, Iterable) else (gates,)
     unknown = [gate for gate in kept if gate not in GATES]
     if unknown or not kept:
         raise InputError(f"gates: expected some of {', '.join(GATES)}, got {', '.join(map(repr, unknown)) or 'none'}")
+    if layers is not None and not isinstance(layers, Iterable):
+        raise InputError(f"layers: expected several numbers or None, got {layers!r}: write layers=[{layers!r}]")
     numbers = None if layers is None else tuple(layers)
     deepest = max(module.num_layers for _, module in wanted.values())
     if numbers is not None and (not numbers or any(not 0 <= n < deepest for n in numbers)):
@@ -120,9 +128,14 @@ def _wanted_modules(
     found: dict[str, tuple[list[str], Any]], model: nn.Module, modules: Iterable[str] | None
 ) -> dict[str, tuple[list[str], Any]]:
     if not found:
+        cells = any(isinstance(module, nn.LSTMCell) for module in model.modules())
         raise InputError(
-            f"model: expected a cellgate.LSTM or nn.LSTM in it, got a {type(model).__name__} without: scripted, "
-            "quantized and exported models hide theirs, trace the original"
+            f"model: expected a cellgate.LSTM or nn.LSTM in it, got a {type(model).__name__} without: "
+            + (
+                "an LSTMCell is not recorded, use cellgate.LSTM and its step()"
+                if cells
+                else "scripted, quantized and exported models hide theirs, trace the original"
+            )
         )
     if modules is None:
         return found
@@ -142,6 +155,9 @@ _listeners: contextvars.ContextVar[_Listeners] = contextvars.ContextVar("cellgat
 # Which modules have a recording class, in any context: how many open tapes hold them, the class they had, and that one.
 _lock = threading.Lock()
 _held: dict[int, tuple[int, type, type]] = {}
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    # A thread that opens or closes a block meanwhile is not there to let go of the lock in the child.
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 @contextlib.contextmanager
@@ -219,16 +235,24 @@ def _recording(bottom: Any) -> type:
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
         return _recorded(self, bottom, args, kwargs)
 
-    return type(
-        f"Recording{bottom.__name__}", (bottom,), {"forward": forward, "_recording": True, "_stays_when_copied": False}
-    )
+    names = {"forward": forward, "_recording": True, "_stays_when_copied": False}
+    if bottom is not nn.LSTM:
+        # The other ways in. A step of a subclass does not go through the subclass's forward, recorded or not.
+        names |= {
+            "_run_lstm": lambda self, input, hx: _recorded(self, bottom, (input, hx), {}),
+            "gates": lambda self, *args, **kwargs: _recorded(self, bottom, args, kwargs, with_gates=True),
+        }
+    return type(f"Recording{bottom.__name__}", (bottom,), names)
 
 
-def _record(module: Any, bottom: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Run the forward of an LSTM and, if a tape listens in this context, put its gates on it."""
+def _record(
+    module: Any, bottom: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, with_gates: bool = False
+) -> Any:
+    """Run the forward of an LSTM, or its ``gates``, and put them on the tapes that listen in this context."""
     listening = [(tape, names[module]) for tape, names in _listeners.get() if module in names]
     if not listening:
-        return bottom.forward(module, *args, **kwargs)
+        return (bottom.gates if with_gates else bottom.forward)(module, *args, **kwargs)
+    _check_ordinary(args[0] if args else kwargs.get("input"))
     quick = None if bottom is nn.LSTM else _quick(module, *args, **kwargs)
     if quick is not None:
         output, state, public = quick
@@ -239,17 +263,22 @@ def _record(module: Any, bottom: Any, args: tuple[Any, ...], kwargs: dict[str, A
             "batch_first": bool(module.batch_first) and batched,
             "batched": batched,
         }
+        layers = [_parts(layer, detach=False) for layer in public]
+        given = (output, state, layers) if with_gates else (output, state)
         for tape, name in listening:
-            tape._keep(name, [_parts(layer, detach=False) for layer in public], rest, cpu.NAME, 0.0)
-        return output, state
+            tape._keep(name, layers, rest, cpu.NAME, 0.0, given)
+        return (output, state, public) if with_gates else (output, state)
     differentiable = any(tape.differentiable for tape, _ in listening)
     # A parametrization may draw random numbers or step its own state; both runs must see the same weights.
     cached = bottom is not nn.LSTM and parametrize.is_parametrized(module)
     same_weights = parametrize.cached() if cached else contextlib.nullcontext()
     with same_weights:
-        if _dropout_in_the_kernel(module) or _same_kernel(module, bottom, args, kwargs):
-            result, gates, call = _rerun(module, bottom, args, kwargs)
+        if with_gates:
+            result, gates, call = _recorded_call(module, *args, **kwargs)
             distance: Tensor | float = 0.0
+        elif _dropout_in_the_kernel(module) or _same_kernel(module, bottom, args, kwargs):
+            result, gates, call = _rerun(module, bottom, args, kwargs)
+            distance = 0.0
         else:
             random_before = _random_state(module)
             result = bottom.forward(module, *args, **kwargs)
@@ -259,15 +288,28 @@ def _record(module: Any, bottom: Any, args: tuple[Any, ...], kwargs: dict[str, A
             distance = _distance(result, again)
     if call.problem.transformed:
         raise InputError("trace: expected an ordinary call, got one under torch.func or forward-mode AD: trace outside")
-    public = [layer_gates(module, call, layer) for layer in gates]
+    public = tuple(layer_gates(module, call, layer) for layer in gates)
     rest = _layout(module, call)
+    given = (result, [_parts(layer, detach=True) for layer in public]) if with_gates else result
     for tape, name in listening:
         layers = [_parts(layer, detach=not tape.differentiable) for layer in public]
-        tape._keep(name, layers, rest, call.choice.name, distance)
-    return result
+        tape._keep(name, layers, rest, call.choice.name, distance, given)
+    return (*result, public) if with_gates else result
 
 
 _recorded = Eager(_record, "cellgate.trace records this LSTM, which a compiled graph cannot")
+
+
+def _check_ordinary(x: Any) -> None:
+    """Refuse calls that are not run but written down, by whatever makes a graph of them: their gates have no values."""
+    data = x.data if isinstance(x, PackedSequence) else x
+    if torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]
+        what = "torch.jit.trace"
+    elif isinstance(data, FakeTensor) or under_make_fx():
+        what = "torch.export, make_fx or another that has no numbers yet"
+    else:
+        return
+    raise InputError(f"trace: expected an ordinary call, got one of {what}: make the graph outside the block")
 
 
 def _quick(module: Any, input: Any, hx: Any = None, *, lengths: Any = None, reset: Any = None) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cellgate.backends.problem import any_wrapped
 from cellgate.errors import InputError
 
 from .layer import GATES, Direction, Layer
@@ -144,9 +145,11 @@ class Track(Sequence[Call]):
             like = layers_k[0]
             dim = 1 if like.batched and like.batch_first else 0
             parts = {n: torch.cat([getattr(layer, n) for layer in layers_k], dim) for n in like.kept}
-            resets = [layer.reset for layer in layers_k]
-            given = [reset for reset in resets if reset is not None]
-            reset = torch.cat(given, dim) if len(given) == len(resets) else None
+            reset = None
+            if any(layer.reset is not None for layer in layers_k):
+                # Where a call had no resets, no episode began.
+                resets = [torch.zeros_like(y.mask) if y.reset is None else y.reset for y in layers_k]
+                reset = torch.cat(resets, dim)
             rest = {"lengths": None, "reset": reset, "batch_first": like.batch_first, "batched": like.batched}
             layers.append(Layer(like.index, None, parts, title=like.title, **rest))
         distance = max(call.distance for call in self._calls)
@@ -272,13 +275,28 @@ class Tape(Mapping[str, Track]):
         rest: dict[str, Any],
         backend: str,
         distance: Tensor | float,
+        given: Any,
     ) -> None:
-        """Add a call: of each layer and direction the gates, in the caller's layout."""
+        """Add a call: of each layer and direction the gates, in the caller's layout.
+
+        What shares memory with something that was ``given`` to the model is copied, since that may be written to
+        (``relu_``). So is what lies in a larger block, where the rest of the block is not kept.
+        """
+        others = {part.untyped_storage().data_ptr() for part in _tensors(given) if not any_wrapped((part,))}
+        some = self._layers is not None or len(set(self.gates)) < len(GATES)
+
+        def own(part: Tensor) -> Tensor:
+            if any_wrapped((part,)):
+                return part
+            storage = part.untyped_storage()
+            alone = some and not part.requires_grad and storage.nbytes() > part.nbytes
+            return part.clone() if alone or storage.data_ptr() in others else part
+
         layers = []
         for index, parts in enumerate(directions):
             if self._layers is not None and index not in self._layers:
                 continue
-            kept = [{n: part[n] for n in GATES if n in self.gates} for part in parts]
+            kept = [{n: own(part[n]) for n in GATES if n in self.gates} for part in parts]
             title = f"{name} layer {index}"
             backward = None
             if len(kept) == 2:
@@ -288,3 +306,12 @@ class Tape(Mapping[str, Track]):
         track = self._tracks[name]
         if layers:
             track._calls.append(Call(name, len(track), tuple(layers), backend, distance))
+
+
+def _tensors(given: Any) -> Iterator[Tensor]:
+    """Yield the tensors of ``output, (h_n, c_n)`` and of gates, whatever form they have."""
+    if isinstance(given, Tensor):
+        yield given.values() if given.is_nested else given
+    elif isinstance(given, tuple | list | dict):  # a PackedSequence too
+        for part in given.values() if isinstance(given, dict) else given:
+            yield from _tensors(part)
