@@ -10,7 +10,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .picture import HeatMaps
+    from .picture import HeatMaps, Svg
 
 __all__ = ["GATES", "Direction", "Layer", "Saturation"]
 
@@ -196,7 +196,7 @@ class Direction:
             resets=() if resets is None else tuple(resets.tolist()),
         )
 
-    def figure(self, sequence: int = 0, *, theme: str = "auto", **options: Any) -> str:
+    def figure(self, sequence: int = 0, *, theme: str = "auto", **options: Any) -> Svg:
         """Return a picture of one sequence as the text of an SVG file; options as for :meth:`heat_maps`."""
         from .picture import draw
 
