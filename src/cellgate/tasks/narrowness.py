@@ -22,7 +22,8 @@ from statistics import NormalDist
 import numpy as np
 
 TOO_NARROW, NOT_SHOWN, TOO_FEW = "too narrow", "not shown to be too narrow", "too few to tell"
-_FEWEST_STRETCHES, _FEWEST_SERIES = 4, 20
+MANY_SERIES = 20  # so many tell something by themselves, whatever the moment
+_FEWEST_STRETCHES = 4
 _SURE = 0.95
 
 
@@ -44,7 +45,7 @@ def narrowness(inside: Sequence[np.ndarray], known: Sequence[np.ndarray], stretc
         np.add.at(counts[k], stretches, there.sum(-1))
         np.add.at(hits[k], stretches, (there & within).sum(-1))
     over_time = int((counts.sum(0) > 0).sum()) >= _FEWEST_STRETCHES
-    over_series = int((counts.sum(1) > 0).sum()) >= _FEWEST_SERIES
+    over_series = int((counts.sum(1) > 0).sum()) >= MANY_SERIES
     if not (over_time or over_series):
         return TOO_FEW
     matters = _small(level) if over_time else gross(level)
