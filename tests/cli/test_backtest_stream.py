@@ -48,7 +48,7 @@ def test_a_row_in_gives_a_forecast_out(model, capsys, monkeypatch):
 def test_json_rows(model, capsys, monkeypatch):
     rows = '{"ds": "1961-01", "y": 450}\n\n{"ds": "1961-03", "y": null}\n'
     code, out, err = call(capsys, monkeypatch, "stream", model, "--json", rows=rows)
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, "row 3: 1 step before 1961-03-01 without a row, taken as missing\n")
     first, second = (json.loads(line) for line in out.splitlines())
     assert first["after"] == "1961-01-01"
     assert first["ds"] == ["1961-02-01", "1961-03-01", "1961-04-01", "1961-05-01"]

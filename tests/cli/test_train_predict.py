@@ -165,7 +165,7 @@ def test_json_output_is_one_object(call, tmp_path):
     assert code == 0
     told = json.loads(out)
     assert told["training"]["epochs"] == 2
-    assert set(told["metrics"]) == {"steps", "series", "cellgate", "seasonal naive", "plain"}
+    assert set(told["metrics"]) == {"steps", "series", "stretches", "cellgate", "seasonal naive", "plain", "intervals"}
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")

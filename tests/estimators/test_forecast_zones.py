@@ -134,7 +134,9 @@ def test_a_stream_on_standard_input_goes_by_the_same_rules(zoned, bare, call, tm
         code, out, err = call("stream", tmp_path / stamp[-5:], "--json")
         assert code == 0
         assert json.loads(out)["after"] == f"{answer:%Y-%m-%d %H:%M}"
-        assert err == ("" if model is zoned and "-05:00" in stamp else f"note: ds: {UNZONED}\n")
+        told = "" if model is zoned and "-05:00" in stamp else f"note: ds: {UNZONED}\n"
+        missing = "5 steps before 2024-01-05 14:00" if "-05:00" in stamp else "3 steps before 2024-01-05 12:00"
+        assert err == f"{told}row 1: {missing} without a row, taken as missing\n"
     bare.save(tmp_path / "bare")
     monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps({"ds": "2024-01-05T04:00-05:00", "y": 1, "promo": 1})))
     code, out, err = call("stream", tmp_path / "bare", "--json", "--steps", 1)

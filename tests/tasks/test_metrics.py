@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cellgate.tasks.baselines import fill_by_season, seasonal_naive
-from cellgate.tasks.metrics import coverage, mae, mase, smape
+from cellgate.tasks.metrics import mae, mase, smape
 
 
 def test_scores_by_hand():
@@ -15,14 +15,12 @@ def test_scores_by_hand():
     assert smape(actual, predicted) == pytest.approx(100 * (1 / 3 + 2 / 10))
     history = np.array([1.0, 5.0, 2.0, 8.0])  # changes over a season of 2: 1 and 3
     assert mase(actual, predicted, history, 2) == 1.5 / 2
-    assert coverage(actual, np.array([1.0, 5.0]), np.array([2.0, 9.0])) == 0.5
 
 
 def test_missing_values_count_nowhere():
     actual, predicted = np.array([2.0, np.nan]), np.array([1.0, 6.0])
     assert mae(actual, predicted) == 1
     assert smape(actual, predicted) == pytest.approx(200 / 3)
-    assert coverage(actual, np.zeros(2), np.array([3.0, 9.0])) == 1
 
 
 def test_zero_against_zero_is_no_error():

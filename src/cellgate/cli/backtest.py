@@ -182,7 +182,7 @@ def _report(found: Backtest) -> None:
     if found.left_out:
         say_pairs([("left out", left_out_note(found.left_out, len(found.left_out) + len(found.panel)))])
     say()
-    say_forecast_scores(metrics, found.levels, f"over {counted(metrics['origins'], 'moment')}")
+    say_forecast_scores(metrics, f"over {counted(metrics['origins'], 'moment')}")
     say()
     horizon = found.values.shape[2]
     picked = sorted({round(1 + k * (horizon - 1) / (_SHOWN_STEPS - 1)) for k in range(_SHOWN_STEPS)})

@@ -100,4 +100,4 @@ def _forecast(forecaster: estimators.Forecaster, model: Path, data: str, holdout
         pairs.append(("left out", left_out_note(left_out, len(panel))))
     say_pairs(pairs)
     say()
-    say_forecast_scores(metrics, forecaster.levels, f"on the last {counted(tail, 'step')}")
+    say_forecast_scores(metrics, f"on the last {counted(tail, 'step')}")

@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 from cellgate.cli.console import say, say_table
 from cellgate.estimators.forecast_scores import BASELINE
+from cellgate.estimators.interval_words import inside_line, interval_remarks, shares_inside
 
 SCORES = ("MASE", "sMAPE", "MAE")
 _CLEARLY = 0.05  # better by less is left to chance
 
 
-def say_forecast_scores(metrics: dict[str, Any], levels: Sequence[float], title: str) -> None:
-    """The table of scores, the share of values inside each interval, and which of the two is better.
+def say_forecast_scores(metrics: dict[str, Any], title: str, which: str = "values") -> None:
+    """The table of scores, the share of values inside each interval, and what `say_verdict` says.
 
     Args:
         metrics: as Forecaster.evaluate gives them.
-        levels: the intervals, in percent.
         title: over what the scores are means, for the table's corner.
+        which: the values that are scored.
     """
     rows = [[name, *(score_text(metrics[name][score]) for score in SCORES)] for name in ("cellgate", BASELINE)]
     say_table([title, *SCORES], rows)
-    for level in levels:
-        say(f"{metrics['cellgate'][f'coverage-{level:g}']:.0%} of the values lie in the {level:g} % interval")
+    for level, share in shares_inside(metrics).items():
+        say(inside_line(level, share, which))
     say_verdict(metrics)
 
 
 def say_verdict(metrics: dict[str, Any]) -> None:
-    """Which is better, and whether something plainer is better than both."""
+    """What the intervals are found to be, which forecast is better, and whether something plainer beats both."""
+    for remark in interval_remarks(metrics):
+        say(remark)
     say(verdict(metrics))
     plainer = plain_verdict(metrics)
     if plainer:

@@ -62,6 +62,8 @@ def csv_rows(source: TextIO, forecaster: estimators.Forecaster) -> Iterator[tupl
             if layout.is_header:
                 continue
         cells = _cells(line, layout.delimiter, len(layout.names))
+        if cells == layout.names:
+            continue  # the header again, of a writer that began anew
         if len(cells) != len(layout.names):
             expected = f"{counted(len(layout.names), 'cell')} ({some(layout.names)})"
             yield number, DataError(f"expected {expected}, got {len(cells)}; correct it")

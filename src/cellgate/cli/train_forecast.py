@@ -28,9 +28,9 @@ from cellgate.cli.columns import (
     names,
 )
 from cellgate.cli.config import CHECKPOINT, save_config, seconds_so_far
-from cellgate.cli.console import say, say_json, say_pairs, say_table, training_progress
+from cellgate.cli.console import say, say_json, say_pairs, training_progress
 from cellgate.cli.forecast_files import write_forecast_files
-from cellgate.cli.forecast_words import SCORES, in_vain_line, say_verdict, score_text
+from cellgate.cli.forecast_words import in_vain_line, say_forecast_scores
 from cellgate.cli.placing import REPORT, forget_checkpoint, in_place_of_earlier
 from cellgate.cli.training_run import (
     alone_in,
@@ -47,7 +47,6 @@ from cellgate.data import Panel
 from cellgate.data.grid import season_before
 from cellgate.data.words import counted, some
 from cellgate.errors import InputError
-from cellgate.estimators.forecast_scores import BASELINE
 from cellgate.estimators.trainable import learnt_from, left_out_note, measurable
 
 
@@ -242,12 +241,7 @@ def _report(
         say(in_vain)
     if metrics:
         say()
-        rows = [[name, *(score_text(metrics[name][score]) for score in SCORES)] for name in ("cellgate", BASELINE)]
-        say_table(["on the held-out steps", *SCORES], rows)
-        for level in forecaster.levels:
-            inside = metrics["cellgate"][f"coverage-{level:g}"]
-            say(f"{inside:.0%} of the held-out values lie in the {level:g} % interval")
-        say_verdict(metrics)
+        say_forecast_scores(metrics, "on the held-out steps", "held-out values")
     if held and not metrics:
         say(f"no scores, as nothing was observed in the {counted(held, 'step')} held out")
     say()

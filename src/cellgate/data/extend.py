@@ -101,7 +101,7 @@ def _offset(panel: Panel, newer: Panel, pair: _Pair) -> int:
     return steps
 
 
-def require_near(source: str, panel: Panel, k: int, apart: int, stamp: Any) -> None:
+def require_near(source: str, panel: Panel, k: int, apart: int, stamp: Any, length: int | None = None) -> None:
     """Refuse a row so far from a series that a regular table would not have it: most likely a year mistyped.
 
     Args:
@@ -110,11 +110,12 @@ def require_near(source: str, panel: Panel, k: int, apart: int, stamp: Any) -> N
         k: which of them.
         apart: how many steps the series would get longer.
         stamp: the time of the row.
+        length: how many steps the series has had, where the panel holds the last ones only.
 
     Raises:
         DataError: for more than 20 steps a step of the series.
     """
-    length = len(panel.values[k])
+    length = len(panel.values[k]) if length is None else length
     if apart > LARGEST_GRID * max(length, 10):
         raise DataError(
             f"{source}: expected rows near series {panel.ids[k]!r}, which goes up to {show_time(panel.times(k)[-1])}, "

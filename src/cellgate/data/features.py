@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from cellgate.data.errors import DataError
+from cellgate.data.prose import TAKE_APART, is_prose
 from cellgate.data.sequences import SequenceSet
 
 _MOST_LEVELS = 100
@@ -83,9 +84,11 @@ class FeatureEncoding:
         for name, column in sequences.texts.items():
             levels = np.unique(column.astype(str)).tolist()
             if len(levels) > _MOST_LEVELS:
+                remedy = "name the other columns with --features, or turn it into numbers"
+                remedy = TAKE_APART if is_prose(levels) else remedy
                 raise DataError(
                     f"{sequences.source}: expected at most {_MOST_LEVELS} different words in {name!r}, "
-                    f"got {len(levels)}; name the other columns with --features, or turn it into numbers"
+                    f"got {len(levels)}; {remedy}"
                 )
             words[name] = tuple(levels)
         marked = tuple(np.flatnonzero(~known.all(0)).tolist())

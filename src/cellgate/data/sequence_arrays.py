@@ -13,6 +13,7 @@ import numpy as np
 
 from cellgate.data.errors import DataError
 from cellgate.data.numbers import LARGEST
+from cellgate.data.prose import TAKE_APART, is_prose
 from cellgate.data.sequences import SequenceRoles, SequenceSet, plain_tensor, require_finite, with_labels
 
 
@@ -98,7 +99,8 @@ def from_arrays(
     if array.dtype.kind == "O":
         array = _object_numbers(array)
     if array.dtype.kind not in "iufb":
-        raise DataError(f"X: expected numbers, got {array.dtype}; encode words as numbers, or give a table")
+        remedy = TAKE_APART if is_prose(array.reshape(-1).tolist()) else "encode words as numbers, or give a table"
+        raise DataError(f"X: expected numbers, got {array.dtype}; {remedy}")
     if array.ndim not in (2, 3):
         raise DataError(
             f"X: expected shape (n, T, F), or (n, T) for one feature, got {array.shape}. Reshape your data either "
@@ -150,8 +152,10 @@ def _from_list(data: Sequence[Any]) -> SequenceSet:
     for k, one in enumerate(data):
         array = np.asarray(plain_tensor(one))
         if array.dtype.kind not in "iufb" or array.ndim not in (1, 2):
+            remedy = f"; {TAKE_APART}" if array.dtype.kind == "U" else ""
             raise DataError(
                 f"sequence {k}: expected numbers of shape (T, F) or (T,), got {array.dtype} of shape {array.shape}"
+                f"{remedy}"
             )
         arrays.append(array[:, None] if array.ndim == 1 else array)
     width = arrays[0].shape[1]
@@ -197,7 +201,8 @@ def _object_numbers(array: np.ndarray) -> np.ndarray:
             "change the unit"
         ) from None
     except (TypeError, ValueError) as error:
-        raise DataError(f"X: expected numbers, got objects that are none ({error})") from None
+        remedy = f"; {TAKE_APART}" if is_prose(array.reshape(-1).tolist()) else ""
+        raise DataError(f"X: expected numbers, got objects that are none ({error}){remedy}") from None
 
 
 def _numbered(count: int) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 from cellgate.data.errors import DataError
 from cellgate.data.gaps import Gaps
 from cellgate.data.numbers import DecimalComma, looks_numeric, read_numbers, require_numbers
+from cellgate.data.prose import TAKE_APART, is_prose
 from cellgate.data.sequence_arrays import cut
 from cellgate.data.sequences import SequenceRoles, SequenceSet, with_labels
 from cellgate.data.table import Table, read_table
@@ -73,6 +74,8 @@ def _long(table: Table, roles: SequenceRoles, labelled: bool, again: bool) -> Se
     notes = list(table.notes)
     id_name = roles.id or _first(table, _ID_NAMES, roles.group)
     if id_name is None:
+        for name, column in table.columns.items():
+            _refuse_prose(table, name, column)
         raise DataError(
             f"{table.source}: expected a column that tells the sequences apart, found none among "
             f"{_list(table.columns)}; name it with --id, or give --wide for a table with a sequence in every row"
@@ -177,6 +180,7 @@ def _wide(table: Table, roles: SequenceRoles, labelled: bool, again: bool) -> Se
     features, left_out = _chosen(table, roles, roles.id, None, target, keep_all=labelled)
     notes, columns = [*table.notes, *left_out], []
     for name in features:
+        _refuse_prose(table, name, table.columns[name])
         values, told = require_numbers(table.columns[name], name, table.place, table.decimal_comma)
         columns.append(values)
         notes += told
@@ -383,6 +387,11 @@ def _order_key(table: Table, time: str, form: str | None) -> tuple[np.ndarray, s
             told = [f"{told[0]}; {other} would read it too: if that is meant, write the dates as 2024-01-31"]
         return np.asarray(chosen.times).astype(np.int64), chosen.form, told
     raise DataError(f"{table.place(bad or 0)}: expected a number or a time in {time!r}, got {column[bad or 0]!r}")
+
+
+def _refuse_prose(table: Table, name: str, column: np.ndarray) -> None:
+    if is_prose(column.tolist()):
+        raise DataError(f"{table.source}: expected numbers or single words in {name!r}, got texts; {TAKE_APART}")
 
 
 def _first(table: Table, names: tuple[str, ...], *taken: str | None) -> str | None:

@@ -21,6 +21,7 @@ from cellgate.data.frequency import Frequency
 from cellgate.data.grid import Rows, to_panel
 from cellgate.data.numbers import first_word, looks_numeric, read_numbers, require_numbers
 from cellgate.data.panel import Panel, Roles
+from cellgate.data.prose import TAKE_APART, is_prose
 from cellgate.data.table import Table, as_written, or_text, read_table, refuse_durations
 from cellgate.data.times import (
     Reading,
@@ -237,6 +238,12 @@ def _find_target(table: Table, columns: dict[str, np.ndarray], time: str | None,
             f"--{kind} out if {name!r} is what is to be predicted, or name another column with --target"
         )
     if not numeric:
+        prose = next((name for name in columns if is_prose(table.columns[name].tolist())), None)
+        if prose is not None and len(table.columns) > 1:
+            raise DataError(
+                f"{table.source}: expected a column of numbers to predict, found texts in {prose!r}; to learn labels "
+                f"of them, --task classify, {TAKE_APART}" + (or_text(table.source) if table.lines is not None else "")
+            )
         raise DataError(
             f"{table.source}: expected a column of numbers to predict, found none among {some(table.columns)}; "
             + _nearest_to_numbers(table, columns)

@@ -13,6 +13,7 @@ from cellgate.data.words import counted
 from cellgate.estimators.forecast_rows import in_kind
 from cellgate.estimators.forecast_scores import naive_from, plain_forecasts, scores
 from cellgate.tasks.metrics import seasonal_scale
+from cellgate.tasks.narrowness import stretches_of
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,9 @@ class Backtest:
     def metrics(self) -> dict[str, Any]:
         """Scores over all origins, as Forecaster.evaluate gives them, with "origins", "seen" and "fits" beside.
 
-        MASE divides by the seasonal change of the history up to the first origin.
+        MASE divides by the seasonal change of the history up to the first origin. "intervals" says of each level
+        whether the origins, those less than a horizon apart taken for one of the "stretches", show that it is too
+        narrow.
         """
         season = self.panel.season
         scales = [
@@ -68,7 +71,9 @@ class Backtest:
             for values, origins in zip(self.panel.values, self.origins, strict=True)
         ]
         plain = plain_forecasts(self.panel.values, self.origins.tolist(), [self.values.shape[2]] * len(self.panel))
-        found = scores(list(self.actual), list(self.values), list(self.baseline), scales, self.levels, plain)
+        # The moments of all series lie alike, counted from the end of each.
+        stretches = stretches_of(self.origins[0], self.values.shape[2])
+        found = scores(list(self.actual), list(self.values), list(self.baseline), scales, self.levels, plain, stretches)
         return {"steps": self.values.shape[2], "origins": self.origins.shape[1], **found, **self._facts()}
 
     def _facts(self) -> dict[str, Any]:

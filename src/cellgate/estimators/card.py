@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cellgate.data.words import counted
+from cellgate.estimators.interval_words import inside_line, interval_remarks, shares_inside
 
 
 def forecaster_card(config: dict[str, Any], preprocess: dict[str, Any], metrics: dict[str, Any]) -> str:
@@ -45,11 +46,8 @@ def forecaster_card(config: dict[str, Any], preprocess: dict[str, Any], metrics:
                 for name, scores in ((name, metrics[name]) for name in ("cellgate", "seasonal naive"))
             ),
             "",
-            *(
-                f"{share:.0%} of the values lay in the {name.removeprefix('coverage-')} % interval."
-                for name, share in metrics["cellgate"].items()
-                if name.startswith("coverage-")
-            ),
+            *(f"{inside_line(level, share)}." for level, share in shares_inside(metrics).items()),
+            *(f"{remark[0].upper()}{remark[1:]}." for remark in interval_remarks(metrics)),
             "",
             "Seasonal naive repeats the last season. MASE below 1 beats what it did within the history; "
             "sMAPE is M4's, in percent.",

@@ -25,6 +25,7 @@ from cellgate.estimators.explaining import (
     what_it_remembers,
 )
 from cellgate.estimators.forecast_scores import BASELINE
+from cellgate.estimators.interval_words import inside_line, interval_remarks, shares_inside
 from cellgate.report.model import Bars, Example, Fact, Line, Report, TableRows
 from cellgate.report.model import Panel as Section
 from cellgate.tasks.baselines import seasonal_naive
@@ -227,11 +228,8 @@ def _findings(forecaster: Forecaster, panel: Panel, tested: Backtest | None, exa
 
 
 def _compare(metrics: dict[str, Any]) -> str:
-    inside = [
-        f"{v:.0%} of the values lie in the {k[9:]} % interval"
-        for k, v in metrics["cellgate"].items()
-        if k.startswith("coverage-")
-    ]
+    inside = [inside_line(level, share) for level, share in shares_inside(metrics).items()]
+    inside += interval_remarks(metrics)
     said = better(metrics["cellgate"]["MASE"], metrics[BASELINE]["MASE"], "MASE", f"{BASELINE} forecast")
     return said + (f" {'; '.join(inside)}." if inside else "")
 

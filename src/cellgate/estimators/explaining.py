@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ __all__ = [
     "training_of", "what_it_reads", "what_it_remembers",
 ]  # fmt: skip
 
+_FRAME = 720  # pixels of the page that a notebook shows at a time
 _DIRECTIONS = 16  # of the states that a page holds
 _MOST_STATES = 12_000  # steps
 _MULTIPLICATIONS = 1e12  # for all readings of one sequence: some twenty seconds on two cores
@@ -48,6 +50,13 @@ class Explanation:
         """What is found, a line each, not all of its numbers."""
         found = "".join(f"\n  {finding}" for finding in self.report.findings)
         return f"<Explanation, {self.report.title}: save(path) writes the page>{found}"
+
+    def _repr_html_(self) -> str:
+        """The page in a frame of its own, for a notebook: its styles and scripts stay inside."""
+        return (
+            f'<iframe srcdoc="{escape(self.html)}" title="{escape(self.report.title)}" sandbox="allow-scripts" '
+            f'style="width:100%;height:{_FRAME}px;border:0"></iframe>'
+        )
 
     @property
     def html(self) -> str:

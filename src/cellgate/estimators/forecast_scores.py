@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cellgate.tasks.baselines import fill_by_season, seasonal_naive
-from cellgate.tasks.metrics import coverage, mae, seasonal_scale, smape
+from cellgate.tasks.metrics import mae, seasonal_scale, smape
+from cellgate.tasks.narrowness import narrowness
 
 if TYPE_CHECKING:
     from cellgate.estimators.forecast import Forecast
@@ -23,6 +24,7 @@ def scores(
     scales: Sequence[float],
     levels: Sequence[float],
     plain: dict[str, Sequence[np.ndarray]],
+    stretches: np.ndarray,
 ) -> dict[str, Any]:
     """Means over series of MASE, sMAPE and MAE, and the share of values inside each interval.
 
@@ -33,11 +35,13 @@ def scores(
         scales: a series' mean seasonal change, by which MASE divides.
         levels: in percent.
         plain: name -> a (..., H) array a series: what else is easily forecast, see plain_forecasts.
+        stretches: (K,) to which stretch each moment belongs, see tasks.narrowness; (1,) for (H,) arrays.
 
     Returns:
-        {"series": how many were scored, "cellgate": {"MASE", "sMAPE", "MAE", "coverage-90"}, "seasonal naive": {...},
-        "plain": {"last value": {...}, "mean": {...}}}. Series without an observed value are left out. MASE is NaN where
-        no series has a scale.
+        {"series": how many were scored, "stretches": in how many stretches of time, "cellgate": {"MASE", "sMAPE",
+        "MAE", "coverage-90"}, "seasonal naive": {...}, "plain": {"last value": {...}, "mean": {...}}, "intervals":
+        {"90": whether it is too narrow, in the words of tasks.narrowness}}. Series without an observed value are left
+        out. MASE is NaN where no series has a scale.
     """
     kept = [k for k, values in enumerate(actual) if np.isfinite(values).any()]
     found: dict[str, Any] = {"series": len(kept)}
@@ -53,12 +57,15 @@ def scores(
 
     found["cellgate"], found[BASELINE] = scored([v[..., 0] for v in values]), scored(naive)
     found["plain"] = {name: scored(made) for name, made in plain.items()}
-    for number, level in enumerate(levels):
+    known = [np.isfinite(np.atleast_2d(actual[k])) for k in kept]
+    found["stretches"] = len(np.unique(np.concatenate([stretches[rows.any(-1)] for rows in known]))) if kept else 0
+    found["intervals"] = {}
+    for number, level in enumerate(levels if kept else ()):
         low, high = 1 + 2 * number, 2 + 2 * number
-        if kept:
-            inside = [coverage(actual[k], values[k][..., low], values[k][..., high]) for k in kept]
-            weights = [np.isfinite(actual[k]).sum() for k in kept]
-            found["cellgate"][f"coverage-{level:g}"] = float(np.average(inside, weights=weights))
+        inside = [np.atleast_2d((actual[k] >= values[k][..., low]) & (actual[k] <= values[k][..., high])) for k in kept]
+        hits = sum(int((there & within).sum()) for there, within in zip(known, inside, strict=True))
+        found["cellgate"][f"coverage-{level:g}"] = hits / sum(int(there.sum()) for there in known)
+        found["intervals"][f"{level:g}"] = narrowness(inside, known, stretches, level)
     return found
 
 
@@ -77,6 +84,7 @@ def score_forecast(made: Forecast, actual: Sequence[np.ndarray]) -> dict[str, An
         [seasonal_scale(history, season) for history in histories],
         made.levels,
         plain_forecasts(histories, [[len(history) - 1] for history in histories], [len(a) for a in actual], flat=True),
+        np.zeros(1, dtype=int),
     )
 
 

@@ -25,7 +25,7 @@ from cellgate.data.extend import require_near
 from cellgate.data.frames import is_null
 from cellgate.data.newer import likeliest_stamp, stamps_meant
 from cellgate.data.numbers import LARGEST
-from cellgate.data.panel import show_time
+from cellgate.data.panel import show_time, show_times
 from cellgate.data.words import some
 from cellgate.estimators.forecast import Forecast
 from cellgate.estimators.plain_torch import in_plain_torch
@@ -42,6 +42,9 @@ class ForecastStream:
     It begins with the history of the forecaster, which it leaves as it was. Equal to a forecast made afresh over the
     same history, to rounding.
 
+    Attributes:
+        skipped: how many steps without a row, taken as missing values, the last `push` found before its own.
+
     Example:
         >>> import cellgate
         >>> stream = cellgate.Forecaster(horizon=3, max_epochs=2).fit("airline").stream()
@@ -53,6 +56,11 @@ class ForecastStream:
         self._forecaster = forecaster
         self._series: dict[str, _Series] = {}
         self._told = False
+        self.skipped = 0
+
+    def __repr__(self) -> str:
+        """What it continues, not where it lies in memory."""
+        return f"<ForecastStream of {len(self.ids):,} series, {len(self._series):,} begun>"
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -110,10 +118,26 @@ class ForecastStream:
             warnings.warn(unzoned_note("time"), UserWarning, stacklevel=3)
         before = dict(vars(series))
         try:
-            return series.push(number, time, past or {}, future or {}, asked)
+            made, self.skipped = series.push(number, time, past or {}, future or {}, asked)
+            return made
         except BaseException:
             vars(series).update(before)  # whatever was read of the row is replaced, nothing is written to in place
             raise
+
+    def taken(self, id: str | int | None = None) -> Panel | None:
+        """The last steps of a series, some of the history's among them, as far back as the stream keeps them.
+
+        Args:
+            id: the series; may be left out where there is one only.
+
+        Returns:
+            A Panel of that one series; None before its first `push`.
+
+        Raises:
+            DataError: for a series that is not known.
+        """
+        series = self._series.get(self._name(id))
+        return None if series is None else series.panel
 
     def _name(self, id: str | int | None) -> str:
         known = self._forecaster.panel_.ids
@@ -158,14 +182,17 @@ class _Series:
             states.append(self.model.lstm(features[begin:][None])[1])
         return torch.cat([h for h, _ in states], 1), torch.cat([c for _, c in states], 1)
 
-    def push(self, value: float, time: Any, past: Mapping[str, Any], future: Mapping[str, Any], steps: int) -> Forecast:
+    def push(
+        self, value: float, time: Any, past: Mapping[str, Any], future: Mapping[str, Any], steps: int
+    ) -> tuple[Forecast, int]:
+        """The forecast after a value, and how many steps without one lay before it."""
         skipped = 0 if time is None else self._skipped(time)
         if self.task.log and value <= 0:
             raise DataError(f"value: expected a positive one, as in training, got {value:g}; correct it")
         for _ in range(skipped):
             self._take(float("nan"), {}, {})
         hidden = self._take(value, past, future)
-        return self._answer(hidden, steps)
+        return self._answer(hidden, steps), skipped
 
     def _skipped(self, time: Any) -> int:
         """How many steps lie between the last one and a stamp."""
@@ -175,12 +202,18 @@ class _Series:
             raise DataError(f"time: expected a stamp like {show_time(expected)}, got {time!r}; correct it")
         offset, exact = panel.frequency.place(np.array([stamp]), panel.starts[0])
         ahead = int(offset[0]) - len(panel.values[0])
-        if not exact[0] or ahead < 0:
+        wanted, got = show_times(np.array([expected, stamp]))
+        if not exact[0]:
             raise DataError(
-                f"time: expected {show_time(expected)} or a later step ({panel.frequency}), got "
-                f"{show_time(stamp)}; rows come in the order of time, each step once"
+                f"time: expected {wanted} or a later step ({panel.frequency}), got {got}, which is beside the steps; "
+                f"{panel.frequency.remedy(stamp)}"
             )
-        require_near("time", panel, 0, ahead + 1, stamp)
+        if ahead < 0:
+            raise DataError(
+                f"time: expected {wanted} or a later step ({panel.frequency}), got {got}; rows come in the order of "
+                "time, each step once"
+            )
+        require_near("time", panel, 0, ahead + 1, stamp, self.step)
         return ahead
 
     def _stamp(self, time: Any) -> Any:

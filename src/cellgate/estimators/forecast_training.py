@@ -24,7 +24,7 @@ from cellgate.data import Panel
 from cellgate.data.words import by_name
 from cellgate.errors import InputError
 from cellgate.estimators.forecast_folds import folded
-from cellgate.estimators.trainable import held_back, train_ends
+from cellgate.estimators.trainable import FOLDED_STEPS, held_back, train_ends
 from cellgate.tasks.covariates import CovariateCoding
 from cellgate.tasks.forecast import known_ahead
 from cellgate.tasks.forecast_data import Prepared, Units, cycles_shown, fit_units, prepare, wants_log
@@ -49,7 +49,6 @@ _MOST_FOLDS = 4
 _AVERAGE = 0.99  # of the weights over the last hundred steps or so
 _SIMPLE_STEPS = 1_000  # below so many steps in all, the readout is given no simple forecasts
 _TRAINING_STEPS, _FEWEST_EPOCHS, _MOST_EPOCHS = 800, 20, 300
-_FOLDED_STEPS = 10_000  # up to so many steps in all, several models are trained
 _DIVERGED = 3.0  # times the score of no answer, and 1, the usual seasonal change, more: no training that learns
 _IN_IDENTITY = ("levels", "validation", "seed", "dropout")  # the other arguments show in the task and the settings
 
@@ -217,7 +216,7 @@ def _parts(
     decided by the same odd day.
     """
     parts = [(train_ends(panel, lengths, season, held), lengths)]
-    if lengths.sum() > _FOLDED_STEPS:
+    if lengths.sum() > FOLDED_STEPS:
         return parts
     apart = max(1, min(held, longest) if season > 1 else held)
     for fold in range(1, _MOST_FOLDS):
@@ -261,7 +260,7 @@ def _build(
             ahead.shape[-1],
             simple.shape[-1],
         )
-    if task.simple and steps <= _FOLDED_STEPS:
+    if task.simple and steps <= FOLDED_STEPS:
         # The median would learn noise until the bounds are found. On rolling origins a gain for a few thousand steps,
         # no clear one for a few hundred or for much data.
         model.begin(objective.spread())

@@ -338,7 +338,8 @@ class Forecaster(ForecasterState):
 
         Returns:
             {"steps": ..., "cellgate": {...}, "seasonal naive": {...}, "plain": {"last value": {...}, "mean": {...}}}
-            with MASE, sMAPE, MAE (means over series) and the intervals' coverage; {} if nothing in the tail was
+            with MASE, sMAPE, MAE (means over series) and the intervals' coverage, beside "series", "stretches" and
+            "intervals", which says of each level whether it is shown to be too narrow; {} if nothing in the tail was
             observed. Kept in `metrics_`.
 
         Raises:

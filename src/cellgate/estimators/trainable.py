@@ -10,6 +10,10 @@ import numpy as np
 
 from cellgate.data import DataError, Panel
 from cellgate.data.words import some
+from cellgate.tasks.narrowness import MANY_SERIES
+
+FOLDED_STEPS = 10_000  # up to so many steps in all, several models are trained, each with another stretch held back
+_STRETCHES = 10
 
 
 def require_trainable(panel: Panel, params: dict[str, Any]) -> None:
@@ -68,11 +72,20 @@ def left_out_note(names: Sequence[str], all_series: int, held: int = 0) -> str:
 
 
 def held_back(panel: Panel, params: dict[str, Any]) -> tuple[Panel, int]:
-    """The series with the season that they are long enough for, and how many steps are held back."""
+    """The series with the season that they are long enough for, and how many last steps of each are held back.
+
+    A horizon or a season, whichever is more. Of a few long series, for which one model is trained, it is ten of them,
+    up to a tenth of the longest: a single day that happens to be quiet would choose a model that is good for quiet days
+    only, and intervals as narrow as that day. A short history has several such stretches by its folds, and many
+    series have as many.
+    """
     longest = max(len(values) for values in panel.values)
     if params["season"] is None and longest < 2 * panel.season + 2:
         panel = replace(panel, season=1)  # no series shows its season twice
-    return panel, params["validation"] or max(1, min(max(params["horizon"], panel.season), longest // 4))
+    held = max(1, min(max(params["horizon"], panel.season), longest // 4))
+    if len(panel) < MANY_SERIES and sum(len(values) for values in panel.values) > FOLDED_STEPS:
+        held = max(held, min(_STRETCHES * held, longest // _STRETCHES))
+    return panel, params["validation"] or held
 
 
 def train_ends(panel: Panel, lengths: np.ndarray, season: int, held: int) -> np.ndarray:

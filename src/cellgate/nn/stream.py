@@ -129,6 +129,11 @@ class Stream:
         self._refresh()
         self._begin(hx)
 
+    def __repr__(self) -> str:
+        """What it streams through, and how many sequences; not where it lies in memory."""
+        rows = "one sequence" if self._batch is None else f"batch={self._batch}"
+        return f"<Stream of {self._module!r}, {rows}>"
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Return what makes a stream of a copy of the module that goes on from here."""
         # Kept until the next time: multiprocessing begins a process after it has pickled, and hands it tensors by file

@@ -38,9 +38,3 @@ def seasonal_scale(history: np.ndarray, season: int) -> float:
 def mase(actual: np.ndarray, forecast: np.ndarray, history: np.ndarray, season: int) -> float:
     """Mean absolute scaled error: below 1 is better than the seasonal naive forecast was within the history."""
     return mae(actual, forecast) / seasonal_scale(history, season)
-
-
-def coverage(actual: np.ndarray, low: np.ndarray, high: np.ndarray) -> float:
-    """The share of the observed values that lie within [low, high]."""
-    known = np.isfinite(actual)
-    return float(((actual >= low) & (actual <= high))[known].mean()) if known.any() else float("nan")

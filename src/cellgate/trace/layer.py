@@ -13,7 +13,7 @@ from cellgate.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .picture import HeatMaps
+    from .picture import HeatMaps, Svg
 
 __all__ = ["GATES", "Direction", "Layer", "Saturation"]
 
@@ -206,7 +206,7 @@ class Direction:
             resets=() if resets is None else tuple(resets.tolist()),
         )
 
-    def figure(self, sequence: int = 0, *, theme: str = "auto", **options: Any) -> str:
+    def figure(self, sequence: int = 0, *, theme: str = "auto", **options: Any) -> Svg:
         """Return a picture of one sequence as the text of an SVG file; options as for :meth:`heat_maps`."""
         from .picture import draw
 

@@ -88,7 +88,20 @@ class HeatMaps:
         return max(values.shape[0] for values in self.maps.values())
 
 
-def draw(rows: list[list[HeatMaps]], *, theme: str = "auto") -> str:
+class Svg(str):
+    """The text of an SVG file, which a notebook shows as the picture that it is."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        """Return what it is, not all of its text."""
+        return f"<Svg of {len(self):,} characters: write_text() of a pathlib.Path keeps it>"
+
+    def _repr_svg_(self) -> str:
+        return str(self)
+
+
+def draw(rows: list[list[HeatMaps]], *, theme: str = "auto") -> Svg:
     """Return an SVG file with a block for each element: lists below one another, their elements side by side.
 
     Args:
@@ -119,7 +132,7 @@ def draw(rows: list[list[HeatMaps]], *, theme: str = "auto") -> str:
     parts.append(f'<g transform="translate({PAGE + LABEL} {legend_y:g})">{_legend(signed_scale)}</g>')
     height = legend_y + LEGEND
     style = {"auto": f"{STYLE}@media (prefers-color-scheme:dark){{{DARK}}}", "light": STYLE, "dark": DARK}[theme]
-    return (
+    return Svg(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" '
         f'height="{height:g}" role="img"><title>{escape(rows[0][0].title)}: gates over time</title>'
         f"<style>{SHAPE}{style}</style><defs>{colour_filters()}</defs>"

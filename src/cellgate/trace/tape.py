@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -13,6 +13,9 @@ from cellgate.backends.problem import any_wrapped
 from cellgate.errors import InputError
 
 from .layer import GATES, Direction, Layer
+
+if TYPE_CHECKING:
+    from .picture import Svg
 
 __all__ = ["Call", "Tape", "Track"]
 
@@ -58,7 +61,7 @@ class Call:
                 return layer
         raise IndexError(f"layer: expected one of {[layer.index for layer in self.layers]}, got {index}")
 
-    def figure(self, sequence: int = 0, *, theme: str = "auto", **options: Any) -> str:
+    def figure(self, sequence: int = 0, *, theme: str = "auto", **options: Any) -> Svg:
         """Return a picture of one sequence in all layers and directions, the text of an SVG file."""
         from .picture import draw
 
@@ -117,7 +120,7 @@ class Track(Sequence[Call]):
         """The lengths of the only call, None where all sequences are of length T."""
         return self.only().lengths
 
-    def figure(self, sequence: int = 0, *, theme: str = "auto", **options: Any) -> str:
+    def figure(self, sequence: int = 0, *, theme: str = "auto", **options: Any) -> Svg:
         """Return a picture of the only call; see :meth:`Call.figure`."""
         return self.only().figure(sequence, theme=theme, **options)
 
@@ -220,7 +223,7 @@ class Tape(Mapping[str, Track]):
         for track in self._tracks.values():
             track._calls.clear()
 
-    def figure(self, sequence: int = 0, *, theme: str = "auto", **options: Any) -> str:
+    def figure(self, sequence: int = 0, *, theme: str = "auto", **options: Any) -> Svg:
         """Return a picture of one sequence: every layer and direction of each module's call, the text of an SVG file.
 
         Args:
