@@ -84,12 +84,14 @@ CELLGATE_INLINE void accumulate(Vec<S> (&acc)[R][N], const S* const* row, int64_
       }
       for (; k < end; ++k, go_on(1)) step(k, 0);
     };
-    // Sums of all stretches but the last, which stays where it is: one stretch needs no more than its own additions.
+    // What was there, and the sums of all stretches but the last; a single stretch is added to what was there.
     V total[R][N];
+    for (int r = 0; r < R; ++r)
+      for (int j = 0; j < N; ++j) total[r][j] = acc[r][j];
     const int64_t stretch = stretch_of(K);
     if (stretch < K) {
       for (int r = 0; r < R; ++r)
-        for (int j = 0; j < N; ++j) total[r][j] = V::zero();
+        for (int j = 0; j < N; ++j) acc[r][j] = V::zero();
     }
     for (int64_t k = 0;; k += stretch) {
       run(k, smaller(K, k + stretch));
