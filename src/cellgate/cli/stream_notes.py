@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,7 +13,9 @@ from cellgate.data.clocks import unzoned_note, without_zone
 from cellgate.data.newer import USUAL
 from cellgate.data.panel import show_time, show_times
 from cellgate.data.words import counted
-from cellgate.estimators.forecast_stream import ForecastStream
+
+if TYPE_CHECKING:
+    from cellgate.estimators.forecast_stream import ForecastStream
 
 _MOST_GAPS = 20  # told one by one; the others are counted
 
