@@ -55,7 +55,7 @@ class _Asked(NamedTuple):
     weights: Tensor
 
 
-class ForecastFolds(FoldedObjective):
+class ForecastFolds(FoldedObjective[ForecastObjective]):
     """Folds of a forecast: the losses and scores of a FoldedObjective up to rounding, from the same random numbers.
 
     Args:
@@ -65,12 +65,12 @@ class ForecastFolds(FoldedObjective):
 
     def __init__(self, objectives: Sequence[ForecastObjective], together: ForecastObjective) -> None:
         super().__init__(objectives)
-        self.folds, self.together = list(objectives), together
+        self.together = together
 
     def loss(self, model: nn.ModuleList, rows: Tensor, generator: torch.Generator) -> Tensor:
         """The sum of the folds' losses."""
         models, hidden, series, origins = [], [], [], []
-        for k, (part, fold) in enumerate(zip(_networks(model), self.folds, strict=True)):
+        for k, (part, fold) in enumerate(zip(_networks(model), self.objectives, strict=True)):
             own = rows[rows < fold.examples]
             if not len(own):
                 continue
@@ -109,16 +109,16 @@ class ForecastFolds(FoldedObjective):
     @cached_property
     def _validation(self) -> list[_Asked]:
         """The parts of the validation, worked out once, those of different folds together."""
-        counts = [sum(float(part.counted.sum()) for part in fold.validation) for fold in self.folds]
+        counts = [sum(float(part.counted.sum()) for part in fold.validation) for fold in self.objectives]
         scored = sum(count > 0 for count in counts)
         parts = []
-        for place in range(max(len(fold.validation) for fold in self.folds)):
-            some = [k for k, fold in enumerate(self.folds) if counts[k] and len(fold.validation) > place]
+        for place in range(max(len(fold.validation) for fold in self.objectives)):
+            some = [k for k, fold in enumerate(self.objectives) if counts[k] and len(fold.validation) > place]
             if not some:
                 continue
-            own = [self.folds[k].validation[place] for k in some]
+            own = [self.objectives[k].validation[place] for k in some]
             read = [
-                window(self.folds[k].data, part.series, part.starts, part.origins)
+                window(self.objectives[k].data, part.series, part.starts, part.origins)
                 for k, part in zip(some, own, strict=True)
             ]
             weights = [part.counted.flatten(0, 1) / (counts[k] * scored) for k, part in zip(some, own, strict=True)]

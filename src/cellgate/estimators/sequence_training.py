@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -101,16 +101,12 @@ class HeldObjective(Objective, Protocol):
         ...
 
 
-class SharedFolds(FoldedObjective):
+class SharedFolds(FoldedObjective[HeldObjective]):
     """Folds whose score is that of all answers for what was held back, at the share of them that is best.
 
     Args:
         objectives: one a fold.
     """
-
-    def __init__(self, objectives: Sequence[HeldObjective]) -> None:
-        super().__init__(objectives)
-        self.folds = list(objectives)
 
     def validate(self, model: nn.ModuleList) -> float:
         """The loss at the best share."""
@@ -120,13 +116,13 @@ class SharedFolds(FoldedObjective):
     def share(self, model: nn.ModuleList) -> tuple[float, float]:
         """The share of an answer to keep, the rest being the baseline's, and the loss with it."""
         priors, apart, targets = [], [], []
-        for part, fold in zip(model, self.folds, strict=True):
+        for part, fold in zip(model, self.objectives, strict=True):
             answers, right = fold.held(part)
             priors.append(fold.prior.expand_as(answers))
             apart.append(answers - fold.prior)
             targets.append(right)
         prior, rest, right = torch.cat(priors), torch.cat(apart), torch.cat(targets)
-        losses = torch.stack([self.folds[0].criterion(prior + share * rest, right) for share in _SHARES])
+        losses = torch.stack([self.objectives[0].criterion(prior + share * rest, right) for share in _SHARES])
         best = int(losses.argmin())
         return float(_SHARES[best]), float(losses[best])
 

@@ -28,7 +28,7 @@ class RunningMean:
         # Of all in one call: small tensors take less time than the way there from Python.
         floating = [name for name, value in own.items() if value.is_floating_point()]
         self._averaged = [self.weights[name] for name in floating], [own[name] for name in floating]
-        self._copied = [(self.weights[name], value) for name, value in own.items() if name not in set(floating)]
+        self._copied = [(self.weights[name], value) for name, value in own.items() if not value.is_floating_point()]
 
     @torch.no_grad()
     def add(self, step: int) -> None:

@@ -7,20 +7,23 @@ back several stretches, a model each, and the loop sees one model whose score is
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from cellgate.training.loop import Objective
 
+_Fold = TypeVar("_Fold", bound=Objective)
 
-class FoldedObjective:
+
+class FoldedObjective(Generic[_Fold]):
     """Objectives side by side, the k-th for the k-th model of an nn.ModuleList.
 
     The losses are added, so every model gets the gradient it would get alone; the scores are averaged.
     """
 
-    def __init__(self, objectives: Sequence[Objective]) -> None:
+    def __init__(self, objectives: Sequence[_Fold]) -> None:
         self.objectives = list(objectives)
 
     @property
